@@ -1,0 +1,1 @@
+//! One workload, one checker, and the worlds that they run in.

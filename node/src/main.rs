@@ -1,0 +1,3 @@
+//! The `node` binary: parse the configuration, hand over to [`thalweg_node`].
+
+fn main() {}

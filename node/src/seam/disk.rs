@@ -1,0 +1,40 @@
+//! The disk under the log, the superblock and the manifest: a directory of named files.
+//!
+//! One error is one answer of the device. Callers that get an error from [`File::write_at`] or [`File::sync`] never
+//! retry on the same file: after a failed sync the page cache may hold what the device does not.
+
+use std::io;
+use std::sync::Arc;
+
+/// An open file. All methods take `&self`, so that a reader can share it with the one writer.
+#[expect(clippy::len_without_is_empty, reason = "a file, not a collection")]
+pub trait File: Send + Sync + std::fmt::Debug {
+    /// Reads up to `buffer.len()` bytes at `position`; fewer only at the end of the file.
+    fn read_at(&self, buffer: &mut [u8], position: u64) -> io::Result<usize>;
+    /// Writes all of `bytes` at `position`.
+    fn write_at(&self, bytes: &[u8], position: u64) -> io::Result<()>;
+    /// Makes all finished writes durable (data and what is needed to find it).
+    fn sync(&self) -> io::Result<()>;
+    /// Reserves the blocks of `0..length` and makes the file that long; the new part reads as zeros.
+    fn allocate(&self, length: u64) -> io::Result<()>;
+    /// The file's length.
+    fn len(&self) -> io::Result<u64>;
+}
+
+/// A directory. Names are plain file names; sub-directories are opened with [`Dir::subdir`].
+pub trait Dir: Send + Sync + std::fmt::Debug {
+    /// Opens an existing file for reading and writing.
+    fn open(&self, name: &str) -> io::Result<Arc<dyn File>>;
+    /// Creates a new file; fails if it exists.
+    fn create(&self, name: &str) -> io::Result<Arc<dyn File>>;
+    /// Renames within the directory, replacing the target.
+    fn rename(&self, from: &str, to: &str) -> io::Result<()>;
+    /// Removes a file.
+    fn remove(&self, name: &str) -> io::Result<()>;
+    /// The names of all files, sorted.
+    fn list(&self) -> io::Result<Vec<String>>;
+    /// Makes creations, renames and removals durable.
+    fn sync(&self) -> io::Result<()>;
+    /// Opens (and creates, durably) a sub-directory.
+    fn subdir(&self, name: &str) -> io::Result<Arc<dyn Dir>>;
+}

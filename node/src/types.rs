@@ -1,0 +1,28 @@
+//! The words of the engine: ids, positions, offsets, names, sizes. Each number has a type of its own, so that an
+//! index can never be taken for an offset. Nothing here reads a clock, a file or a socket.
+
+mod content_type;
+mod durability;
+mod messages;
+mod name;
+mod numbers;
+mod offset;
+mod op;
+mod stream;
+
+pub mod limits;
+
+pub use content_type::ContentType;
+pub use durability::{AolMode, Durability, FsyncPolicy};
+pub use messages::{Framing, Lengths, Messages};
+pub use name::{NameError, StreamName};
+pub use numbers::{
+    Boot, Chain, Epoch, LaneId, LanePosition, LogIndex, PinId, RecordEpoch, ShardCount, ShardCountError,
+    ShardId, StreamId, UnixMillis,
+};
+pub use offset::{Offset, OffsetError};
+pub use op::{AppendOp, Op, PinOp, Space};
+pub use stream::{
+    ForkOrigin, Incarnation, Lifetime, Parent, ProducerId, ProducerStamp, ProducerState, Retention,
+    StreamConfig, StreamMeta, StreamSeq,
+};

@@ -1,0 +1,44 @@
+//! What an acknowledgement means on this node.
+
+use std::time::Duration;
+
+/// When a write is acknowledged relative to the append-only log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum AolMode {
+    /// After the record was written to the log (and synced, as [`FsyncPolicy`] says).
+    #[default]
+    Sync,
+    /// Before: the log is written right behind the answer. A crash loses the last milliseconds.
+    Async,
+    /// No log at all: a crash loses everything since the last checkpoint.
+    Never,
+}
+
+/// When the log is synced to the device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum FsyncPolicy {
+    /// Once per group commit, before anybody is answered.
+    #[default]
+    Always,
+    /// At most this long after a write; answers do not wait for it.
+    Interval(Duration),
+    /// Left to the operating system.
+    Never,
+}
+
+/// Both together: `spec.durability` of a cluster, `--aol` and `--fsync` of a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Durability {
+    /// See [`AolMode`].
+    pub aol: AolMode,
+    /// See [`FsyncPolicy`].
+    pub fsync: FsyncPolicy,
+}
+
+impl Durability {
+    /// Whether an acknowledged write survives a power cut.
+    #[must_use]
+    pub fn survives_power_cut(self) -> bool {
+        self.aol == AolMode::Sync && self.fsync == FsyncPolicy::Always
+    }
+}
