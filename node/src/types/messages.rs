@@ -1,5 +1,7 @@
 //! A run of consecutive messages in wire form: the bytes a reader receives, and where each message ends in them.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use super::Offset;
@@ -29,8 +31,8 @@ impl Framing {
 pub enum Lengths {
     /// One message.
     One(u32),
-    /// Any number, zero included.
-    Many(Vec<u32>),
+    /// Any number, zero included; shared, since a hot chunk is handed to many readers.
+    Many(Arc<[u32]>),
 }
 
 impl Lengths {
@@ -72,7 +74,7 @@ impl Messages {
     /// No messages.
     #[must_use]
     pub fn none(framing: Framing) -> Self {
-        Self { framing, lengths: Lengths::Many(Vec::new()), wire: Bytes::new() }
+        Self { framing, lengths: Lengths::Many(Arc::default()), wire: Bytes::new() }
     }
 
     /// How they stand next to each other.
@@ -140,7 +142,7 @@ impl Messages {
         let end = begin + span(&lengths[from..to]) - separator;
         let kept = match &lengths[from..to] {
             [one] => Lengths::One(*one),
-            many => Lengths::Many(many.to_vec()),
+            many => Lengths::Many(many.into()),
         };
         Self { framing: self.framing, lengths: kept, wire: self.wire.slice(begin..end) }
     }
@@ -181,15 +183,15 @@ mod tests {
     #[test]
     fn parts_that_do_not_add_up_are_refused() {
         assert!(
-            Messages::from_parts(Framing::Json, Lengths::Many(vec![1, 1]), Bytes::from_static(b"12"))
+            Messages::from_parts(Framing::Json, Lengths::Many([1, 1].into()), Bytes::from_static(b"12"))
                 .is_none()
         );
         assert!(
-            Messages::from_parts(Framing::Plain, Lengths::Many(vec![1, 1]), Bytes::from_static(b"12"))
+            Messages::from_parts(Framing::Plain, Lengths::Many([1, 1].into()), Bytes::from_static(b"12"))
                 .is_some()
         );
         assert!(
-            Messages::from_parts(Framing::Plain, Lengths::Many(vec![u32::MAX; 3]), Bytes::new()).is_none()
+            Messages::from_parts(Framing::Plain, Lengths::Many([u32::MAX; 3].into()), Bytes::new()).is_none()
         );
     }
 }
