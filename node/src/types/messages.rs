@@ -71,6 +71,21 @@ impl Messages {
         (payload.checked_add(separators)? == wire.len()).then_some(Self { framing, lengths, wire })
     }
 
+    /// All messages of several runs (of one stream, in order) as one run. One copy of the bytes.
+    #[must_use]
+    pub fn concat(framing: Framing, runs: &[&Self]) -> Self {
+        let mut wire = Vec::with_capacity(runs.iter().map(|run| run.wire.len() + 1).sum());
+        let mut lengths: Vec<u32> = Vec::with_capacity(runs.iter().map(|run| run.lengths().len()).sum());
+        for run in runs.iter().filter(|run| !run.is_empty()) {
+            if !lengths.is_empty() && framing == Framing::Json {
+                wire.push(b',');
+            }
+            wire.extend_from_slice(&run.wire);
+            lengths.extend_from_slice(run.lengths());
+        }
+        Self { framing, lengths: Lengths::Many(lengths.into()), wire: wire.into() }
+    }
+
     /// No messages.
     #[must_use]
     pub fn none(framing: Framing) -> Self {

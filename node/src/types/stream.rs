@@ -16,6 +16,18 @@ pub enum Lifetime {
     Until(UnixMillis),
 }
 
+impl Lifetime {
+    /// When a stream that was last touched at `touched_at` ends, if ever.
+    #[must_use]
+    pub fn deadline(self, touched_at: UnixMillis) -> Option<UnixMillis> {
+        match self {
+            Self::Forever => None,
+            Self::Sliding(seconds) => Some(touched_at.plus(seconds.saturating_mul(1000))),
+            Self::Until(at) => Some(at),
+        }
+    }
+}
+
 /// How much of a stream is kept (`Stream-Retain-…`); `None` keeps everything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Retention {
@@ -137,10 +149,6 @@ impl StreamMeta {
     /// When the stream ends unless it is touched, if ever.
     #[must_use]
     pub fn deadline(&self) -> Option<UnixMillis> {
-        match self.config.lifetime {
-            Lifetime::Forever => None,
-            Lifetime::Sliding(seconds) => Some(self.touched_at.plus(seconds.saturating_mul(1000))),
-            Lifetime::Until(at) => Some(at),
-        }
+        self.config.lifetime.deadline(self.touched_at)
     }
 }
