@@ -74,6 +74,8 @@ pub struct Parent {
     pub upto: Offset,
     /// The pin that keeps it there.
     pub pin: PinId,
+    /// How many streams a read may have to walk up: 1 when the source is no fork itself.
+    pub depth: u32,
 }
 
 /// The id that an idempotent producer chose: 1 to `PRODUCER_ID_BYTES_MAX` bytes.
