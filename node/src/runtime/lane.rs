@@ -8,23 +8,22 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::BytesMut;
 use tokio::sync::oneshot;
 
 use super::Failure;
-use super::apply_queue::{ApplyQueue, Committed, record_bytes};
+use super::apply_queue::ApplyQueue;
 use super::fatal::Fatal;
 use super::mailbox::{Answer, Answered, Job, Mailbox};
 use super::owner::{Decided, ShardOwner};
 use super::view::StreamView;
 use crate::codec::op::encode_ops;
-use crate::codec::record::{RecordKind, chain_after};
+use crate::codec::record::RecordKind;
+use crate::core::{BodyError, Command};
 use crate::seam::Clock;
-use crate::store::aol::{Lane, LaneError, RecordHead};
+use crate::store::aol::{Appended, Lane, LaneError, RecordHead};
 use crate::telemetry::{LaneMetrics, Metrics};
-use crate::types::{
-    AolMode, Chain, Durability, FsyncPolicy, LanePosition, LogIndex, Op, ShardId, StreamId, UnixMillis,
-};
+use crate::types::{AolMode, Chain, Durability, FsyncPolicy, LanePosition, LogIndex, Messages, Op, Parent, ShardId};
 
 /// Most bytes of records in one group: bounds how long the first of a group waits for the last.
 const GROUP_BYTES_MAX: u64 = 4 << 20;
@@ -37,6 +36,8 @@ pub(crate) struct LaneOwner {
     pub(crate) log: Lane,
     pub(crate) shards: BTreeMap<ShardId, ShardOwner>,
     pub(crate) mailbox: Arc<Mailbox>,
+    /// The doors of all lanes, by shard.
+    pub(crate) mailboxes: Arc<[Arc<Mailbox>]>,
     pub(crate) apply: Arc<ApplyQueue>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) durability: Durability,
@@ -48,27 +49,29 @@ pub(crate) struct LaneOwner {
     /// The oldest record that was written and not synced (relaxed modes only).
     pub(crate) unsynced_since: Option<Duration>,
     pub(crate) swept_at: Duration,
+    /// Writes are refused for lack of room.
+    pub(crate) full: bool,
 }
 
 /// The records and answers of one group commit.
 #[derive(Debug, Default)]
 pub(crate) struct Group {
-    records: Vec<Pending>,
-    answers: Vec<(oneshot::Sender<Answer>, Answer)>,
-    bytes: u64,
+    pub(super) records: Vec<Pending>,
+    pub(super) answers: Vec<(Option<oneshot::Sender<Answer>>, Answer)>,
+    pub(super) bytes: u64,
 }
 
 /// A record that was decided and encoded, and is not durable yet.
 #[derive(Debug)]
-struct Pending {
-    shard: ShardId,
-    index: LogIndex,
-    chain: Chain,
-    position: LanePosition,
-    ops: Vec<Op>,
+pub(super) struct Pending {
+    pub(super) shard: ShardId,
+    pub(super) index: LogIndex,
+    pub(super) chain: Chain,
+    pub(super) position: LanePosition,
+    pub(super) ops: Vec<Op>,
     /// Where the wire bytes of each append lie in the group's buffer.
-    wires: Vec<std::ops::Range<usize>>,
-    view: Option<Arc<StreamView>>,
+    pub(super) wires: Vec<std::ops::Range<usize>>,
+    pub(super) view: Option<Arc<StreamView>>,
 }
 
 impl LaneOwner {
@@ -110,13 +113,7 @@ impl LaneOwner {
     fn handle(&mut self, job: Job) {
         match job {
             Job::Command { shard, command, answer } => {
-                let now = self.clock.now();
-                let decided = match self.shards.get_mut(&shard) {
-                    Some(_) if !self.log.has_room(super::RECORD_ROOM) => Err(Failure::DiskFull),
-                    Some(owner) => owner.decide(command, now),
-                    None => Err(Failure::ShardDamaged { shard, reason: "it was found damaged at start".into() }),
-                };
-                let answered = decided.and_then(|decided| self.record(shard, decided));
+                let answered = self.command(shard, command);
                 self.group.answers.push((answer, answered));
             }
             Job::Applied { shard, index, changed } => {
@@ -129,22 +126,41 @@ impl LaneOwner {
                     tracing::warn!(%error, "old log segments could not be recycled");
                 }
             }
-            Job::Damaged { shard, .. } => {
-                self.shards.remove(&shard);
-            }
             Job::Stop => {}
         }
     }
 
-    /// Encodes the ops of a decision as one record of the group.
-    fn record(&mut self, shard: ShardId, decided: Decided) -> Answer {
-        let Decided { decision, view } = decided;
-        let answered = Answered { reply: decision.reply, released: decision.released };
-        if !decision.ops.is_empty() {
-            let ops = decision.ops.into_vec();
-            self.append(shard, RecordKind::Batch, ops, view).map_err(|_| Failure::LogFailed)?;
+    /// Decides a command and encodes what it changes as one record of the group.
+    fn command(&mut self, shard: ShardId, command: Command) -> Answer {
+        // Room is made sure of before the decision, so that a decision never has to be taken back.
+        if !self.has_room(&command)? {
+            return Err(Failure::DiskFull);
         }
-        Ok(answered)
+        let now = self.clock.now();
+        let owner = self.shards.get_mut(&shard).ok_or_else(|| unknown_shard(shard))?;
+        let Decided { decision, view } = owner.decide(command, now)?;
+        if !decision.ops.is_empty() {
+            self.append(shard, RecordKind::Batch, decision.ops.into_vec(), view).map_err(|_| Failure::LogFailed)?;
+        }
+        Ok(Answered { reply: decision.reply, released: decision.released })
+    }
+
+    fn has_room(&mut self, command: &Command) -> Result<bool, Failure> {
+        if self.durability.aol == AolMode::Never {
+            return Ok(true);
+        }
+        let bytes = command_bytes(command) + usize::try_from(self.group.bytes).unwrap_or(usize::MAX);
+        let room = self.log.has_room(bytes).map_err(|_| Failure::LogFailed)?;
+        if self.full == room {
+            self.full = !room;
+            self.lane_metrics.disk_full.set(i64::from(!room));
+            if room {
+                tracing::info!("there is room again, writes go on");
+            } else {
+                tracing::error!("the volume is full: writes are refused, reads go on");
+            }
+        }
+        Ok(room)
     }
 
     /// Puts one record into the group.
@@ -159,19 +175,72 @@ impl LaneOwner {
         let index = owner.last.next();
         let head = RecordHead { kind, shard, epoch: owner.epoch, index, chain: owner.chain };
         let mut wires = Vec::new();
-        let appended = self.log.append(&head, |buffer| encode_ops(&ops, buffer, &mut wires))?;
+        let encode = |buffer: &mut BytesMut| wires = encode_ops(&ops, buffer);
+        let appended = self.log.append(&head, encode)?;
+        for wire in &mut wires {
+            *wire = wire.start + appended.payload.start..wire.end + appended.payload.start;
+        }
         owner.last = index;
         owner.chain = appended.chain;
-        for op in &ops {
-            if let Op::Create(meta) = op
-                && let Some(deadline) = meta.deadline()
-            {
-                owner.deadlines.insert((deadline, meta.id));
-            }
-        }
-        self.group.bytes += appended.bytes;
-        let pending = Pending { shard, index, chain: appended.chain, position: appended.position, ops, wires, view };
-        self.group.records.push(pending);
+        owner.note_deadlines(&ops);
+        self.group.bytes += appended.end.0 - appended.position.0;
+        let Appended { chain, position, .. } = appended;
+        self.group.records.push(Pending { shard, index, chain, position, ops, wires, view });
         Ok(())
     }
+
+    /// Ends the streams whose time is over, a bounded number at a time.
+    fn sweep(&mut self) {
+        let elapsed = self.clock.elapsed();
+        if elapsed < self.swept_at + self.sweep_interval {
+            return;
+        }
+        self.swept_at = elapsed;
+        let now = self.clock.now();
+        let shards: Vec<ShardId> = self.shards.keys().copied().collect();
+        for shard in shards {
+            let due = self.shards.get_mut(&shard).map(|owner| owner.due(now, EXPIRIES_PER_SWEEP_MAX));
+            for stream in due.unwrap_or_default() {
+                let answered = self.command(shard, Command::Expire { stream, touched_at: None });
+                if let Some(owner) = self.shards.get_mut(&shard) {
+                    // Renewed, refused for lack of room, or gone (then there is no deadline any more).
+                    owner.schedule(stream, now.plus(1000));
+                }
+                if let Ok(Answered { released: Some(parent), .. }) = answered {
+                    self.release(parent);
+                }
+            }
+        }
+    }
+
+    /// A fork has ended: its source may let go. Nobody waits for it; what is lost in a crash is swept later.
+    fn release(&self, parent: Parent) {
+        let Parent { shard, stream, pin, .. } = parent;
+        if let Some(mailbox) = self.mailboxes.get(usize::from(shard.0)) {
+            let command = Command::Unpin { stream, pin };
+            let _ended = mailbox.send(Job::Command { shard, command, answer: None });
+        }
+    }
+}
+
+fn unknown_shard(shard: ShardId) -> Failure {
+    Failure::ShardDamaged { shard, reason: "it was found damaged at start".into() }
+}
+
+/// What a command may add to the log, generously.
+fn command_bytes(command: &Command) -> usize {
+    const HEAD_BYTES: usize = 8 * 1024;
+    let wire = |body: &Result<Option<Messages>, BodyError>| match body {
+        Ok(Some(messages)) => messages.wire().len() + 5 * messages.lengths().len(),
+        _ => 0,
+    };
+    HEAD_BYTES
+        + match command {
+            Command::Append(append) => wire(&append.body),
+            Command::Create(create) => {
+                let prefix = create.fork.as_ref().and_then(|fork| fork.prefix.as_ref());
+                wire(&create.body) + prefix.map_or(0, |prefix| prefix.wire().len())
+            }
+            _ => 0,
+        }
 }

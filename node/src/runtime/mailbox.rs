@@ -10,22 +10,28 @@ use tokio::sync::oneshot;
 
 use super::Failure;
 use crate::core::{Command, Reply};
-use crate::types::{LanePosition, LogIndex, ShardId, StreamId};
+use crate::types::{LanePosition, LogIndex, Parent, ShardId, StreamId};
+
+/// What a command came to.
+#[derive(Debug)]
+pub(crate) struct Answered {
+    pub(crate) reply: Reply,
+    /// The source to unpin now.
+    pub(crate) released: Option<Parent>,
+}
 
 /// The answer to a command.
-pub(crate) type Answer = Result<Reply, Failure>;
+pub(crate) type Answer = Result<Answered, Failure>;
 
 /// What the owner of a lane is asked to do.
 #[derive(Debug)]
 pub(crate) enum Job {
     /// Decide, make durable, answer.
-    Command { shard: ShardId, command: Command, answer: oneshot::Sender<Answer> },
+    Command { shard: ShardId, command: Command, answer: Option<oneshot::Sender<Answer>> },
     /// The tables of a shard hold everything up to here.
     Applied { shard: ShardId, index: LogIndex, changed: Vec<StreamId> },
     /// Nothing before this position is needed any more.
     Release(LanePosition),
-    /// The tables of a shard cannot be used: refuse its commands.
-    Damaged { shard: ShardId, reason: std::sync::Arc<str> },
     /// Finish what is here, close the log, end.
     Stop,
 }

@@ -12,7 +12,7 @@ use super::view::StreamView;
 use super::views::{Known, ShardViews};
 use crate::core::{Command, Decision, Missing, ShardCore};
 use crate::store::tables::ReadFault;
-use crate::types::{Chain, Epoch, LogIndex, ShardId, StreamId, StreamMeta, StreamName, UnixMillis};
+use crate::types::{Chain, Epoch, LogIndex, Op, ShardId, StreamId, StreamMeta, StreamName, UnixMillis};
 
 /// The owner's part of one shard.
 #[derive(Debug)]
@@ -105,10 +105,31 @@ impl ShardOwner {
         Ok(())
     }
 
-    /// Looks at a stream again when its time may be over.
-    pub(crate) fn schedule(&mut self, stream: StreamId) {
-        if let Some(deadline) = self.core.head_of(stream).and_then(StreamMeta::deadline) {
-            self.deadlines.insert((deadline, stream));
+    /// Takes note of when new streams end.
+    pub(crate) fn note_deadlines(&mut self, ops: &[Op]) {
+        for op in ops {
+            if let Op::Create(meta) = op
+                && let Some(deadline) = meta.deadline()
+            {
+                self.deadlines.insert((deadline, meta.id));
+            }
+        }
+    }
+
+    /// Looks at a stream again when its time may be over, but not before `earliest`.
+    pub(crate) fn schedule(&mut self, stream: StreamId, earliest: UnixMillis) {
+        let head = self.core.head_of(stream).filter(|meta| !meta.retired);
+        if let Some(deadline) = head.and_then(StreamMeta::deadline) {
+            self.deadlines.insert((deadline.max(earliest), stream));
+        }
+    }
+
+    /// The tables hold everything up to `index`: views and heads may go.
+    pub(crate) fn applied(&mut self, index: LogIndex, changed: &[StreamId]) {
+        self.core.applied(index);
+        if let Ok(shard) = self.shared.shard(self.shard) {
+            shard.views.applied(index, changed);
+            shard.views.evict(index);
         }
     }
 
