@@ -7,5 +7,6 @@ pub mod config;
 pub mod core;
 pub mod runtime;
 pub mod seam;
+pub mod store;
 pub mod telemetry;
 pub mod types;
