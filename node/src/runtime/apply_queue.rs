@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::types::{Chain, Epoch, LanePosition, LogIndex, Op, ShardId};
+use crate::types::{Chain, Epoch, LaneId, LanePosition, LogIndex, Op, ShardId};
 
 /// One committed record.
 #[derive(Debug, Clone)]
@@ -21,6 +21,18 @@ pub(crate) struct Committed {
     pub(crate) ops: Vec<Op>,
 }
 
+/// Everything that waited at one moment.
+#[derive(Debug, Default)]
+pub(crate) struct Work {
+    /// In log order.
+    pub(crate) shards: BTreeMap<ShardId, Vec<Committed>>,
+    /// For each lane, the position behind the last record that it had committed: whatever lies before is in here or was
+    /// taken earlier.
+    pub(crate) lane_ends: BTreeMap<LaneId, LanePosition>,
+    /// All lanes have ended: nothing will come any more.
+    pub(crate) ended: bool,
+}
+
 /// The queue of all shards.
 #[derive(Debug)]
 pub(crate) struct ApplyQueue {
@@ -32,16 +44,17 @@ pub(crate) struct ApplyQueue {
 
 #[derive(Debug, Default)]
 struct Inner {
-    shards: BTreeMap<ShardId, Vec<Committed>>,
+    waiting: Work,
     bytes: u64,
     hurry: bool,
-    ended: bool,
+    lanes_running: usize,
 }
 
 impl ApplyQueue {
-    /// A queue that lets about `bytes_max` bytes of records wait.
-    pub(crate) fn new(bytes_max: u64) -> Self {
-        Self { bytes_max, inner: Mutex::default(), work: Condvar::new(), room: Condvar::new() }
+    /// A queue for this many lanes that lets about `bytes_max` bytes of records wait.
+    pub(crate) fn new(bytes_max: u64, lanes: usize) -> Self {
+        let inner = Inner { lanes_running: lanes, ..Inner::default() };
+        Self { bytes_max, inner: Mutex::new(inner), work: Condvar::new(), room: Condvar::new() }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -49,11 +62,18 @@ impl ApplyQueue {
     }
 
     /// Adds the records of one commit.
-    pub(crate) fn push(&self, records: impl Iterator<Item = (ShardId, Committed)>, bytes: u64) {
+    pub(crate) fn push(
+        &self,
+        lane: LaneId,
+        end: LanePosition,
+        records: impl Iterator<Item = (ShardId, Committed)>,
+        bytes: u64,
+    ) {
         let mut inner = self.lock();
         for (shard, record) in records {
-            inner.shards.entry(shard).or_default().push(record);
+            inner.waiting.shards.entry(shard).or_default().push(record);
         }
+        inner.waiting.lane_ends.insert(lane, end);
         let before = inner.bytes;
         inner.bytes += bytes;
         // Half full: the applier need not wait for its interval.
@@ -70,37 +90,18 @@ impl ApplyQueue {
         }
         inner.hurry = true;
         self.work.notify_one();
-        let waited = self.room.wait_while(inner, |inner| inner.bytes >= self.bytes_max && !inner.ended);
-        drop(waited.unwrap_or_else(PoisonError::into_inner));
+        drop(self.room.wait_while(inner, |inner| inner.bytes >= self.bytes_max).unwrap_or_else(PoisonError::into_inner));
     }
 
-    /// Waits up to `patience` for enough work; returns true when the queue has ended.
-    pub(crate) fn wait_for_work(&self, patience: Duration) -> bool {
+    /// Waits up to `patience` for enough work, then takes all there is.
+    pub(crate) fn take(&self, patience: Duration) -> Work {
         let inner = self.lock();
-        let enough = |inner: &mut Inner| inner.bytes < self.bytes_max / 2 && !inner.hurry && !inner.ended;
-        let waited = self.work.wait_timeout_while(inner, patience, enough);
+        let idle = |inner: &mut Inner| inner.bytes < self.bytes_max / 2 && !inner.hurry && inner.lanes_running > 0;
+        let waited = self.work.wait_timeout_while(inner, patience, idle);
         let mut inner = waited.unwrap_or_else(PoisonError::into_inner).0;
         inner.hurry = false;
-        inner.ended
-    }
-
-    /// Asks the applier to begin at once.
-    pub(crate) fn hurry(&self) {
-        self.lock().hurry = true;
-        self.work.notify_one();
-    }
-
-    /// Takes what waits for one shard.
-    pub(crate) fn take(&self, shard: ShardId) -> Vec<Committed> {
-        self.lock().shards.get_mut(&shard).map(std::mem::take).unwrap_or_default()
-    }
-
-    /// Puts records back in front: applying them failed for lack of room and will be tried again.
-    pub(crate) fn put_back(&self, shard: ShardId, mut records: Vec<Committed>) {
-        let mut inner = self.lock();
-        let waiting = inner.shards.entry(shard).or_default();
-        records.append(waiting);
-        *waiting = records;
+        let ended = inner.lanes_running == 0;
+        Work { ended, ..std::mem::take(&mut inner.waiting) }
     }
 
     /// Applied records have left memory.
@@ -116,11 +117,12 @@ impl ApplyQueue {
         self.lock().bytes
     }
 
-    /// No more records will come.
-    pub(crate) fn end(&self) {
-        self.lock().ended = true;
+    /// A lane has ended.
+    pub(crate) fn lane_ended(&self) {
+        let mut inner = self.lock();
+        inner.lanes_running = inner.lanes_running.saturating_sub(1);
+        drop(inner);
         self.work.notify_all();
-        self.room.notify_all();
     }
 }
 
