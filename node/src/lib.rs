@@ -2,7 +2,9 @@
 //!
 //! Each room imports only from those above it in this list; `tests/architecture.rs` holds it to that.
 
+pub mod codec;
 pub mod core;
 pub mod runtime;
 pub mod seam;
+pub mod store;
 pub mod types;
