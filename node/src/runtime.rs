@@ -3,5 +3,7 @@
 mod answer;
 mod engine;
 
-pub use answer::{Failure, ReadBatch, ReadError, ReadFrom, Segment, StreamState, TailEvent};
+pub use answer::{Failure, ReadBatch, ReadError, ReadFrom, StreamState, TailEvent};
 pub use engine::{Engine, EngineError, ForkRequest, Listed, Tailer};
+
+pub use crate::types::Segment;

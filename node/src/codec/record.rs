@@ -5,7 +5,7 @@
 //! before can never be taken for current. The header has a checksum of its own: damage in a payload does not hide the
 //! record, and damage in a length cannot hide the records behind it.
 
-use super::fields::Fields;
+use super::fixed::Fields;
 use crate::types::limits::RECORD_PAYLOAD_BYTES_MAX;
 use crate::types::{Boot, Chain, Epoch, LaneId, LanePosition, LogIndex, RecordEpoch, ShardId};
 
@@ -212,7 +212,7 @@ impl RecordHeader {
     }
 
     fn decode_fields(mut fields: Fields<'_>) -> Result<Self, RecordError> {
-        let mut next = || -> Result<_, super::fields::Short> {
+        let mut next = || -> Result<_, super::fixed::Short> {
             let (version, kind) = (fields.u8()?, fields.u8()?);
             let shard = ShardId(fields.u16()?);
             let (payload_bytes, payload_checksum) = (fields.u32()?, fields.u32()?);

@@ -1,6 +1,6 @@
 //! The header block of a segment file, and the tables that the lane's own records carry (`docs/formats.md`).
 
-use super::fields::{Fields, Short};
+use super::fixed::{Fields, Short};
 use crate::types::{LaneId, LanePosition, LogIndex, ShardId};
 
 /// First bytes of every segment file. Persisted, keep stable.

@@ -172,6 +172,23 @@ impl Messages {
     }
 }
 
+/// Consecutive messages and where they begin.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Segment {
+    /// Boundary before the first message.
+    pub start: Offset,
+    /// The messages.
+    pub messages: Messages,
+}
+
+impl Segment {
+    /// The boundary behind the last message.
+    #[must_use]
+    pub fn end(&self) -> Offset {
+        self.messages.end(self.start)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,4 +1,5 @@
-//! The promises of the node's rooms, each a test named after it.
+//! The promises of the node's library, one module each; the list of modules is the list of promises.
 #![allow(missing_docs, reason = "tests are named after what they show")]
 
 mod log_basics;
+mod table_model;
