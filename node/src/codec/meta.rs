@@ -66,6 +66,7 @@ pub fn put_meta(out: &mut impl Sink, meta: &StreamMeta) {
         put_number(out, parent.stream.0);
         put_offset(out, parent.upto);
         put_number(out, parent.pin.0);
+        put_number(out, u64::from(parent.depth));
     }
 }
 
@@ -160,6 +161,7 @@ fn get_parent(cursor: &mut Cursor<'_>) -> Result<Parent, CodecError> {
         stream: StreamId(cursor.number("parent stream")?),
         upto: cursor.offset("parent end")?,
         pin: PinId(cursor.number("parent pin")?),
+        depth: cursor.number32("parent depth")?,
     })
 }
 

@@ -41,6 +41,16 @@ impl Ops {
         }
     }
 
+    /// The changes in order, as a list.
+    #[must_use]
+    pub fn into_vec(self) -> Vec<Op> {
+        match self {
+            Self::None => Vec::new(),
+            Self::One(op) => vec![op],
+            Self::Many(ops) => ops,
+        }
+    }
+
     /// Whether nothing changes: then there is no record.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -66,6 +66,13 @@ impl ShardCore {
         self.residents.head(place).map(|head| &head.meta)
     }
 
+    /// The same by id.
+    #[must_use]
+    pub fn head_of(&self, stream: StreamId) -> Option<&StreamMeta> {
+        let place = self.residents.numbered(stream)?;
+        self.residents.head(place).map(|head| &head.meta)
+    }
+
     /// What must be loaded before `command` can be decided, if anything.
     #[must_use]
     pub fn missing(&self, command: &Command) -> Option<Missing> {

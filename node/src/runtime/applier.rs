@@ -10,11 +10,12 @@ use std::time::Duration;
 
 use super::apply_queue::{ApplyQueue, Committed, Work, record_bytes};
 use super::mailbox::{Job, Mailbox};
+use super::replay;
 use super::shared::Shared;
 use crate::seam::Clock;
-use crate::store::tables::{Applied, Tables, TablesError};
+use crate::store::tables::{Tables, TablesError};
 use crate::telemetry::Metrics;
-use crate::types::{LaneId, LanePosition, LogIndex, Op, ShardId, StreamId};
+use crate::types::{LaneId, LanePosition, Op, ShardId, StreamId};
 
 /// Rows of deleted streams that one round removes per shard: keeps a round short when a huge stream was deleted.
 const REAP_ROWS_MAX: usize = 512;
@@ -82,31 +83,35 @@ impl Applier {
                 entry.1 = end;
             }
         }
-        let mut left = 0;
         for (shard, records) in work.shards {
-            let bytes: u64 = records.iter().map(|record| record_bytes(&record.ops)).sum();
             if let Some(applier) = self.shards.get_mut(&shard) {
                 applier.stuck.extend(records);
-                left += bytes;
             }
         }
         for (shard, applier) in &mut self.shards {
+            let waiting = applier.waiting_bytes();
             if let Err(error) = applier.apply(*shard) {
                 applier.failed(*shard, &error, &self.shared);
             }
+            let left = waiting - applier.waiting_bytes();
+            if left > 0 {
+                self.queue.done(left);
+            }
         }
-        if left > 0 {
-            self.queue.done(left);
-        }
+        self.queue.stall(self.shards.values().any(|applier| !applier.stuck.is_empty()));
         self.metrics.engine.tail_cache.set(i64::try_from(self.queue.bytes()).unwrap_or(i64::MAX));
     }
 
     fn checkpoint_due(&self) -> bool {
         let dirty = self.shards.values().any(|applier| applier.undurable.is_some());
-        let grown: u64 = self.lanes.iter().map(|(lane, (_, end))| {
-            let before = self.checkpointed_ends.get(lane).copied().unwrap_or_default();
-            end.0.saturating_sub(before.0)
-        }).sum();
+        let grown: u64 = self
+            .lanes
+            .iter()
+            .map(|(lane, (_, end))| {
+                let before = self.checkpointed_ends.get(lane).copied().unwrap_or_default();
+                end.0.saturating_sub(before.0)
+            })
+            .sum();
         let waited = self.clock.elapsed().saturating_sub(self.checkpointed_at);
         dirty && (grown >= self.pace.checkpoint_bytes || waited >= self.pace.checkpoint_interval)
     }
@@ -114,7 +119,8 @@ impl Applier {
     /// Makes everything applied durable, then lets the log go as far as that allows.
     fn checkpoint(&mut self) {
         let before = self.clock.elapsed();
-        let mut kept: BTreeMap<LaneId, LanePosition> = self.lanes.iter().map(|(lane, (_, end))| (*lane, *end)).collect();
+        let mut kept: BTreeMap<LaneId, LanePosition> =
+            self.lanes.iter().map(|(lane, (_, end))| (*lane, *end)).collect();
         for (shard, applier) in &mut self.shards {
             if applier.undurable.is_some() && !applier.damaged {
                 match applier.tables.checkpoint() {
@@ -139,6 +145,20 @@ impl Applier {
 }
 
 impl ShardApplier {
+    /// `undurable`: the first record in the log that the last checkpoint lacks.
+    pub(crate) fn new(
+        tables: Tables,
+        lane: LaneId,
+        mailbox: Arc<Mailbox>,
+        undurable: Option<LanePosition>,
+    ) -> Self {
+        Self { tables, lane, mailbox, undurable, reaping: true, stuck: Vec::new(), damaged: false }
+    }
+
+    fn waiting_bytes(&self) -> u64 {
+        self.stuck.iter().map(|record| record_bytes(&record.ops)).sum()
+    }
+
     /// Applies what waits for this shard, and removes some rows of what was deleted.
     fn apply(&mut self, shard: ShardId) -> Result<(), TablesError> {
         if self.damaged {
@@ -147,17 +167,14 @@ impl ShardApplier {
         }
         if let (Some(first), Some(last)) = (self.stuck.first(), self.stuck.last()) {
             self.undurable = self.undurable.or(Some(first.position));
-            let applied = Applied { index: last.index, chain: last.chain, epoch: last.epoch };
-            let epochs = super::start::epoch_starts(&self.tables, &self.stuck);
-            let mut batch = Vec::with_capacity(self.stuck.len());
-            for record in &self.stuck {
-                batch.extend(record.ops.iter().map(|op| (record.index, op.clone())));
-            }
-            self.tables.apply(&batch, applied, &epochs)?;
+            let index = last.index;
+            replay::apply(&mut self.tables, &self.stuck)?;
+            let ops = || self.stuck.iter().flat_map(|record| &record.ops);
+            self.reaping |=
+                ops().any(|op| matches!(op, Op::Delete { .. } | Op::Trim { .. } | Op::Unpin { .. }));
+            let changed = changed(ops());
             self.stuck.clear();
-            self.reaping |= batch.iter().any(|(_, op)| matches!(op, Op::Delete { .. } | Op::Trim { .. } | Op::Unpin { .. }));
-            let changed = changed(&batch);
-            let _ended = self.mailbox.send(Job::Applied { shard, index: applied.index, changed });
+            let _ended = self.mailbox.send(Job::Applied { shard, index, changed });
         }
         if self.reaping {
             self.reaping = self.tables.reap(REAP_ROWS_MAX)? > 0;
@@ -178,9 +195,9 @@ impl ShardApplier {
     }
 }
 
-/// The streams that a batch changed, each once.
-fn changed(batch: &[(LogIndex, Op)]) -> Vec<StreamId> {
-    let mut streams: Vec<StreamId> = batch.iter().filter_map(|(_, op)| op.stream()).collect();
+/// The streams that ops change, each once.
+fn changed<'a>(ops: impl Iterator<Item = &'a Op>) -> Vec<StreamId> {
+    let mut streams: Vec<StreamId> = ops.filter_map(Op::stream).collect();
     streams.sort_unstable();
     streams.dedup();
     streams

@@ -48,6 +48,8 @@ struct Inner {
     bytes: u64,
     hurry: bool,
     lanes_running: usize,
+    /// The volume has no room for the tables: what waits stays, and writes are refused.
+    stalled: bool,
 }
 
 impl ApplyQueue {
@@ -90,13 +92,18 @@ impl ApplyQueue {
         }
         inner.hurry = true;
         self.work.notify_one();
-        drop(self.room.wait_while(inner, |inner| inner.bytes >= self.bytes_max).unwrap_or_else(PoisonError::into_inner));
+        drop(
+            self.room
+                .wait_while(inner, |inner| inner.bytes >= self.bytes_max && !inner.stalled)
+                .unwrap_or_else(PoisonError::into_inner),
+        );
     }
 
     /// Waits up to `patience` for enough work, then takes all there is.
     pub(crate) fn take(&self, patience: Duration) -> Work {
         let inner = self.lock();
-        let idle = |inner: &mut Inner| inner.bytes < self.bytes_max / 2 && !inner.hurry && inner.lanes_running > 0;
+        let idle =
+            |inner: &mut Inner| inner.bytes < self.bytes_max / 2 && !inner.hurry && inner.lanes_running > 0;
         let waited = self.work.wait_timeout_while(inner, patience, idle);
         let mut inner = waited.unwrap_or_else(PoisonError::into_inner).0;
         inner.hurry = false;
@@ -110,6 +117,20 @@ impl ApplyQueue {
         inner.bytes = inner.bytes.saturating_sub(bytes);
         drop(inner);
         self.room.notify_all();
+    }
+
+    /// Whether applying stands still for lack of room.
+    pub(crate) fn stall(&self, stalled: bool) {
+        self.lock().stalled = stalled;
+        if stalled {
+            self.room.notify_all();
+        }
+    }
+
+    /// Whether more may be committed: not while applying stands still and the budget is used up.
+    pub(crate) fn has_room(&self) -> bool {
+        let inner = self.lock();
+        !inner.stalled || inner.bytes < self.bytes_max
     }
 
     /// Bytes that wait.

@@ -6,8 +6,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, PoisonError};
 
-use super::Segment;
-use crate::types::{Offset, ShardId, StreamId};
+use crate::types::{Offset, Segment, ShardId, StreamId};
 
 /// Where a segment begins.
 type Key = (ShardId, StreamId, u64);
@@ -44,7 +43,14 @@ impl SegmentCache {
     }
 
     /// The longest run of cached segments from `from` that fits; at least one if there is one.
-    pub(crate) fn run(&self, shard: ShardId, stream: StreamId, from: Offset, upto: Offset, bytes_max: usize) -> Vec<Segment> {
+    pub(crate) fn run(
+        &self,
+        shard: ShardId,
+        stream: StreamId,
+        from: Offset,
+        upto: Offset,
+        bytes_max: usize,
+    ) -> Vec<Segment> {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         let (mut out, mut next, mut bytes) = (Vec::new(), from, 0);
         while next < upto {
@@ -110,9 +116,15 @@ mod tests {
             assert!(cache.bytes() <= 10_000);
             let first = segment(0, 1000).start;
             let upto = first.advanced(1, 1000);
-            assert_eq!(cache.run(shard, stream, first, upto, 1).len(), 1, "used each time, so kept at {start}");
+            assert_eq!(
+                cache.run(shard, stream, first, upto, 1).len(),
+                1,
+                "used each time, so kept at {start}"
+            );
         }
-        assert!(cache.run(shard, StreamId(2), Offset::ZERO, Offset { messages: 9, bytes: 9000 }, 9000).is_empty());
+        assert!(
+            cache.run(shard, StreamId(2), Offset::ZERO, Offset { messages: 9, bytes: 9000 }, 9000).is_empty()
+        );
     }
 
     #[test]

@@ -1,57 +1,70 @@
 //! The end of a group: write, sync, publish, hand to the applier, answer; and the end of a lane.
 
+use std::ops::Range;
+
+use bytes::Bytes;
+use tokio::sync::oneshot;
+
 use super::Failure;
-use super::apply_queue::{Committed, record_bytes};
-use super::lane::{LaneOwner, Pending};
-use super::mailbox::Answered;
+use super::apply_queue::{ApplyQueue, Committed, record_bytes};
+use super::lane::{Group, LaneOwner, Pending};
+use super::mailbox::{Answer, Answered, Mailbox};
 use crate::store::aol::LaneError;
 use crate::types::{AolMode, FsyncPolicy, Op};
 
 impl LaneOwner {
     /// Makes the group as durable as the settings promise, publishes it and answers. An error means that the log failed.
     pub(crate) fn commit(&mut self) -> Result<(), LaneError> {
-        let group = std::mem::take(&mut self.group);
-        if group.records.is_empty() {
-            self.answer(group.answers);
+        let Group { mut records, answers, bytes } = std::mem::take(&mut self.group);
+        if records.is_empty() {
+            self.answer(answers);
             return Ok(());
         }
-        self.lane_metrics.records.inc_by(group.records.len() as u64);
-        self.lane_metrics.group_size.observe(group.records.len() as u64);
+        self.lane_metrics.records.inc_by(records.len() as u64);
+        self.lane_metrics.group_size.observe(records.len() as u64);
         match self.durability.aol {
             AolMode::Sync => {
-                let written = self.write(group.bytes);
-                if let Err(error) = written {
-                    for (answer, _) in group.answers {
-                        let _gone = answer.map(|answer| answer.send(Err(Failure::LogFailed)));
+                match self.write(bytes) {
+                    Ok(batch) => {
+                        records.iter_mut().for_each(|record| record.settle(|wire| batch.slice(wire)))
                     }
-                    return Err(error);
+                    Err(error) => {
+                        answers.into_iter().filter_map(|(sender, _)| sender).for_each(|sender| {
+                            let _gone = sender.send(Err(Failure::LogFailed));
+                        });
+                        return Err(error);
+                    }
                 }
-                self.publish(group.records);
-                self.answer(group.answers);
+                self.publish(records);
+                self.answer(answers);
             }
             AolMode::Async => {
-                // The answer goes first; the write follows at once, so that the log stays one group behind at most.
-                self.publish(group.records);
-                self.answer(group.answers);
-                self.write(group.bytes)?;
+                // The answer goes first; the write follows at once, so that the log stays one group behind at most. The
+                // views may not hold the requests' buffers, and the group's buffer is not frozen yet: copied.
+                records.iter_mut().for_each(Pending::copy);
+                self.publish(records);
+                self.answer(answers);
+                self.write(bytes)?;
             }
             AolMode::Never => {
-                self.log.discard();
-                self.publish(group.records);
-                self.answer(group.answers);
+                let batch = self.scratch.split().freeze();
+                records.iter_mut().for_each(|record| record.settle(|wire| batch.slice(wire)));
+                self.publish(records);
+                self.answer(answers);
             }
         }
         Ok(())
     }
 
-    fn write(&mut self, bytes: u64) -> Result<(), LaneError> {
-        self.log.write()?;
+    fn write(&mut self, bytes: u64) -> Result<Bytes, LaneError> {
+        let batch = self.log.write()?;
         self.lane_metrics.written.inc_by(bytes);
         if self.durability.fsync == FsyncPolicy::Always {
-            return self.sync();
+            self.sync()?;
+        } else {
+            self.unsynced_since.get_or_insert(self.clock.elapsed());
         }
-        self.unsynced_since.get_or_insert(self.clock.elapsed());
-        Ok(())
+        Ok(batch)
     }
 
     fn sync(&mut self) -> Result<(), LaneError> {
@@ -66,7 +79,9 @@ impl LaneOwner {
     /// With `fsync: interval`, syncs what has waited that long.
     pub(crate) fn sync_if_due(&mut self) -> Result<(), LaneError> {
         match (self.durability.fsync, self.unsynced_since) {
-            (FsyncPolicy::Interval(interval), Some(since)) if since + interval <= self.clock.elapsed() => self.sync(),
+            (FsyncPolicy::Interval(interval), Some(since)) if since + interval <= self.clock.elapsed() => {
+                self.sync()
+            }
             _ => Ok(()),
         }
     }
@@ -87,15 +102,17 @@ impl LaneOwner {
                 }
             }
         }
-        let epochs: Vec<_> = records.iter().map(|record| self.shards.get(&record.shard).map(|owner| owner.epoch)).collect();
-        let committed = records.into_iter().zip(epochs).filter_map(|(record, epoch)| {
-            let Pending { shard, index, chain, position, ops, .. } = record;
-            Some((shard, Committed { index, epoch: epoch?, chain, position, ops }))
+        let Some(last) = records.last() else { return };
+        // The lane's end lies behind the last record; what matters is that nothing before it is missing here.
+        let end = last.position;
+        let committed = records.into_iter().map(|record| {
+            let Pending { shard, index, epoch, chain, position, ops, .. } = record;
+            (shard, Committed { index, epoch, chain, position, ops })
         });
-        self.apply.push(committed, bytes);
+        self.apply.push(self.lane, end, committed, bytes);
     }
 
-    fn answer(&self, answers: Vec<(Option<tokio::sync::oneshot::Sender<super::mailbox::Answer>>, super::mailbox::Answer)>) {
+    fn answer(&self, answers: Vec<(Option<oneshot::Sender<Answer>>, Answer)>) {
         for (sender, answer) in answers {
             match sender {
                 // A client that went away does not care.
@@ -106,29 +123,54 @@ impl LaneOwner {
     }
 
     /// Nobody waits for this answer, but what it releases must go on.
-    fn unheard(&self, answer: super::mailbox::Answer) {
+    fn unheard(&self, answer: Answer) {
         if let Ok(Answered { released: Some(parent), .. }) = answer {
             self.release(parent);
         }
     }
 
     /// The log failed: nothing more is answered, the process must end and recover from the disk.
-    pub(crate) fn fail(mut self) {
-        self.fatal.report("the log could not be written or synced; what was not answered may or may not have happened");
-        self.end();
+    pub(crate) fn fail(self) {
+        self.fatal.report(
+            "the log could not be written or synced; what was not answered may or may not have happened",
+        );
+        end(&self.mailbox, &self.apply);
     }
 
     /// Told to stop: everything taken is answered; mark the log as cleanly closed.
-    pub(crate) fn finish(mut self) {
-        if let Err(error) = self.log.close() {
+    pub(crate) fn finish(self) {
+        let Self { log, mailbox, apply, .. } = self;
+        if let Err(error) = log.close() {
             tracing::warn!(%error, "the log was not closed cleanly; the next start reads it to its end");
         }
-        self.end();
+        end(&mailbox, &apply);
+    }
+}
+
+fn end(mailbox: &Mailbox, apply: &ApplyQueue) {
+    // Dropping the senders of what is left tells their waiters.
+    drop(mailbox.end());
+    apply.lane_ended();
+}
+
+impl Pending {
+    /// Lets the messages live in the group's buffer instead of the requests'.
+    fn settle(&mut self, wire_of: impl Fn(Range<usize>) -> Bytes) {
+        let appends = self.ops.iter_mut().filter_map(|op| match op {
+            Op::Append(append) => Some(append),
+            _ => None,
+        });
+        for (append, wire) in appends.zip(&self.wires) {
+            append.messages = append.messages.with_wire(wire_of(wire.clone()));
+        }
     }
 
-    fn end(&mut self) {
-        // Dropping the senders of what is left tells their waiters.
-        drop(self.mailbox.end());
-        self.apply.lane_ended();
+    /// Lets the messages live in memory of their own.
+    fn copy(&mut self) {
+        for op in &mut self.ops {
+            if let Op::Append(append) = op {
+                append.messages = append.messages.with_wire(Bytes::copy_from_slice(append.messages.wire()));
+            }
+        }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use super::listing::{self, Listed};
-use super::mailbox::{Answer, Job};
+use super::mailbox::{Answer, Answered, Job};
 use super::shared::Shared;
 use super::tailer::Tailer;
 use super::{Failure, ReadBatch, ReadError, ReadFrom, StreamState, fork};
@@ -42,7 +42,11 @@ pub struct ForkRequest {
 
 impl Engine {
     /// PUT. With `fork`, the source is pinned first; `create.fork` and `create.config.fork` are filled in here.
-    pub async fn create(&self, create: Create, fork: Option<ForkRequest>) -> Result<Created, EngineError<CreateError>> {
+    pub async fn create(
+        &self,
+        create: Create,
+        fork: Option<ForkRequest>,
+    ) -> Result<Created, EngineError<CreateError>> {
         match fork {
             None => self.create_here(create).await,
             Some(fork) => fork::create(self, create, fork).await,
@@ -70,11 +74,7 @@ impl Engine {
     pub async fn delete(&self, name: StreamName) -> Result<(), EngineError<DeleteError>> {
         let shard = name.shard(self.shared.count);
         match self.submit(shard, Command::Delete(name)).await.map_err(EngineError::Failure)? {
-            Reply::Delete(Ok(deleted)) => {
-                self.release(deleted.parent).await;
-                Ok(())
-            }
-            Reply::Delete(Err(error)) => Err(EngineError::Refused(error)),
+            Reply::Delete(result) => result.map(drop).map_err(EngineError::Refused),
             _ => Err(EngineError::Failure(Failure::LogFailed)),
         }
     }
@@ -82,8 +82,8 @@ impl Engine {
     /// Lets go of a source, and of its own source if that ends it, up the chain. What fails here is swept later.
     pub(super) async fn release(&self, mut parent: Option<Parent>) {
         while let Some(Parent { shard, stream, pin, .. }) = parent.take() {
-            if let Ok(Reply::Released(next)) = self.submit(shard, Command::Unpin { stream, pin }).await {
-                parent = next;
+            if let Ok(answered) = self.send(shard, Command::Unpin { stream, pin }).await {
+                parent = answered.released;
             }
         }
     }
@@ -96,7 +96,12 @@ impl Engine {
 
     /// GET: at most about `bytes_max` bytes of wire form (at least one message); renews a sliding window.
     #[expect(clippy::unused_async, reason = "a cluster's follower asks its leader here")]
-    pub async fn read(&self, name: &StreamName, from: ReadFrom, bytes_max: usize) -> Result<ReadBatch, ReadError> {
+    pub async fn read(
+        &self,
+        name: &StreamName,
+        from: ReadFrom,
+        bytes_max: usize,
+    ) -> Result<ReadBatch, ReadError> {
         self.shared.read(name, from, bytes_max)
     }
 
@@ -108,18 +113,30 @@ impl Engine {
 
     /// Streams whose names begin with `prefix`, behind `after`, in name order over all shards.
     #[expect(clippy::unused_async, reason = "a cluster's follower asks its leader here")]
-    pub async fn list(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Vec<Listed>, Failure> {
+    pub async fn list(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<Listed>, Failure> {
         listing::list(&self.shared, prefix, after, limit)
     }
 
-    /// Hands a command to the owner of a shard and waits for the answer.
-    pub(super) async fn submit(&self, shard: ShardId, command: Command) -> Answer {
+    /// Hands a command to the owner of a shard, waits for the answer, and lets go of the source that it released.
+    pub(super) async fn submit(&self, shard: ShardId, command: Command) -> Result<Reply, Failure> {
+        let Answered { reply, released } = self.send(shard, command).await?;
+        self.release(released).await;
+        Ok(reply)
+    }
+
+    async fn send(&self, shard: ShardId, command: Command) -> Answer {
         if self.shared.closing() {
             return Err(Failure::ShuttingDown);
         }
         let owner = self.shared.shard(shard)?;
         let (answer, answered) = oneshot::channel();
-        owner.mailbox.send(Job::Command { shard, command, answer }).map_err(|_| Failure::ShuttingDown)?;
+        let job = Job::Command { shard, command, answer: Some(answer) };
+        owner.mailbox.send(job).map_err(|_| Failure::ShuttingDown)?;
         // An owner that ends without answering has lost its log.
         answered.await.unwrap_or(Err(Failure::LogFailed))
     }

@@ -18,12 +18,15 @@ use super::mailbox::{Answer, Answered, Job, Mailbox};
 use super::owner::{Decided, ShardOwner};
 use super::view::StreamView;
 use crate::codec::op::encode_ops;
-use crate::codec::record::RecordKind;
+use crate::codec::record::{RecordKind, chain_after};
 use crate::core::{BodyError, Command};
 use crate::seam::Clock;
 use crate::store::aol::{Appended, Lane, LaneError, RecordHead};
 use crate::telemetry::{LaneMetrics, Metrics};
-use crate::types::{AolMode, Chain, Durability, FsyncPolicy, LanePosition, LogIndex, Messages, Op, Parent, ShardId};
+use crate::types::{
+    AolMode, Chain, Durability, Epoch, FsyncPolicy, LaneId, LanePosition, LogIndex, Messages, Op, Parent,
+    ShardId,
+};
 
 /// Most bytes of records in one group: bounds how long the first of a group waits for the last.
 const GROUP_BYTES_MAX: u64 = 4 << 20;
@@ -33,6 +36,7 @@ const EXPIRIES_PER_SWEEP_MAX: usize = 256;
 /// Everything that a lane's owner works with.
 #[derive(Debug)]
 pub(crate) struct LaneOwner {
+    pub(crate) lane: LaneId,
     pub(crate) log: Lane,
     pub(crate) shards: BTreeMap<ShardId, ShardOwner>,
     pub(crate) mailbox: Arc<Mailbox>,
@@ -46,6 +50,8 @@ pub(crate) struct LaneOwner {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) lane_metrics: LaneMetrics,
     pub(crate) group: Group,
+    /// Where records are encoded that go to no log.
+    pub(crate) scratch: BytesMut,
     /// The oldest record that was written and not synced (relaxed modes only).
     pub(crate) unsynced_since: Option<Duration>,
     pub(crate) swept_at: Duration,
@@ -66,6 +72,7 @@ pub(crate) struct Group {
 pub(super) struct Pending {
     pub(super) shard: ShardId,
     pub(super) index: LogIndex,
+    pub(super) epoch: Epoch,
     pub(super) chain: Chain,
     pub(super) position: LanePosition,
     pub(super) ops: Vec<Op>,
@@ -140,7 +147,8 @@ impl LaneOwner {
         let owner = self.shards.get_mut(&shard).ok_or_else(|| unknown_shard(shard))?;
         let Decided { decision, view } = owner.decide(command, now)?;
         if !decision.ops.is_empty() {
-            self.append(shard, RecordKind::Batch, decision.ops.into_vec(), view).map_err(|_| Failure::LogFailed)?;
+            self.append(shard, RecordKind::Batch, decision.ops.into_vec(), view)
+                .map_err(|_| Failure::LogFailed)?;
         }
         Ok(Answered { reply: decision.reply, released: decision.released })
     }
@@ -150,7 +158,7 @@ impl LaneOwner {
             return Ok(true);
         }
         let bytes = command_bytes(command) + usize::try_from(self.group.bytes).unwrap_or(usize::MAX);
-        let room = self.log.has_room(bytes).map_err(|_| Failure::LogFailed)?;
+        let room = self.apply.has_room() && self.log.has_room(bytes).map_err(|_| Failure::LogFailed)?;
         if self.full == room {
             self.full = !room;
             self.lane_metrics.disk_full.set(i64::from(!room));
@@ -175,18 +183,30 @@ impl LaneOwner {
         let index = owner.last.next();
         let head = RecordHead { kind, shard, epoch: owner.epoch, index, chain: owner.chain };
         let mut wires = Vec::new();
-        let encode = |buffer: &mut BytesMut| wires = encode_ops(&ops, buffer);
-        let appended = self.log.append(&head, encode)?;
-        for wire in &mut wires {
-            *wire = wire.start + appended.payload.start..wire.end + appended.payload.start;
-        }
+        let encode = |buffer: &mut BytesMut| encode_ops(&ops, buffer, &mut wires);
+        let Encoded { position, chain, bytes } = match self.durability.aol {
+            AolMode::Never => encode_only(&head, &mut self.scratch, encode),
+            AolMode::Sync | AolMode::Async => {
+                let Appended { position, end, chain, .. } = self.log.append(&head, encode)?;
+                Encoded { position, chain, bytes: end.0 - position.0 }
+            }
+        };
         owner.last = index;
-        owner.chain = appended.chain;
+        owner.chain = chain;
         owner.note_deadlines(&ops);
-        self.group.bytes += appended.end.0 - appended.position.0;
-        let Appended { chain, position, .. } = appended;
-        self.group.records.push(Pending { shard, index, chain, position, ops, wires, view });
+        self.group.bytes += bytes;
+        let epoch = head.epoch;
+        self.group.records.push(Pending { shard, index, epoch, chain, position, ops, wires, view });
         Ok(())
+    }
+
+    /// Begins this start's epoch in every shard: durable before anything else is decided.
+    pub(crate) fn open_epoch(&mut self) -> Result<(), LaneError> {
+        let shards: Vec<ShardId> = self.shards.keys().copied().collect();
+        for shard in shards {
+            self.append(shard, RecordKind::EpochStart, Vec::new(), None)?;
+        }
+        self.commit()
     }
 
     /// Ends the streams whose time is over, a bounded number at a time.
@@ -214,13 +234,29 @@ impl LaneOwner {
     }
 
     /// A fork has ended: its source may let go. Nobody waits for it; what is lost in a crash is swept later.
-    fn release(&self, parent: Parent) {
+    pub(super) fn release(&self, parent: Parent) {
         let Parent { shard, stream, pin, .. } = parent;
         if let Some(mailbox) = self.mailboxes.get(usize::from(shard.0)) {
             let command = Command::Unpin { stream, pin };
             let _ended = mailbox.send(Job::Command { shard, command, answer: None });
         }
     }
+}
+
+/// Where a record went.
+struct Encoded {
+    position: LanePosition,
+    chain: Chain,
+    bytes: u64,
+}
+
+/// Without a log, a record still has an index and a chain, so that a log can begin again behind it.
+fn encode_only(head: &RecordHead, scratch: &mut BytesMut, encode: impl FnOnce(&mut BytesMut)) -> Encoded {
+    let start = scratch.len();
+    encode(scratch);
+    let payload = scratch.get(start..).unwrap_or_default();
+    let chain = chain_after(head.chain, head.epoch, head.index, head.kind, payload);
+    Encoded { position: LanePosition::default(), chain, bytes: payload.len() as u64 }
 }
 
 fn unknown_shard(shard: ShardId) -> Failure {

@@ -18,7 +18,12 @@ pub struct Listed {
 }
 
 /// At most `limit` living streams behind `after`.
-pub(super) fn list(shared: &Shared, prefix: &str, after: Option<&str>, limit: usize) -> Result<Vec<Listed>, Failure> {
+pub(super) fn list(
+    shared: &Shared,
+    prefix: &str,
+    after: Option<&str>,
+    limit: usize,
+) -> Result<Vec<Listed>, Failure> {
     let mut names = BTreeMap::new();
     for shard in shared.open_shards() {
         shard.check()?;
@@ -43,17 +48,19 @@ fn page(
         if after.is_some_and(|after| name.as_str() <= after) {
             continue;
         }
-        if let Some(snapshot) = view.map(|view| view.snapshot(now)).filter(|snapshot| alive(snapshot).is_ok()) {
+        if let Some(snapshot) = view.map(|view| view.snapshot(now)).filter(|snapshot| alive(snapshot).is_ok())
+        {
             into.insert(name, snapshot.state);
         }
     }
     let (mut found, mut position) = (0, after.map(str::to_owned));
     while found < limit {
-        let names = blocking(|| shard.tables.list(prefix, position.as_deref(), limit)).map_err(|fault| shard.fault(&fault))?;
-        let Some(last) = names.last() else { break };
-        position = Some(last.as_str().to_owned());
-        let full = names.len() == limit;
-        for name in names {
+        let entries = blocking(|| shard.tables.list(prefix, position.as_deref(), limit))
+            .map_err(|fault| shard.table_fault(&fault))?;
+        let Some(last) = entries.last() else { break };
+        position = Some(last.meta.name.as_str().to_owned());
+        let full = entries.len() == limit;
+        for name in entries.into_iter().map(|entry| entry.meta.name) {
             let Some(view) = shared.view(&name)? else { continue };
             let snapshot = Arc::clone(&view).snapshot(now);
             if alive(&snapshot).is_ok() {

@@ -7,11 +7,11 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::Failure;
-use super::shared::{Shard, Shared};
+use super::shared::Shared;
 use super::view::StreamView;
 use super::views::{Known, ShardViews};
 use crate::core::{Command, Decision, Missing, ShardCore};
-use crate::store::tables::ReadFault;
+use crate::store::tables::{StreamEntry, TablesError};
 use crate::types::{Chain, Epoch, LogIndex, Op, ShardId, StreamId, StreamMeta, StreamName, UnixMillis};
 
 /// The owner's part of one shard.
@@ -26,8 +26,6 @@ pub(crate) struct ShardOwner {
     pub(crate) last: LogIndex,
     /// The chain after it.
     pub(crate) chain: Chain,
-    /// Everything up to here is in the tables.
-    pub(crate) applied: LogIndex,
     /// When this owner began.
     pub(crate) started_at: UnixMillis,
     /// When which stream ends unless something renews it; looked at again when the time comes.
@@ -51,7 +49,9 @@ impl ShardOwner {
         let mut view = self.hold(views, &target);
         // Reads since this start renew a window; a window that a start interrupted begins afresh: late, never early.
         let started_at = self.started_at;
-        let last_read = |stream| Some(views.by_id(stream).and_then(|view| view.read_at()).unwrap_or(started_at).max(started_at));
+        let last_read = |stream| {
+            Some(views.by_id(stream).and_then(|view| view.read_at()).unwrap_or(started_at).max(started_at))
+        };
         loop {
             match self.core.decide(command, now, self.last.next(), &last_read) {
                 Ok(decision) => return Ok(Decided { decision, view }),
@@ -79,19 +79,20 @@ impl ShardOwner {
     /// Brings into the core what the tables (or a view ahead of them) say.
     fn load(&mut self, shared: &Shared, missing: Missing) -> Result<(), Failure> {
         let shard = shared.shard(self.shard)?;
-        let failed = |fault: ReadFault| shard.fault(&fault);
+        let failed = |error: TablesError| shard.table_fault(&error);
         match missing {
             Missing::Name(name) => {
                 // A deletion that the tables have not applied yet is known to the view alone.
                 let known_absent = matches!(shard.views.by_name(&name), Known::Absent);
-                let found = if known_absent { None } else { shard.tables.stream_by_name(&name).map_err(failed)? };
-                let producers = producers(shard, found.as_ref())?;
-                self.core.install_name(name, found, producers);
+                let found =
+                    if known_absent { None } else { shard.tables.stream_by_name(&name).map_err(failed)? };
+                let (meta, producers) = parts(found);
+                self.core.install_name(name, meta, producers);
             }
             Missing::Stream(stream) => {
                 let found = shard.tables.stream_by_id(stream).map_err(failed)?;
-                let producers = producers(shard, found.as_ref())?;
-                self.core.install_stream(stream, found, producers);
+                let (meta, producers) = parts(found);
+                self.core.install_stream(stream, meta, producers);
             }
             Missing::Producer(stream, producer) => {
                 let found = shard.tables.producer(stream, &producer).map_err(failed)?;
@@ -149,8 +150,11 @@ impl ShardOwner {
     }
 }
 
-fn producers(shard: &Shard, meta: Option<&StreamMeta>) -> Result<u32, Failure> {
-    meta.map_or(Ok(0), |meta| shard.tables.producer_count(meta.id).map_err(|fault| shard.fault(&fault)))
+fn parts(entry: Option<StreamEntry>) -> (Option<StreamMeta>, u32) {
+    match entry {
+        Some(entry) => (Some(entry.meta), entry.producers),
+        None => (None, 0),
+    }
 }
 
 /// The stream that a command is about.

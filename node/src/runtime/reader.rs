@@ -6,25 +6,24 @@ use std::sync::Arc;
 use super::shared::{Shard, Shared};
 use super::view::{Snapshot, StreamView};
 use super::views::Known;
-use super::{Failure, ReadBatch, ReadError, ReadFrom, Segment, StreamState};
+use super::{Failure, ReadBatch, ReadError, ReadFrom, StreamState};
 use crate::store::tables::ReadFault;
 use crate::types::limits::FORK_DEPTH_MAX;
-use crate::types::{Offset, ShardId, StreamId, StreamName};
+use crate::types::{Offset, Segment, ShardId, StreamId, StreamName};
 
 impl Shared {
     /// The view of a name, loaded from the tables if need be.
     pub(crate) fn view(&self, name: &StreamName) -> Result<Option<Arc<StreamView>>, Failure> {
-        let shard = self.shard_of(name);
-        shard.check()?;
+        let shard = self.shard_of(name)?;
         loop {
             let ticket = match shard.views.by_name(name) {
                 Known::Here(view) => return Ok(Some(view)),
                 Known::Absent => return Ok(None),
                 Known::AskTables(ticket) => ticket,
             };
-            let found = shard.tables.stream_by_name(name).map_err(|fault| shard.fault(&fault))?;
-            let Some(meta) = found else { return Ok(None) };
-            if let Some(view) = shard.views.install(&meta, ticket) {
+            let found = shard.tables.stream_by_name(name).map_err(|fault| shard.table_fault(&fault))?;
+            let Some(entry) = found else { return Ok(None) };
+            if let Some(view) = shard.views.install(&entry.meta, ticket) {
                 return Ok(Some(view));
             }
         }
@@ -58,7 +57,12 @@ impl Shared {
     }
 
     /// One read.
-    pub(crate) fn read(&self, name: &StreamName, from: ReadFrom, bytes_max: usize) -> Result<ReadBatch, ReadError> {
+    pub(crate) fn read(
+        &self,
+        name: &StreamName,
+        from: ReadFrom,
+        bytes_max: usize,
+    ) -> Result<ReadBatch, ReadError> {
         let (view, snapshot) = self.living(name)?;
         view.touch(self.clock.now());
         let start = Self::resolve(from, &snapshot.state)?;
@@ -73,7 +77,7 @@ impl Shared {
         start: Offset,
         bytes_max: usize,
     ) -> Result<ReadBatch, ReadError> {
-        let shard = self.shard_of(name);
+        let shard = self.shard_of(name)?;
         let (snapshot, memory) = view.snapshot_from(start, bytes_max, self.clock.now());
         alive(&snapshot)?;
         let segments = match memory {
@@ -113,7 +117,14 @@ impl Shared {
     }
 
     /// The next messages from exactly one place; at least one.
-    fn step(&self, place: Place, from: Offset, upto: Offset, bytes_max: usize, depth: u32) -> Result<Vec<Segment>, ReadError> {
+    fn step(
+        &self,
+        place: Place,
+        from: Offset,
+        upto: Offset,
+        bytes_max: usize,
+        depth: u32,
+    ) -> Result<Vec<Segment>, ReadError> {
         if depth > FORK_DEPTH_MAX {
             return Err(Failure::Corrupt.into());
         }
@@ -128,8 +139,9 @@ impl Shared {
                 (snapshot.base, snapshot.parent, snapshot.memory_from)
             }
             None => {
-                let found = shard.tables.stream_by_id(place.stream).map_err(|fault| shard.fault(&fault))?;
-                let meta = found.ok_or(ReadError::NotFound)?;
+                let found =
+                    shard.tables.stream_by_id(place.stream).map_err(|fault| shard.table_fault(&fault))?;
+                let meta = found.ok_or(ReadError::NotFound)?.meta;
                 (meta.base, meta.parent, meta.tail)
             }
         };
@@ -142,7 +154,14 @@ impl Shared {
     }
 
     /// Messages that the tables hold, through the cache of hot segments.
-    fn cold(&self, shard: &Shard, stream: StreamId, from: Offset, upto: Offset, bytes_max: usize) -> Result<Vec<Segment>, ReadError> {
+    fn cold(
+        &self,
+        shard: &Shard,
+        stream: StreamId,
+        from: Offset,
+        upto: Offset,
+        bytes_max: usize,
+    ) -> Result<Vec<Segment>, ReadError> {
         let cached = self.cache.run(shard.id, stream, from, upto, bytes_max);
         if !cached.is_empty() {
             return Ok(cached);
@@ -151,7 +170,7 @@ impl Shared {
         let found = blocking(read).map_err(|fault| match fault {
             ReadFault::Misaligned => ReadError::Misaligned,
             // Removed between the snapshot and this read.
-            ReadFault::Missing => ReadError::NotFound,
+            ReadFault::NotFound | ReadFault::Trimmed { .. } => ReadError::NotFound,
             other => ReadError::Failure(shard.fault(&other)),
         })?;
         self.cache.insert(shard.id, stream, &found);

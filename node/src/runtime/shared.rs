@@ -8,7 +8,7 @@ use super::cache::SegmentCache;
 use super::mailbox::Mailbox;
 use super::views::ShardViews;
 use crate::seam::Clock;
-use crate::store::tables::{ReadFault, Reader};
+use crate::store::tables::{ReadFault, Reader, TablesError};
 use crate::types::{ShardCount, ShardId, StreamName};
 
 /// One shard as readers see it.
@@ -63,13 +63,32 @@ impl Shard {
 
     /// A table that cannot be read answers an error for what was asked, and nothing wrong for anything.
     pub(crate) fn fault(&self, fault: &ReadFault) -> Failure {
-        tracing::error!(shard = self.id.0, %fault, "stored data not served");
+        match fault {
+            ReadFault::Tables(error) => self.table_fault(error),
+            other => {
+                tracing::error!(shard = self.id.0, fault = %other, "the tables do not hold what was committed");
+                Failure::Corrupt
+            }
+        }
+    }
+
+    /// The same for an access that reads no messages.
+    pub(crate) fn table_fault(&self, error: &TablesError) -> Failure {
+        tracing::error!(shard = self.id.0, %error, "stored data not served");
+        if let TablesError::Damaged { reason } = error {
+            return Failure::ShardDamaged { shard: self.id, reason: Arc::clone(reason) };
+        }
         Failure::Corrupt
     }
 }
 
 impl Shared {
-    pub(crate) fn new(count: ShardCount, slots: Vec<Slot>, clock: Arc<dyn Clock>, cache: SegmentCache) -> Self {
+    pub(crate) fn new(
+        count: ShardCount,
+        slots: Vec<Slot>,
+        clock: Arc<dyn Clock>,
+        cache: SegmentCache,
+    ) -> Self {
         Self { count, slots, clock, cache, closing: AtomicBool::new(false) }
     }
 
@@ -82,7 +101,9 @@ impl Shared {
     pub(crate) fn shard(&self, id: ShardId) -> Result<&Shard, Failure> {
         match self.slots.get(usize::from(id.0)) {
             Some(Slot::Open(shard)) => shard.check().map(|()| &**shard),
-            Some(Slot::Damaged(reason)) => Err(Failure::ShardDamaged { shard: id, reason: Arc::clone(reason) }),
+            Some(Slot::Damaged(reason)) => {
+                Err(Failure::ShardDamaged { shard: id, reason: Arc::clone(reason) })
+            }
             None => Err(Failure::ShardDamaged { shard: id, reason: "no such shard".into() }),
         }
     }

@@ -9,11 +9,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-use super::{Segment, StreamState};
+use super::StreamState;
 use crate::types::limits::CHUNK_BYTES_TARGET;
 use crate::types::{
-    AppendOp, Incarnation, Lifetime, LogIndex, Messages, Offset, Parent, StreamConfig, StreamId, StreamMeta, StreamName,
-    UnixMillis,
+    AppendOp, Incarnation, Lifetime, LogIndex, Messages, Offset, Parent, Segment, StreamConfig, StreamId,
+    StreamMeta, StreamName, UnixMillis,
 };
 
 /// One resident stream.
@@ -112,7 +112,12 @@ impl StreamView {
 
     /// The state at this moment and the messages in memory from `from` on, about `bytes_max` of them; no messages when
     /// `from` lies before what is in memory. `None` when `from` is no message boundary.
-    pub(crate) fn snapshot_from(&self, from: Offset, bytes_max: usize, now: UnixMillis) -> (Snapshot, Option<Vec<Segment>>) {
+    pub(crate) fn snapshot_from(
+        &self,
+        from: Offset,
+        bytes_max: usize,
+        now: UnixMillis,
+    ) -> (Snapshot, Option<Vec<Segment>>) {
         let mut inner = self.lock();
         inner.compact(from);
         let snapshot = inner.snapshot(self, now);
@@ -144,7 +149,10 @@ impl StreamView {
     pub(crate) fn append(&self, op: &AppendOp, index: LogIndex) {
         let mut inner = self.lock();
         if !op.messages.is_empty() {
-            inner.segments.push_back(Unapplied { index, segment: Segment { start: op.start, messages: op.messages.clone() } });
+            inner.segments.push_back(Unapplied {
+                index,
+                segment: Segment { start: op.start, messages: op.messages.clone() },
+            });
             inner.tail = op.messages.end(op.start);
         }
         inner.closed |= op.close;
@@ -273,7 +281,13 @@ impl Inner {
 }
 
 /// Messages `skip..` of a run as far as they fit `room` bytes of wire form; at least one if `at_least_one`.
-pub(crate) fn clip(start: Offset, messages: &Messages, skip: usize, room: usize, at_least_one: bool) -> Option<Segment> {
+pub(crate) fn clip(
+    start: Offset,
+    messages: &Messages,
+    skip: usize,
+    room: usize,
+    at_least_one: bool,
+) -> Option<Segment> {
     let lengths = messages.lengths();
     let separator = messages.framing().separator_len();
     let mut to = lengths.len();

@@ -119,7 +119,11 @@ impl ShardViews {
         let change = match op {
             Op::Create(meta) => return self.publish_creation(meta, index),
             Op::Append(append) => {
-                let found = if view.is_some_and(|view| view.id == append.stream) { None } else { self.by_id(append.stream) };
+                let found = if view.is_some_and(|view| view.id == append.stream) {
+                    None
+                } else {
+                    self.by_id(append.stream)
+                };
                 if let Some(view) = found.as_deref().or(view) {
                     view.append(append, index);
                 }

@@ -1,7 +1,7 @@
 //! Time. Wall-clock time is written into records and compared with deadlines; it never orders events.
 
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::types::UnixMillis;

@@ -140,6 +140,18 @@ impl Reader {
         })
     }
 
+    /// One fork's hold on a stream.
+    pub fn pin(&self, stream: StreamId, pin: PinId) -> Result<Option<PinOp>, TablesError> {
+        self.snapshot(|transaction, shard| {
+            let key = pin_key(stream, pin);
+            let Some(found) = transaction.open_table(PINS)?.get(&key)? else { return Ok(None) };
+            let pin = opened(shard, TableNumber::Pins, &key, found.value())
+                .and_then(|raw| get_pin(&mut Cursor::copying(raw)))
+                .map_err(|cause| corrupt(format!("a pin of stream {stream}"), cause))?;
+            Ok(Some(pin))
+        })
+    }
+
     /// The forks' holds on a stream.
     pub fn pins(&self, stream: StreamId) -> Result<Vec<PinOp>, TablesError> {
         self.snapshot(|transaction, shard| {
