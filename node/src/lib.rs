@@ -3,6 +3,7 @@
 //! Each room imports only from those above it in this list; `tests/architecture.rs` holds it to that.
 
 pub mod core;
+pub mod http;
 pub mod runtime;
 pub mod seam;
 pub mod types;
