@@ -21,6 +21,7 @@ mod writer;
 
 pub use admission::{Admission, Grant};
 pub use chunked::{ChunkDecoder, ChunkError, ChunkProgress};
+pub(crate) use date::civil;
 pub use field::Field;
 pub use framing::Framing;
 pub use limits::{HEADER_COUNT_MAX, Limits};

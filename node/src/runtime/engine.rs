@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{Failure, ReadBatch, ReadError, ReadFrom, StreamState, TailEvent};
 use crate::core::{Append, AppendError, Appended, Create, CreateError, Created, DeleteError};
-use crate::types::{Offset, StreamName};
+use crate::types::{Incarnation, Offset, StreamMeta, StreamName};
 
 /// A handle to the running engine; cheap to clone.
 #[derive(Debug, Clone)]
@@ -72,6 +72,12 @@ impl Engine {
     pub async fn head(&self, name: &StreamName) -> Result<StreamState, ReadError> {
         let _ = name;
         Err(Failure::ShuttingDown.into())
+    }
+
+    /// The token of the stream that `meta` describes.
+    #[must_use]
+    pub fn incarnation(&self, meta: &StreamMeta) -> Incarnation {
+        Incarnation(meta.id.0)
     }
 
     /// GET: at most about `bytes_max` bytes of wire form (at least one message); renews a sliding window.

@@ -113,7 +113,8 @@ impl<S: Service> Connection<S> {
             let data = input.get(progress.data).unwrap_or_default();
             let needed = body.len() + data.len();
             if needed > grant.bytes() {
-                let step = (needed - grant.bytes()).max(CHUNKED_GRANT_BYTES).min(body_bytes_max - grant.bytes());
+                let step =
+                    (needed - grant.bytes()).max(CHUNKED_GRANT_BYTES).min(body_bytes_max - grant.bytes());
                 if !self.membership.registry.admission.request_more(&mut grant, step) {
                     return Err(OVERLOADED);
                 }

@@ -147,7 +147,10 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn decode<'a>(parts: impl IntoIterator<Item = &'a [u8]>, max: usize) -> Result<(Vec<u8>, bool, usize), ChunkError> {
+    fn decode<'a>(
+        parts: impl IntoIterator<Item = &'a [u8]>,
+        max: usize,
+    ) -> Result<(Vec<u8>, bool, usize), ChunkError> {
         let mut decoder = ChunkDecoder::new(max);
         let (mut body, mut done, mut used) = (Vec::new(), false, 0);
         for part in parts {
@@ -168,7 +171,11 @@ mod tests {
         for (raw, body, rest) in [
             ("0\r\n\r\n", "", ""),
             ("5\r\nhello\r\n0\r\n\r\nGET /", "hello", "GET /"),
-            ("5;a=b;c=\"d\"\r\nhello\r\n000A\r\n 123456789\r\n0\r\nTrailer: x\r\n\r\n", "hello 123456789", ""),
+            (
+                "5;a=b;c=\"d\"\r\nhello\r\n000A\r\n 123456789\r\n0\r\nTrailer: x\r\n\r\n",
+                "hello 123456789",
+                "",
+            ),
         ] {
             let (found, done, used) = decode([raw.as_bytes()], 100).unwrap();
             assert_eq!((found.as_slice(), done, &raw[used..]), (body.as_bytes(), true, rest));
@@ -204,18 +211,18 @@ mod tests {
     }
 
     fn body() -> impl Strategy<Value = Vec<u8>> {
-        let valid = prop::collection::vec(prop::collection::vec(any::<u8>(), 1..20), 0..5).prop_map(|chunks| {
-            let mut raw = Vec::new();
-            for chunk in chunks {
-                raw.extend_from_slice(format!("{:x};e\r\n", chunk.len()).as_bytes());
-                raw.extend_from_slice(&chunk);
-                raw.extend_from_slice(b"\r\n");
-            }
-            raw.extend_from_slice(b"0\r\nT: 1\r\n\r\nrest");
-            raw
-        });
-        let noise = prop::collection::vec(
-            prop::sample::select(b"0123aF;\r\n x".to_vec()), 0..60);
+        let valid =
+            prop::collection::vec(prop::collection::vec(any::<u8>(), 1..20), 0..5).prop_map(|chunks| {
+                let mut raw = Vec::new();
+                for chunk in chunks {
+                    raw.extend_from_slice(format!("{:x};e\r\n", chunk.len()).as_bytes());
+                    raw.extend_from_slice(&chunk);
+                    raw.extend_from_slice(b"\r\n");
+                }
+                raw.extend_from_slice(b"0\r\nT: 1\r\n\r\nrest");
+                raw
+            });
+        let noise = prop::collection::vec(prop::sample::select(b"0123aF;\r\n x".to_vec()), 0..60);
         prop_oneof![valid, noise]
     }
 

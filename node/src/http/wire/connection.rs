@@ -16,8 +16,8 @@ use super::body::BodyRefusal;
 use super::problem::Problem;
 use super::registry::Membership;
 use super::{
-    Body, Exchange, Head, HeadError, Interrupt, Limits, Method, Parsed, Request, ResponseHead, Service, buffers,
-    parse_head,
+    Body, Exchange, Head, HeadError, Interrupt, Limits, Method, Parsed, Request, ResponseHead, Service,
+    buffers, parse_head,
 };
 
 /// Attempts to parse a head that comes in tiny pieces; behind that only a line end is worth another.
@@ -153,7 +153,10 @@ impl<S: Service> Connection<S> {
     }
 
     /// Reads into `target`; `None` when the deadline has passed.
-    pub(super) async fn read_some(&mut self, target: &mut (impl BufMut + Send)) -> Result<Option<usize>, Stop> {
+    pub(super) async fn read_some(
+        &mut self,
+        target: &mut (impl BufMut + Send),
+    ) -> Result<Option<usize>, Stop> {
         let Self { stream, membership, .. } = self;
         match guarded(membership, stream.read_buf(target)).await {
             Some(Ok(read)) if read > 0 => Ok(Some(read)),
@@ -242,11 +245,15 @@ pub(super) async fn guarded<T>(
 fn head_problem(error: HeadError) -> Problem {
     match error {
         HeadError::Malformed(_) => Problem::refused(400, "malformed_request", "The request is malformed"),
-        HeadError::TargetTooLong => Problem::refused(414, "target_too_long", "The request target is too long"),
+        HeadError::TargetTooLong => {
+            Problem::refused(414, "target_too_long", "The request target is too long")
+        }
         HeadError::TooLarge | HeadError::TooManyHeaders => {
             Problem::refused(431, "head_too_large", "The request head is too large")
         }
-        HeadError::Expectation => Problem::refused(417, "unknown_expectation", "The expectation is not known"),
+        HeadError::Expectation => {
+            Problem::refused(417, "unknown_expectation", "The expectation is not known")
+        }
         HeadError::UnknownCoding => {
             Problem::refused(501, "unknown_transfer_coding", "The transfer coding is not known")
         }

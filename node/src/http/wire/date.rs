@@ -47,9 +47,14 @@ fn format(unix_seconds: i64) -> DateText {
     let weekday = usize::try_from(days.rem_euclid(7)).unwrap_or_default();
     text[..3].copy_from_slice(DAYS[weekday]);
     text[8..11].copy_from_slice(MONTHS[usize::try_from(month - 1).unwrap_or_default().min(11)]);
-    for (at, value) in
-        [(5, day), (12, year / 100), (14, year % 100), (17, second / 3600), (20, second / 60 % 60), (23, second % 60)]
-    {
+    for (at, value) in [
+        (5, day),
+        (12, year / 100),
+        (14, year % 100),
+        (17, second / 3600),
+        (20, second / 60 % 60),
+        (23, second % 60),
+    ] {
         text[at] = digit(value / 10);
         text[at + 1] = digit(value);
     }

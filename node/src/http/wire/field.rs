@@ -48,16 +48,16 @@ impl Field {
             12 => &[("content-type", Self::ContentType), ("producer-seq", Self::ProducerSeq)],
             13 => &[("if-none-match", Self::IfNoneMatch), ("stream-closed", Self::StreamClosed)],
             14 => &[("content-length", Self::ContentLength), ("producer-epoch", Self::ProducerEpoch)],
-            17 => &[
-                ("transfer-encoding", Self::TransferEncoding),
-                ("stream-expires-at", Self::StreamExpiresAt),
-            ],
+            17 => {
+                &[("transfer-encoding", Self::TransferEncoding), ("stream-expires-at", Self::StreamExpiresAt)]
+            }
             18 => &[("stream-forked-from", Self::ForkedFrom), ("stream-fork-offset", Self::ForkOffset)],
             19 => &[("stream-retain-bytes", Self::RetainBytes)],
             21 => &[("stream-retain-seconds", Self::RetainSeconds)],
-            22 => {
-                &[("stream-fork-sub-offset", Self::ForkSubOffset), ("stream-retain-messages", Self::RetainMessages)]
-            }
+            22 => &[
+                ("stream-fork-sub-offset", Self::ForkSubOffset),
+                ("stream-retain-messages", Self::RetainMessages),
+            ],
             _ => &[],
         };
         candidates.iter().find(|(known, _)| name.eq_ignore_ascii_case(known)).map(|&(_, field)| field)
@@ -99,10 +99,27 @@ mod tests {
     #[test]
     fn every_field_is_found_by_its_name_in_any_case() {
         let names = [
-            "Host", "Content-Length", "Transfer-Encoding", "Connection", "Expect", "Content-Type", "If-Match",
-            "If-None-Match", "Stream-TTL", "Stream-Expires-At", "Stream-Closed", "Stream-Seq", "Producer-Id",
-            "Producer-Epoch", "Producer-Seq", "Stream-Forked-From", "Stream-Fork-Offset",
-            "Stream-Fork-Sub-Offset", "Stream-Retain-Seconds", "Stream-Retain-Bytes", "Stream-Retain-Messages",
+            "Host",
+            "Content-Length",
+            "Transfer-Encoding",
+            "Connection",
+            "Expect",
+            "Content-Type",
+            "If-Match",
+            "If-None-Match",
+            "Stream-TTL",
+            "Stream-Expires-At",
+            "Stream-Closed",
+            "Stream-Seq",
+            "Producer-Id",
+            "Producer-Epoch",
+            "Producer-Seq",
+            "Stream-Forked-From",
+            "Stream-Fork-Offset",
+            "Stream-Fork-Sub-Offset",
+            "Stream-Retain-Seconds",
+            "Stream-Retain-Bytes",
+            "Stream-Retain-Messages",
         ];
         assert_eq!(names.len(), Field::COUNT);
         for (position, name) in names.into_iter().enumerate() {

@@ -25,9 +25,7 @@ impl Framing {
                 Err(HeadError::Malformed("Content-Length and Transfer-Encoding contradict each other"))
             }
             (Some(length), None) => parse_length(length),
-            (None, Some(_)) if http_10 => {
-                Err(HeadError::Malformed("HTTP/1.0 knows no Transfer-Encoding"))
-            }
+            (None, Some(_)) if http_10 => Err(HeadError::Malformed("HTTP/1.0 knows no Transfer-Encoding")),
             (None, Some(codings)) => parse_codings(codings),
         }
     }
@@ -37,9 +35,8 @@ fn parse_length(value: &[u8]) -> Result<Framing, HeadError> {
     if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
         return Err(HeadError::Malformed("Content-Length must be a decimal number"));
     }
-    let saturated = value.iter().fold(0u64, |sum, &digit| {
-        sum.saturating_mul(10).saturating_add(u64::from(digit - b'0'))
-    });
+    let saturated =
+        value.iter().fold(0u64, |sum, &digit| sum.saturating_mul(10).saturating_add(u64::from(digit - b'0')));
     Ok(Framing::Length(saturated))
 }
 

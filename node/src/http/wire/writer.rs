@@ -107,8 +107,7 @@ impl<S: Service> Connection<S> {
                     Pin::new(&mut *stream).poll_write(cx, head.get(written..).unwrap_or_default())
                 } else {
                     let (slices, count) = gather(head, parts, written);
-                    Pin::new(&mut *stream)
-                        .poll_write_vectored(cx, slices.get(..count).unwrap_or_default())
+                    Pin::new(&mut *stream).poll_write_vectored(cx, slices.get(..count).unwrap_or_default())
                 };
                 match result {
                     Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Err(Stop)),
@@ -116,8 +115,7 @@ impl<S: Service> Connection<S> {
                     Poll::Pending => {
                         let limits = &membership.registry.limits;
                         let earned = written as u64 * 1000 / limits.bytes_per_second_min.max(1);
-                        membership
-                            .arm_from(started, limits.write_timeout + Duration::from_millis(earned));
+                        membership.arm_from(started, limits.write_timeout + Duration::from_millis(earned));
                         return match membership.poll_interrupt(cx, false) {
                             Poll::Ready(_) => Poll::Ready(Err(Stop)),
                             Poll::Pending => Poll::Pending,
