@@ -4,6 +4,8 @@
 //! `history` records what was asked and answered, `checker` judges it; `conformance` runs the official suite and
 //! `bench` measures. Nothing here is part of the product.
 
+pub mod bench;
+pub mod client;
 pub mod conformance;
 pub mod server;
 pub mod stopwatch;
