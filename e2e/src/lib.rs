@@ -5,7 +5,9 @@
 //! `bench` measures. Nothing here is part of the product.
 
 pub mod bench;
+pub mod checker;
 pub mod client;
 pub mod conformance;
+pub mod history;
 pub mod server;
 pub mod stopwatch;
