@@ -60,8 +60,11 @@ struct Sweep<'a> {
     close: Effect,
     delete: Effect,
     creators: usize,
+    deleters: usize,
     /// The latest request whose answer shows no more than that the stream is there.
     shown_last: u64,
+    /// Whether an append ends at an index; no state lies between the messages of one.
+    ends: Vec<bool>,
     /// When appends up to an index were sent, at the latest.
     sent: Vec<u64>,
 }
@@ -76,13 +79,16 @@ pub(super) fn check(history: &History, log: &Log, placed: &[Placed<'_>], found: 
         close: Effect::NONE,
         delete: Effect::NONE,
         creators: 0,
+        deleters: 0,
         shown_last: 0,
+        ends: vec![false; log.len() + 1],
         sent: vec![0; log.len() + 1],
     };
     sweep.appends(placed);
     for event in &history.events {
         sweep.effect(event);
     }
+    sweep.authors(&history.events);
     for event in &history.events {
         sweep.observe(event);
     }
@@ -102,6 +108,7 @@ impl Sweep<'_> {
             if let Some((_, end)) = append.range {
                 self.add(end, Rank::Appended, append.call, append.ret);
                 self.sent[end] = append.call;
+                self.ends[end] = true;
             }
         }
         let mut latest = 0;
@@ -117,7 +124,8 @@ impl Sweep<'_> {
             return;
         }
         match &event.action {
-            Action::Create => self.create.may_begin(event.call),
+            // Confirmed means that another request had created it.
+            Action::Create if event.outcome == Outcome::Unknown => self.create.may_begin(event.call),
             Action::Append(append) if append.close && append.messages.is_empty() => {
                 self.close.may_begin(event.call);
             }
@@ -125,19 +133,21 @@ impl Sweep<'_> {
             _ => {}
         }
         match event.outcome {
-            Outcome::Created { new: true, .. } => {
-                self.creators += 1;
-                if self.creators > 1 {
-                    report(self.found, Kind::CreatedTwice, format!("client {} again", event.client));
-                }
+            Outcome::Created { new: true, .. } => self.creators += 1,
+            Outcome::Deleted => {
+                self.deleters += 1;
+                self.delete.must_end(event.ret);
             }
-            Outcome::Deleted => self.delete.must_end(event.ret),
             _ => {}
         }
     }
 
     /// What an answer shows of the stream's state.
     fn observe(&mut self, event: &Event) {
+        if let Outcome::Created { seen: Seen { closed: true, .. }, .. } = event.outcome {
+            // Creation asks for an open stream; a closed one is another configuration and a conflict.
+            report(self.found, Kind::PhantomClose, "confirmed as open, shown as closed");
+        }
         match event.outcome {
             Outcome::Created { new: true, seen } => {
                 if self.log.index_of(seen.tail) != Some(0) {
@@ -167,20 +177,28 @@ impl Sweep<'_> {
             return self.closed(event, Some(seen.tail));
         }
         if let Some(index) = self.index(event, seen.tail) {
-            self.add(index, Rank::Open, event.call, event.ret);
+            self.open(event, index);
         }
+    }
+
+    fn open(&mut self, event: &Event, index: usize) {
+        if index > 0 && !self.ends[index] {
+            let what = format!("client {} was shown a tail inside an append: {index}", event.client);
+            report(self.found, Kind::TornAppend, what);
+        }
+        self.add(index, Rank::Open, event.call, event.ret);
     }
 
     fn appended(&mut self, event: &Event, duplicate: bool, seen: Seen) {
         let Action::Append(append) = &event.action else { return };
         self.create.must_end(event.ret);
-        if append.messages.is_empty() || duplicate {
-            // A closure, or a repetition: the answer shows the state that it found.
-            return self.seen(event, seen);
-        }
-        if seen.closed != append.close {
+        let repeated = duplicate || append.messages.is_empty();
+        if append.close != seen.closed && (append.close || !repeated) {
             let what = format!("asked for closure: {}, answered: {}", append.close, seen.closed);
             report(self.found, Kind::TornClose, what);
+        } else if repeated {
+            // A closure, or a repetition: the answer shows the state that it found.
+            self.seen(event, seen);
         }
     }
 
@@ -210,7 +228,7 @@ impl Sweep<'_> {
         if content.closed {
             self.closed(event, Some(content.next));
         } else if content.up_to_date {
-            self.add(next, Rank::Open, event.call, event.ret);
+            self.open(event, next);
         } else {
             if event.ret < self.sent[next] {
                 report(self.found, Kind::FutureRead, format!("client {} read up to {next}", event.client));
@@ -226,6 +244,21 @@ impl Sweep<'_> {
             report(self.found, kind, format!("client {} was shown {position:?}", event.client));
         }
         index
+    }
+
+    /// Who is told that it was its own request that created or deleted the stream: then it was that one.
+    fn authors(&mut self, events: &[Event]) {
+        if self.creators > 1 || self.deleters > 1 {
+            let what = format!("{} creations and {} deletions answered", self.creators, self.deleters);
+            report(self.found, Kind::CreatedTwice, what);
+        }
+        for event in events {
+            match event.outcome {
+                Outcome::Created { new: true, .. } => self.create.call = event.call,
+                Outcome::Deleted => self.delete.call = event.call,
+                _ => {}
+            }
+        }
     }
 
     /// 404 is right before the creation and after the deletion.
@@ -259,6 +292,9 @@ impl Sweep<'_> {
             if !history.end.closed {
                 report(self.found, Kind::TornClose, format!("the append at {at} closes, the stream is open"));
             }
+            if self.items.iter().any(|item| (item.index, item.rank) == (at, Rank::Open)) {
+                report(self.found, Kind::TornClose, format!("open at {at}, where an append closed it"));
+            }
             self.close.call = append.call;
             self.close.must_end(append.ret);
         }
@@ -273,20 +309,22 @@ impl Sweep<'_> {
     }
 
     fn deletion(&mut self, history: &History) {
+        let end = &history.end;
+        let existed = self.create.ret != u64::MAX || end.present || end.closed || !end.messages.is_empty();
         let deleted = self.delete.ret != u64::MAX;
-        if deleted && history.end.present {
+        if existed && !self.create.possible() {
+            report(self.found, Kind::Phantom, "the stream is there, but nobody created it");
+        } else if self.create.possible() {
+            self.add(0, Rank::Created, self.create.call, self.create.ret);
+        }
+        if deleted && end.present {
             report(self.found, Kind::Resurrected, "deleted, and there in the end");
-        } else if self.create.ret != u64::MAX && !history.end.present && !self.delete.possible() {
+        } else if existed && !end.present && !self.delete.possible() {
             report(self.found, Kind::Vanished, "gone in the end, but nobody deleted it");
         } else if deleted && self.delete.ret < self.shown_last {
             report(self.found, Kind::Resurrected, "read after its deletion");
         } else if deleted {
             self.add(self.log.len(), Rank::Delete, self.delete.call, self.delete.ret);
-        }
-        if self.create.possible() {
-            self.add(0, Rank::Created, self.create.call, self.create.ret);
-        } else if self.create.ret != u64::MAX {
-            report(self.found, Kind::Phantom, "the stream is there, but nobody created it");
         }
     }
 
