@@ -27,13 +27,13 @@ fn judge(head: Option<&Head>, append: Append, context: &Context<'_>) -> Judgemen
         return Err(AppendError::Gone);
     }
     let Append { content_type, body, close, producer, seq, if_match, .. } = append;
-    let body = present(body?);
-    if body.is_none() && !close {
-        return Err(AppendError::EmptyBody);
+    let body = body.map(present);
+    match body {
+        Ok(None) if !close => return Err(AppendError::EmptyBody),
+        Ok(Some(_)) | Err(_) if content_type.is_none() => return Err(AppendError::MissingContentType),
+        _ => {}
     }
-    if body.is_some() && content_type.is_none() {
-        return Err(AppendError::MissingContentType);
-    }
+    let body = body?;
     let last = producer.as_ref().and_then(|stamp| head.producers.get(&stamp.id).flatten());
     let standing = producer.as_ref().map(|stamp| standing(last, stamp.state));
     match standing {

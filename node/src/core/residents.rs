@@ -126,13 +126,15 @@ impl Residents {
         self.change(place, None, fact);
     }
 
-    /// Applies the op of the record at `index` that was decided on what is at `place`.
-    pub(super) fn apply(&mut self, place: Place, op: &Op, index: LogIndex) {
+    /// Applies an op of the record at `index` that was decided on what is at `place`; the next op of that record is about
+    /// what is at the returned place.
+    pub(super) fn apply(&mut self, place: Place, op: &Op, index: LogIndex) -> Place {
         match op {
-            Op::Create(meta) => self.create(meta, index),
+            Op::Create(meta) => return self.create(meta, index),
             Op::Delete { .. } => self.remove(place, index),
             _ => self.change(place, Some(index), |head| head.advance(op, index)),
         }
+        place
     }
 
     fn change(&mut self, place: Place, index: Option<LogIndex>, how: impl FnOnce(&mut Head)) {
@@ -145,15 +147,18 @@ impl Residents {
         self.weight = self.weight + after - before;
     }
 
-    /// A stream begins. Whoever had its name keeps at most its number.
-    fn create(&mut self, meta: &StreamMeta, index: LogIndex) {
+    /// A stream begins. Whoever had its name keeps at most its number; that nobody had its number is over.
+    fn create(&mut self, meta: &StreamMeta, index: LogIndex) -> Place {
         if let Some(&at) = self.by_name.get(&meta.name) {
             match self.at_mut(Place(at)).map(|resident| &mut resident.entry) {
                 Some(Entry::Gone { name, stream: Some(_) }) => *name = None,
                 _ => self.discard(at),
             }
         }
-        self.insert(Entry::Head(Box::new(Head::new(meta.clone(), 0))), index);
+        if let Some(&at) = self.by_id.get(&meta.id) {
+            self.discard(at);
+        }
+        self.insert(Entry::Head(Box::new(Head::new(meta.clone(), 0))), index)
     }
 
     /// A stream ends; that it is gone must be remembered until the tables know.
@@ -167,7 +172,7 @@ impl Residents {
         self.weight -= facts;
     }
 
-    fn insert(&mut self, entry: Entry, changed: LogIndex) {
+    fn insert(&mut self, entry: Entry, changed: LogIndex) -> Place {
         let at = match self.free.pop() {
             Some(at) => at,
             // A slab of 2^32 residents would fill the memory of any machine long before.
@@ -188,12 +193,13 @@ impl Residents {
             None => self.slab.push(resident),
         }
         self.weight += 1;
+        Place(at)
     }
 
     fn discard(&mut self, at: u32) {
         let Some(resident) = self.slab.get_mut(at as usize).and_then(Option::take) else { return };
         let (name, stream) = keys(&resident.entry);
-        if let Some(name) = name.filter(|name| self.by_name.get(*name) == Some(&at)) {
+        if let Some(name) = name {
             self.by_name.remove(name);
         }
         if let Some(stream) = stream {
