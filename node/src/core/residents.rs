@@ -35,8 +35,8 @@ struct Resident {
 /// All residents of a shard.
 #[derive(Debug)]
 pub(super) struct Residents {
-    slab: Vec<Option<Resident>>,
-    free: Vec<u32>,
+    /// Without holes: the last one fills the place of one that leaves.
+    slab: Vec<Resident>,
     by_name: HashMap<StreamName, u32, SeaHash>,
     by_id: HashMap<StreamId, u32, SeaHash>,
     /// Residents and the facts that they remember: what is bounded.
@@ -51,7 +51,6 @@ impl Residents {
         let hash = SeaHash::new(hash_seed);
         Self {
             slab: Vec::new(),
-            free: Vec::new(),
             by_name: HashMap::with_hasher(hash),
             by_id: HashMap::with_hasher(hash),
             weight: 0,
@@ -70,11 +69,11 @@ impl Residents {
     }
 
     fn at(&self, place: Place) -> Option<&Resident> {
-        self.slab.get(place.0 as usize)?.as_ref()
+        self.slab.get(place.0 as usize)
     }
 
     fn at_mut(&mut self, place: Place) -> Option<&mut Resident> {
-        self.slab.get_mut(place.0 as usize)?.as_mut()
+        self.slab.get_mut(place.0 as usize)
     }
 
     /// The stream there, if it exists.
@@ -173,11 +172,8 @@ impl Residents {
     }
 
     fn insert(&mut self, entry: Entry, changed: LogIndex) -> Place {
-        let at = match self.free.pop() {
-            Some(at) => at,
-            // A slab of 2^32 residents would fill the memory of any machine long before.
-            None => u32::try_from(self.slab.len()).unwrap_or(u32::MAX),
-        };
+        // A slab of 2^32 residents would fill the memory of any machine long before.
+        let at = u32::try_from(self.slab.len()).unwrap_or(u32::MAX);
         let (name, stream) = keys(&entry);
         if let Some(name) = name {
             self.by_name.insert(name.clone(), at);
@@ -187,27 +183,34 @@ impl Residents {
         }
         // An absent name may leave at once: whoever asks for names that do not exist must not drive out those that do.
         let used = matches!(entry, Entry::Head(_));
-        let resident = Some(Resident { entry, changed, used });
-        match self.slab.get_mut(at as usize) {
-            Some(slot) => *slot = resident,
-            None => self.slab.push(resident),
-        }
+        self.slab.push(Resident { entry, changed, used });
         self.weight += 1;
         Place(at)
     }
 
     fn discard(&mut self, at: u32) {
-        let Some(resident) = self.slab.get_mut(at as usize).and_then(Option::take) else { return };
-        let (name, stream) = keys(&resident.entry);
+        if at as usize >= self.slab.len() {
+            return;
+        }
+        let leaving = self.slab.swap_remove(at as usize);
+        let (name, stream) = keys(&leaving.entry);
         if let Some(name) = name {
             self.by_name.remove(name);
         }
         if let Some(stream) = stream {
             self.by_id.remove(&stream);
         }
-        let facts = if let Entry::Head(head) = &resident.entry { head.facts() } else { 0 };
+        if let Some(moved) = self.slab.get(at as usize) {
+            let (name, stream) = keys(&moved.entry);
+            if let Some(entry) = name.and_then(|name| self.by_name.get_mut(name)) {
+                *entry = at;
+            }
+            if let Some(entry) = stream.and_then(|stream| self.by_id.get_mut(&stream)) {
+                *entry = at;
+            }
+        }
+        let facts = if let Entry::Head(head) = &leaving.entry { head.facts() } else { 0 };
         self.weight -= 1 + facts;
-        self.free.push(at);
     }
 
     /// Forgets a stream and whatever is known of its name.
@@ -234,27 +237,31 @@ impl Residents {
         let mut steps = if excess == 0 { 0 } else { 2 * excess + STEPS_MIN };
         while steps > 0 && self.weight + more > self.weight_max && !self.slab.is_empty() {
             steps -= 1;
-            self.hand = if self.hand + 1 < self.slab.len() { self.hand + 1 } else { 0 };
-            self.pass(self.hand);
+            self.pass();
         }
     }
 
-    fn pass(&mut self, at: usize) {
+    /// The hand looks at one resident.
+    fn pass(&mut self) {
         let applied = self.applied;
-        let Some(Some(resident)) = self.slab.get_mut(at) else { return };
-        if resident.used {
-            resident.used = false;
-            if let Entry::Head(head) = &mut resident.entry {
-                let before = head.facts();
-                if before > FACTS_KEPT {
-                    head.producers.forget(applied);
-                    head.pins.forget(applied);
-                    self.weight -= before - head.facts();
-                }
+        let Some(resident) = self.slab.get_mut(self.hand) else {
+            self.hand = 0;
+            return;
+        };
+        if !resident.used && resident.changed <= applied {
+            // The slab holds this index, so the conversion holds. Whoever fills the place is looked at next.
+            self.discard(u32::try_from(self.hand).unwrap_or(u32::MAX));
+            return;
+        }
+        self.hand += 1;
+        resident.used = false;
+        if let Entry::Head(head) = &mut resident.entry {
+            let before = head.facts();
+            if before > FACTS_KEPT {
+                head.producers.forget(applied);
+                head.pins.forget(applied);
+                self.weight -= before - head.facts();
             }
-        } else if resident.changed <= applied {
-            // The slab was found at this index, so the conversion holds.
-            self.discard(u32::try_from(at).unwrap_or(u32::MAX));
         }
     }
 }
