@@ -257,7 +257,7 @@ impl Residents {
         resident.used = false;
         if let Entry::Head(head) = &mut resident.entry {
             let before = head.facts();
-            if before > FACTS_KEPT {
+            if before > self.weight_max.min(16 * FACTS_KEPT_MAX) / 16 {
                 head.producers.forget(applied);
                 head.pins.forget(applied);
                 self.weight -= before - head.facts();
@@ -268,8 +268,9 @@ impl Residents {
 
 /// Steps of the hand that one call makes at least when there is too much: enough to pass a few busy residents.
 const STEPS_MIN: usize = 16;
-/// Facts that a busy stream keeps when the hand passes: most streams have few producers, and loading costs a look-up each.
-const FACTS_KEPT: usize = 64;
+/// Facts that a busy stream keeps at most when the hand passes: most streams have few producers, and loading costs a
+/// look-up each. A small core keeps a sixteenth of its bound.
+const FACTS_KEPT_MAX: usize = 64;
 
 fn keys(entry: &Entry) -> (Option<&StreamName>, Option<StreamId>) {
     match entry {

@@ -167,8 +167,8 @@ fn the_checks_of_a_write_stand_in_the_order_of_the_protocol() {
 fn a_stream_remembers_no_more_producers_than_it_may() {
     let mut world = World::new(CoreLimits { producers_per_stream_max: 2, ..LIMITS });
     world.put(put("s")).unwrap();
-    for id in ["p", "q"] {
-        world.post(by(post("s", "x"), id, 0, 0)).unwrap();
+    for (id, number) in [("p", 0), ("p", 1), ("p", 2), ("q", 0)] {
+        world.post(by(post("s", "x"), id, 0, number)).unwrap();
     }
     let third = by(post("s", "x"), "r", 0, 0);
     assert_eq!(world.post(third.clone()), Err(AppendError::TooManyProducers { limit: 2 }));
