@@ -7,10 +7,12 @@ SHELL := /bin/bash
 STEP := scripts/step
 ARGS ?=
 SECONDS_EACH ?= 60
+# Where scripts/setup puts a Node.js of its own when the system's is too old.
+export PATH := $(CURDIR)/target/tools/bin:$(PATH)
 
 help: ## lists these verbs
 	@echo "Thalweg: durable streams. Verbs:"
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' Makefile | column -t -s '|'
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' Makefile
 
 run: ## builds and starts a single node on 127.0.0.1:4437, data in ./data (ARGS="--shards 4 …")
 	@scripts/setup build
