@@ -10,7 +10,7 @@ pub(crate) const ROOMS: &[(&str, &[&str])] = &[
     ("codec", &["types"]),
     ("config", &["types"]),
     ("telemetry", &["types", "config"]),
-    ("core", &["types"]),
+    ("core", &["types", "codec"]),
     ("seam", &["types"]),
     ("store", &["types", "codec", "config", "telemetry", "seam"]),
     ("runtime", &["types", "codec", "config", "telemetry", "core", "seam", "store"]),
@@ -96,7 +96,7 @@ fn imports(source: &Source) -> Vec<(usize, String)> {
         if at > 0 && is_word(code.as_bytes()[at - 1]) {
             continue;
         }
-        let line = code[..at].lines().count().max(1);
+        let line = code[..at].matches('\n').count() + 1;
         let behind = &code[at + "crate::".len()..];
         found.extend(heads(behind).into_iter().map(|head| (line, head)));
     }
