@@ -2,9 +2,17 @@
 //!
 //! Each room imports only from those above it in this list; `tests/architecture.rs` holds it to that.
 
-pub mod config;
-pub mod core;
-pub mod runtime;
-pub mod seam;
-pub mod telemetry;
 pub mod types;
+
+pub mod codec;
+
+pub mod config;
+pub mod telemetry;
+
+pub mod core;
+
+pub mod seam;
+
+pub mod store;
+
+pub mod runtime;

@@ -1,5 +1,7 @@
 //! A run of consecutive messages in wire form: the bytes a reader receives, and where each message ends in them.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use super::Offset;
@@ -29,8 +31,8 @@ impl Framing {
 pub enum Lengths {
     /// One message.
     One(u32),
-    /// Any number, zero included.
-    Many(Vec<u32>),
+    /// Any number, zero included; shared, since a hot chunk is handed to many readers.
+    Many(Arc<[u32]>),
 }
 
 impl Lengths {
@@ -69,10 +71,25 @@ impl Messages {
         (payload.checked_add(separators)? == wire.len()).then_some(Self { framing, lengths, wire })
     }
 
+    /// All messages of several runs (of one stream, in order) as one run. One copy of the bytes.
+    #[must_use]
+    pub fn concat(framing: Framing, runs: &[&Self]) -> Self {
+        let mut wire = Vec::with_capacity(runs.iter().map(|run| run.wire.len() + 1).sum());
+        let mut lengths: Vec<u32> = Vec::with_capacity(runs.iter().map(|run| run.lengths().len()).sum());
+        for run in runs.iter().filter(|run| !run.is_empty()) {
+            if !lengths.is_empty() && framing == Framing::Json {
+                wire.push(b',');
+            }
+            wire.extend_from_slice(&run.wire);
+            lengths.extend_from_slice(run.lengths());
+        }
+        Self { framing, lengths: Lengths::Many(lengths.into()), wire: wire.into() }
+    }
+
     /// No messages.
     #[must_use]
     pub fn none(framing: Framing) -> Self {
-        Self { framing, lengths: Lengths::Many(Vec::new()), wire: Bytes::new() }
+        Self { framing, lengths: Lengths::Many(Arc::default()), wire: Bytes::new() }
     }
 
     /// How they stand next to each other.
@@ -140,7 +157,7 @@ impl Messages {
         let end = begin + span(&lengths[from..to]) - separator;
         let kept = match &lengths[from..to] {
             [one] => Lengths::One(*one),
-            many => Lengths::Many(many.to_vec()),
+            many => Lengths::Many(many.into()),
         };
         Self { framing: self.framing, lengths: kept, wire: self.wire.slice(begin..end) }
     }
@@ -152,6 +169,23 @@ impl Messages {
         let before = self.lengths().get(..skip)?;
         let bytes: u64 = before.iter().map(|&length| u64::from(length)).sum();
         (start.bytes + bytes == offset.bytes).then_some(skip)
+    }
+}
+
+/// Consecutive messages and where they begin.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Segment {
+    /// Boundary before the first message.
+    pub start: Offset,
+    /// The messages.
+    pub messages: Messages,
+}
+
+impl Segment {
+    /// The boundary behind the last message.
+    #[must_use]
+    pub fn end(&self) -> Offset {
+        self.messages.end(self.start)
     }
 }
 
@@ -181,15 +215,15 @@ mod tests {
     #[test]
     fn parts_that_do_not_add_up_are_refused() {
         assert!(
-            Messages::from_parts(Framing::Json, Lengths::Many(vec![1, 1]), Bytes::from_static(b"12"))
+            Messages::from_parts(Framing::Json, Lengths::Many([1, 1].into()), Bytes::from_static(b"12"))
                 .is_none()
         );
         assert!(
-            Messages::from_parts(Framing::Plain, Lengths::Many(vec![1, 1]), Bytes::from_static(b"12"))
+            Messages::from_parts(Framing::Plain, Lengths::Many([1, 1].into()), Bytes::from_static(b"12"))
                 .is_some()
         );
         assert!(
-            Messages::from_parts(Framing::Plain, Lengths::Many(vec![u32::MAX; 3]), Bytes::new()).is_none()
+            Messages::from_parts(Framing::Plain, Lengths::Many([u32::MAX; 3].into()), Bytes::new()).is_none()
         );
     }
 }
