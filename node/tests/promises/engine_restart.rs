@@ -56,7 +56,11 @@ fn append(stream: &str, body: &str, producer: Option<(u64, u64)>, close: bool) -
 
 async fn content(engine: &Engine, stream: &str) -> (String, Offset, bool) {
     let batch = engine.read(&name(stream), ReadFrom::Start, 1 << 20).await.unwrap();
-    let text = batch.segments.iter().map(|part| String::from_utf8_lossy(part.messages.wire()).into_owned()).collect();
+    let text = batch
+        .segments
+        .iter()
+        .map(|part| String::from_utf8_lossy(part.messages.wire()).into_owned())
+        .collect();
     (text, batch.next, batch.state.closed)
 }
 
@@ -69,7 +73,10 @@ async fn an_acknowledged_write_survives_a_clean_restart() {
     for stream in ["a", "b", "c/d"] {
         create(&engine, stream).await;
         for seq in 0..10 {
-            let done = engine.append(append(stream, &format!("{stream}{seq} "), Some((0, seq)), seq == 9)).await.unwrap();
+            let done = engine
+                .append(append(stream, &format!("{stream}{seq} "), Some((0, seq)), seq == 9))
+                .await
+                .unwrap();
             assert!(!done.duplicate);
         }
     }
