@@ -4,6 +4,7 @@
 //! checkpoints to the log, and the choice of when to apply, checkpoint, reap and scrub to the runtime.
 
 mod apply;
+mod blocks;
 mod chunks;
 mod fault;
 mod open;
@@ -11,6 +12,7 @@ mod read;
 mod reap;
 mod row;
 mod schema;
+mod seals;
 mod state;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -1,3 +1,12 @@
 //! The promises of the node's library, one module each; the list of modules is the list of promises.
 
+#[cfg(test)]
+mod table_crash;
+#[cfg(test)]
+mod table_damage;
+#[cfg(test)]
+mod table_disk;
+#[cfg(test)]
+mod table_faults;
+#[cfg(test)]
 mod table_model;

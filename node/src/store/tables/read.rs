@@ -8,6 +8,7 @@ use redb::{ReadOnlyTable, ReadTransaction, ReadableDatabase};
 
 use super::Shared;
 use super::apply::read_row;
+use super::blocks::with_sealed_leaves;
 use super::fault::{ReadFault, TablesError, corrupt};
 use super::row::StreamEntry;
 use super::schema::{
@@ -223,7 +224,7 @@ impl Reader {
                 }
             }
             let run = Run { chunks: &chunks, shard, stream, earliest: meta.earliest };
-            run.read(from, upto, bytes_max)
+            with_sealed_leaves(|| run.read(from, upto, bytes_max))
         })
     }
 
@@ -249,7 +250,7 @@ impl Reader {
                 if next >= meta.tail {
                     break;
                 }
-                let (head, _) = run.chunk_at(next.messages)?;
+                let (head, _) = with_sealed_leaves(|| run.chunk_at(next.messages))?;
                 let boundary = goal.within(&head, reached);
                 reached = reached.max(boundary);
                 if boundary < head.end() {
