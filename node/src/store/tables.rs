@@ -11,6 +11,7 @@ mod open;
 mod read;
 mod reap;
 mod row;
+mod run;
 mod schema;
 mod seals;
 mod state;

@@ -29,7 +29,7 @@ pub(crate) fn drawn(dice: &mut Dice) -> Step {
     let small = dice.next().to_le_bytes()[1];
     let at = u16::from(small) * 3;
     match dice.below(20) {
-        0 | 1 => Step::Create { name: pick % 12, json: small % 2 == 0, ttl: Some(1 + at), base: at % 3 },
+        0 | 1 => Step::Create { name: pick % 12, json: small.is_multiple_of(2), ttl: Some(1 + at), base: at % 3 },
         2 => Step::Delete { pick },
         3 => Step::Pin { pick, pin: small % 4, at },
         4 => Step::Unpin { pick, pin: small % 4 },
@@ -39,7 +39,7 @@ pub(crate) fn drawn(dice: &mut Dice) -> Step {
             let (count, most) = [(1, 200), (1, 200), (40, 100), (5, 20_000), (1, 150_000)][dice.below(5)];
             let sizes =
                 (0..1 + dice.below(count)).map(|_| u32::try_from(dice.below(most)).unwrap()).collect();
-            Step::Append { pick, sizes, close: false, producer: (small % 3 == 0).then_some(small % 7) }
+            Step::Append { pick, sizes, close: false, producer: small.is_multiple_of(3).then_some(small % 7) }
         }
     }
 }
