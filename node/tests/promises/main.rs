@@ -10,3 +10,5 @@ mod table_disk;
 mod table_faults;
 #[cfg(test)]
 mod table_model;
+#[cfg(test)]
+mod table_speed;

@@ -29,7 +29,9 @@ pub(crate) fn drawn(dice: &mut Dice) -> Step {
     let small = dice.next().to_le_bytes()[1];
     let at = u16::from(small) * 3;
     match dice.below(20) {
-        0 | 1 => Step::Create { name: pick % 12, json: small.is_multiple_of(2), ttl: Some(1 + at), base: at % 3 },
+        0 | 1 => {
+            Step::Create { name: pick % 12, json: small.is_multiple_of(2), ttl: Some(1 + at), base: at % 3 }
+        }
         2 => Step::Delete { pick },
         3 => Step::Pin { pick, pin: small % 4, at },
         4 => Step::Unpin { pick, pin: small % 4 },
