@@ -3,4 +3,9 @@
 
 mod engine_restart;
 mod log_basics;
+mod table_crash;
+mod table_damage;
+mod table_disk;
+mod table_faults;
 mod table_model;
+mod table_speed;
