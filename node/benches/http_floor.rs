@@ -44,15 +44,13 @@ impl Service for Bare {
     ) -> Body<Never> {
         out.begin(if request.head.method == Method::Get { 200 } else { 204 });
         out.header("Stream-Next-Offset", b"0000000000000001_0000000000000064");
-        if request.head.method == Method::Get {
-            Body::Full(Bytes::from_static(BODY))
-        } else {
-            Body::Absent
-        }
+        if request.head.method == Method::Get { Body::Full(Bytes::from_static(BODY)) } else { Body::Absent }
     }
 }
 
-fn on_server_thread(start: impl FnOnce(TcpListener) -> Pin<Box<dyn Future<Output = ()>>> + Send + 'static) -> SocketAddr {
+fn on_server_thread(
+    start: impl FnOnce(TcpListener) -> Pin<Box<dyn Future<Output = ()>>> + Send + 'static,
+) -> SocketAddr {
     let (send, receive) = std::sync::mpsc::channel();
     std::thread::Builder::new()
         .name("server".into())
@@ -81,7 +79,11 @@ fn start_ours() -> SocketAddr {
 struct Adapter(tokio::net::TcpStream);
 
 impl hyper::rt::Read for Adapter {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, mut buffer: hyper::rt::ReadBufCursor<'_>) -> Poll<std::io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        mut buffer: hyper::rt::ReadBufCursor<'_>,
+    ) -> Poll<std::io::Result<()>> {
         let mut scratch = [0u8; 8192];
         let room = buffer.remaining().min(scratch.len());
         let mut target = tokio::io::ReadBuf::new(&mut scratch[..room]);
@@ -92,7 +94,11 @@ impl hyper::rt::Read for Adapter {
 }
 
 impl hyper::rt::Write for Adapter {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<std::io::Result<usize>> {
         Pin::new(&mut self.0).poll_write(cx, bytes)
     }
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
@@ -109,24 +115,27 @@ fn start_hyper() -> SocketAddr {
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
                 stream.set_nodelay(true).unwrap();
-                let service = hyper::service::service_fn(|request: hyper::Request<hyper::body::Incoming>| async move {
-                    let get = request.method() == hyper::Method::GET;
-                    if !get {
-                        http_body_util::BodyExt::collect(request.into_body()).await.unwrap();
-                    }
-                    let response = hyper::Response::builder()
-                        .status(if get { 200 } else { 204 })
-                        .header("Stream-Next-Offset", "0000000000000001_0000000000000064")
-                        .header("X-Content-Type-Options", "nosniff")
-                        .header("Cross-Origin-Resource-Policy", "cross-origin")
-                        .header("Access-Control-Allow-Origin", "*")
-                        .header("Access-Control-Expose-Headers", "*")
-                        .body(Full::new(if get { Bytes::from_static(BODY) } else { Bytes::new() }))
-                        .unwrap();
-                    Ok::<_, Infallible>(response)
-                });
+                let service =
+                    hyper::service::service_fn(|request: hyper::Request<hyper::body::Incoming>| async move {
+                        let get = request.method() == hyper::Method::GET;
+                        if !get {
+                            http_body_util::BodyExt::collect(request.into_body()).await.unwrap();
+                        }
+                        let response = hyper::Response::builder()
+                            .status(if get { 200 } else { 204 })
+                            .header("Stream-Next-Offset", "0000000000000001_0000000000000064")
+                            .header("X-Content-Type-Options", "nosniff")
+                            .header("Cross-Origin-Resource-Policy", "cross-origin")
+                            .header("Access-Control-Allow-Origin", "*")
+                            .header("Access-Control-Expose-Headers", "*")
+                            .body(Full::new(if get { Bytes::from_static(BODY) } else { Bytes::new() }))
+                            .unwrap();
+                        Ok::<_, Infallible>(response)
+                    });
                 tokio::spawn(async move {
-                    let _ = hyper::server::conn::http1::Builder::new().serve_connection(Adapter(stream), service).await;
+                    let _ = hyper::server::conn::http1::Builder::new()
+                        .serve_connection(Adapter(stream), service)
+                        .await;
                 });
             }
         })
@@ -141,7 +150,8 @@ fn drive(address: SocketAddr, request: &'static [u8], connections: usize, durati
     let client = std::thread::Builder::new()
         .name("client".into())
         .spawn(move || {
-            let mut streams: Vec<TcpStream> = (0..connections).map(|_| TcpStream::connect(address).unwrap()).collect();
+            let mut streams: Vec<TcpStream> =
+                (0..connections).map(|_| TcpStream::connect(address).unwrap()).collect();
             for stream in &streams {
                 stream.set_nodelay(true).unwrap();
             }
