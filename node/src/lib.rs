@@ -2,8 +2,21 @@
 //!
 //! Each room imports only from those above it in this list; `tests/architecture.rs` holds it to that.
 
-pub mod core;
-pub mod http;
-pub mod runtime;
-pub mod seam;
 pub mod types;
+
+pub mod codec;
+
+pub mod config;
+pub mod telemetry;
+
+pub mod core;
+
+pub mod seam;
+
+pub mod store;
+
+pub mod runtime;
+
+pub mod http;
+
+pub mod run;

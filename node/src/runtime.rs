@@ -1,7 +1,30 @@
 //! The running engine: one owner per shard, group commit, views, reads, sweeps, shutdown.
 
 mod answer;
+mod applier;
+mod apply_queue;
+mod cache;
+mod commit;
 mod engine;
+mod fatal;
+mod fork;
+mod lane;
+mod listing;
+mod mailbox;
+mod owner;
+mod reader;
+mod replay;
+mod shared;
+mod start;
+mod tailer;
+mod view;
+mod views;
+mod volume;
 
-pub use answer::{Failure, ReadBatch, ReadError, ReadFrom, Segment, StreamState, TailEvent};
-pub use engine::{Engine, EngineError, ForkRequest, Listed, Tailer};
+pub use crate::types::Segment;
+pub use answer::{Failure, ReadBatch, ReadError, ReadFrom, StreamState, TailEvent};
+pub use engine::{Engine, EngineError, ForkRequest};
+pub use fatal::Fatal;
+pub use listing::Listed;
+pub use start::{Running, StartReport, start};
+pub use tailer::Tailer;

@@ -14,7 +14,7 @@ pub mod limits;
 
 pub use content_type::ContentType;
 pub use durability::{AolMode, Durability, FsyncPolicy};
-pub use messages::{Framing, Lengths, Messages};
+pub use messages::{Framing, Lengths, Messages, Segment};
 pub use name::{NameError, StreamName};
 pub use numbers::{
     Boot, Chain, Epoch, LaneId, LanePosition, LogIndex, PinId, RecordEpoch, ShardCount, ShardCountError,

@@ -1,8 +1,9 @@
 //! What may be asked of a shard, and every answer that it can give. HTTP maps these one to one.
 
+pub use crate::codec::json::BodyError;
 use crate::types::{
-    ContentType, Messages, Offset, Parent, PinId, ProducerStamp, ProducerState, StreamConfig, StreamId,
-    StreamMeta, StreamName, StreamSeq, UnixMillis,
+    ContentType, Lifetime, Messages, Offset, Parent, PinId, ProducerStamp, ProducerState, Retention, ShardId,
+    StreamConfig, StreamId, StreamMeta, StreamName, StreamSeq, UnixMillis,
 };
 
 /// A request that may change a stream.
@@ -45,7 +46,8 @@ pub enum Command {
 pub struct Create {
     /// Which.
     pub name: StreamName,
-    /// Content type (inherited from the source for a fork that names none), lifetime, retention, fork origin.
+    /// Content type, lifetime, retention, fork origin, as the request names them. What a fork leaves at its default
+    /// (`Forever`, no retention, no content type) it inherits from the grant, and matches any when the stream exists.
     pub config: StreamConfig,
     /// Whether the request names a content type; a fork that does not matches any.
     pub content_type_given: bool,
@@ -55,7 +57,8 @@ pub struct Create {
     pub closed: bool,
     /// Initial content. An error in it counts only if the stream would be created.
     pub body: Result<Option<Messages>, BodyError>,
-    /// The source's grant when this is a fork (its pin is durable by now).
+    /// The source's grant when this is a fork (its pin is durable by now). A fork without one is answered from the
+    /// stream that exists, else refused with [`CreateError::Unpinned`]: ask so first, and pin only then.
     pub fork: Option<Fork>,
 }
 
@@ -66,8 +69,31 @@ pub struct Fork {
     pub parent: Parent,
     /// The source's earliest readable offset.
     pub earliest: Offset,
-    /// The part of the source's next append that `Stream-Fork-Sub-Offset` copies.
+    /// The source's content type, which the fork must share.
+    pub content_type: ContentType,
+    /// The source's lifetime, for a fork that names none.
+    pub lifetime: Lifetime,
+    /// The source's retention, for a fork that names none.
+    pub retention: Retention,
+    /// The bytes of the source's next message that `Stream-Fork-Sub-Offset` copies, as one message of the fork.
     pub prefix: Option<Messages>,
+}
+
+impl Fork {
+    /// The grant that a pin on a source of `shard` stands for.
+    #[must_use]
+    pub fn granted(shard: ShardId, pin: PinId, pinned: &Pinned, prefix: Option<Messages>) -> Self {
+        let source = &pinned.meta;
+        let depth = source.parent.map_or(0, |parent| parent.depth).saturating_add(1);
+        Self {
+            parent: Parent { shard, stream: source.id, upto: pinned.upto, pin, depth },
+            earliest: source.earliest.min(pinned.upto),
+            content_type: source.config.content_type.clone(),
+            lifetime: source.config.lifetime,
+            retention: source.config.retention,
+            prefix,
+        }
+    }
 }
 
 /// POST: append, close, or both.
@@ -102,17 +128,6 @@ pub struct Pin {
     pub pin: PinId,
 }
 
-/// Why a body is no message.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum BodyError {
-    /// JSON mode, and it does not parse.
-    #[error("the body is not valid JSON: {0}")]
-    InvalidJson(String),
-    /// JSON mode, `[]`.
-    #[error("an empty JSON array carries no message to append")]
-    EmptyArray,
-}
-
 /// PUT succeeded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Created {
@@ -133,9 +148,18 @@ pub enum CreateError {
         "the stream was deleted, but forks still read its data; the name is free once they are deleted too"
     )]
     Retired,
+    /// A fork that would be created came without its grant: pin the source, then send it again. Never sent to a client.
+    #[error("the source of the fork is not pinned yet")]
+    Unpinned,
     /// The source cannot be forked so.
     #[error(transparent)]
     Source(#[from] PinError),
+    /// A fork names another content type than its source has.
+    #[error("the content type of the fork's source is {expected}")]
+    ForkType {
+        /// The source's.
+        expected: ContentType,
+    },
     /// `Stream-Fork-Sub-Offset` reaches beyond the source's next append.
     #[error("the fork sub-offset lies beyond the append that starts at the fork offset")]
     SubOffset,
@@ -274,6 +298,9 @@ pub enum PinError {
     /// The divergence point lies beyond the tail.
     #[error("the fork offset lies beyond the source's tail")]
     BeyondTail,
+    /// The divergence point is no message boundary (the engine, which can read the source, finds most of these).
+    #[error("the fork offset is no message boundary of the source")]
+    Misaligned,
     /// The divergence point was let go by retention.
     #[error("the fork offset lies before the earliest kept message")]
     BeforeEarliest,

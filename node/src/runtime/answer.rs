@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::types::{Incarnation, Messages, Offset, ShardId, StreamConfig};
+use crate::types::{Incarnation, Offset, Segment, ShardId, StreamConfig};
 
 /// Where a read begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,15 +28,6 @@ pub struct StreamState {
     pub tail: Offset,
     /// Whether it is closed for good.
     pub closed: bool,
-}
-
-/// Consecutive messages and where they begin.
-#[derive(Debug, Clone)]
-pub struct Segment {
-    /// Boundary before the first message.
-    pub start: Offset,
-    /// The messages.
-    pub messages: Messages,
 }
 
 /// What one read found; all of it from one snapshot.

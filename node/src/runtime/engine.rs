@@ -1,14 +1,22 @@
-//! The engine as the HTTP room sees it.
+//! The engine as the HTTP room sees it: commands go to the owner of the shard, reads are answered from the views.
 
-use std::time::Duration;
+use std::sync::Arc;
 
-use super::{Failure, ReadBatch, ReadError, ReadFrom, StreamState, TailEvent};
-use crate::core::{Append, AppendError, Appended, Create, CreateError, Created, DeleteError};
-use crate::types::{Incarnation, Offset, StreamMeta, StreamName};
+use tokio::sync::oneshot;
+
+use super::listing::{self, Listed};
+use super::mailbox::{Answer, Answered, Job};
+use super::shared::Shared;
+use super::tailer::Tailer;
+use super::{Failure, ReadBatch, ReadError, ReadFrom, StreamState, fork};
+use crate::core::{Append, AppendError, Appended, Command, Create, CreateError, Created, DeleteError, Reply};
+use crate::types::{Incarnation, Offset, Parent, ShardId, StreamMeta, StreamName};
 
 /// A handle to the running engine; cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Engine;
+pub struct Engine {
+    pub(super) shared: Arc<Shared>,
+}
 
 /// A refusal with its cause, or the node's own trouble.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -32,19 +40,6 @@ pub struct ForkRequest {
     pub sub_offset: u64,
 }
 
-/// One stream of a listing.
-#[derive(Debug, Clone)]
-pub struct Listed {
-    /// Its name.
-    pub name: StreamName,
-    /// Its state.
-    pub state: StreamState,
-}
-
-/// A reader that follows a stream's tail.
-#[derive(Debug)]
-pub struct Tailer;
-
 impl Engine {
     /// PUT. With `fork`, the source is pinned first; `create.fork` and `create.config.fork` are filled in here.
     pub async fn create(
@@ -52,73 +47,108 @@ impl Engine {
         create: Create,
         fork: Option<ForkRequest>,
     ) -> Result<Created, EngineError<CreateError>> {
-        let _ = (create, fork);
-        Err(EngineError::Failure(Failure::ShuttingDown))
+        match fork {
+            None => self.create_here(create).await,
+            Some(fork) => fork::create(self, create, fork).await,
+        }
+    }
+
+    pub(super) async fn create_here(&self, create: Create) -> Result<Created, EngineError<CreateError>> {
+        let shard = create.name.shard(self.shared.count);
+        match self.submit(shard, Command::Create(Box::new(create))).await.map_err(EngineError::Failure)? {
+            Reply::Create(result) => result.map_err(EngineError::Refused),
+            _ => Err(EngineError::Failure(Failure::LogFailed)),
+        }
     }
 
     /// POST.
     pub async fn append(&self, append: Append) -> Result<Appended, EngineError<AppendError>> {
-        let _ = append;
-        Err(EngineError::Failure(Failure::ShuttingDown))
+        let shard = append.name.shard(self.shared.count);
+        match self.submit(shard, Command::Append(append)).await.map_err(EngineError::Failure)? {
+            Reply::Append(result) => result.map_err(EngineError::Refused),
+            _ => Err(EngineError::Failure(Failure::LogFailed)),
+        }
     }
 
     /// DELETE.
     pub async fn delete(&self, name: StreamName) -> Result<(), EngineError<DeleteError>> {
-        let _ = name;
-        Err(EngineError::Failure(Failure::ShuttingDown))
+        let shard = name.shard(self.shared.count);
+        match self.submit(shard, Command::Delete(name)).await.map_err(EngineError::Failure)? {
+            Reply::Delete(result) => result.map(drop).map_err(EngineError::Refused),
+            _ => Err(EngineError::Failure(Failure::LogFailed)),
+        }
+    }
+
+    /// Refuses new work and wakes every waiting reader, so that answers under way come to their end.
+    pub fn close(&self) {
+        self.shared.close();
+    }
+
+    /// Lets go of a source, and of its own source if that ends it, up the chain. What fails here is swept later.
+    pub(super) async fn release(&self, mut parent: Option<Parent>) {
+        while let Some(Parent { shard, stream, pin, .. }) = parent.take() {
+            if let Ok(answered) = self.send(shard, Command::Unpin { stream, pin }).await {
+                parent = answered.released;
+            }
+        }
     }
 
     /// HEAD: the committed state; renews nothing.
+    #[expect(clippy::unused_async, reason = "a cluster's follower asks its leader here")]
     pub async fn head(&self, name: &StreamName) -> Result<StreamState, ReadError> {
-        let _ = name;
-        Err(Failure::ShuttingDown.into())
+        self.shared.living(name).map(|(_, snapshot)| snapshot.state)
     }
 
     /// The token of the stream that `meta` describes.
     #[must_use]
     pub fn incarnation(&self, meta: &StreamMeta) -> Incarnation {
-        Incarnation(meta.id.0)
+        self.shared.incarnation(meta.name.shard(self.shared.count), meta.id)
     }
 
     /// GET: at most about `bytes_max` bytes of wire form (at least one message); renews a sliding window.
+    #[expect(clippy::unused_async, reason = "a cluster's follower asks its leader here")]
     pub async fn read(
         &self,
         name: &StreamName,
         from: ReadFrom,
         bytes_max: usize,
     ) -> Result<ReadBatch, ReadError> {
-        let _ = (name, from, bytes_max);
-        Err(Failure::ShuttingDown.into())
+        self.shared.read(name, from, bytes_max)
     }
 
     /// GET with `live=`: a reader positioned at `from`; renews a sliding window once.
+    #[expect(clippy::unused_async, reason = "a cluster's follower asks its leader here")]
     pub async fn tail(&self, name: &StreamName, from: ReadFrom) -> Result<Tailer, ReadError> {
-        let _ = (name, from);
-        Err(Failure::ShuttingDown.into())
+        Tailer::new(Arc::clone(&self.shared), name, from)
     }
 
     /// Streams whose names begin with `prefix`, behind `after`, in name order over all shards.
+    #[expect(clippy::unused_async, reason = "a cluster's follower asks its leader here")]
     pub async fn list(
         &self,
         prefix: &str,
         after: Option<&str>,
         limit: usize,
     ) -> Result<Vec<Listed>, Failure> {
-        let _ = (prefix, after, limit);
-        Err(Failure::ShuttingDown)
-    }
-}
-
-impl Tailer {
-    /// The stream as of the last event.
-    #[must_use]
-    pub fn position(&self) -> Offset {
-        Offset::ZERO
+        listing::list(&self.shared, prefix, after, limit)
     }
 
-    /// The next messages, the closure, the deadline, or the end. Cancel-safe.
-    pub async fn next(&mut self, bytes_max: usize, wait: Duration) -> TailEvent {
-        let _ = (bytes_max, wait);
-        TailEvent::Ended(Failure::ShuttingDown.into())
+    /// Hands a command to the owner of a shard, waits for the answer, and lets go of the source that it released.
+    pub(super) async fn submit(&self, shard: ShardId, command: Command) -> Result<Reply, Failure> {
+        let Answered { reply, released } = self.send(shard, command).await?;
+        self.release(released).await;
+        Ok(reply)
+    }
+
+    async fn send(&self, shard: ShardId, command: Command) -> Answer {
+        if self.shared.closing() {
+            return Err(Failure::ShuttingDown);
+        }
+        let owner = self.shared.shard(shard)?;
+        let (answer, answered) = oneshot::channel();
+        let job = Job::Command { shard, command, answer: Some(answer) };
+        owner.mailbox.send(job).map_err(|_| Failure::ShuttingDown)?;
+        // An owner that ends without answering has lost its log.
+        answered.await.unwrap_or(Err(Failure::LogFailed))
     }
 }

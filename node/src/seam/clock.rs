@@ -1,7 +1,8 @@
 //! Time. Wall-clock time is written into records and compared with deadlines; it never orders events.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::types::UnixMillis;
 
@@ -9,6 +10,8 @@ use crate::types::UnixMillis;
 pub trait Clock: Send + Sync + std::fmt::Debug {
     /// Wall-clock time.
     fn now(&self) -> UnixMillis;
+    /// Time since some fixed moment; never goes back. For intervals.
+    fn elapsed(&self) -> Duration;
 }
 
 /// The machine's clock.
@@ -20,6 +23,12 @@ impl Clock for SystemClock {
     fn now(&self) -> UnixMillis {
         let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         UnixMillis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "this is the seam")]
+    fn elapsed(&self) -> Duration {
+        static START: OnceLock<Instant> = OnceLock::new();
+        START.get_or_init(Instant::now).elapsed()
     }
 }
 
@@ -37,5 +46,9 @@ impl ManualClock {
 impl Clock for ManualClock {
     fn now(&self) -> UnixMillis {
         UnixMillis(self.0.load(Ordering::SeqCst))
+    }
+
+    fn elapsed(&self) -> Duration {
+        Duration::from_millis(self.0.load(Ordering::SeqCst).unsigned_abs())
     }
 }

@@ -6,6 +6,22 @@
 use std::io;
 use std::sync::Arc;
 
+mod real;
+pub mod simulated;
+
+pub use real::RealDir;
+
+/// What a name of a directory stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EntryKind {
+    /// A regular file.
+    File,
+    /// A directory.
+    Directory,
+    /// A symbolic link, socket, device or anything else that no part of the engine makes.
+    Other,
+}
+
 /// An open file. All methods take `&self`, so that a reader can share it with the one writer.
 #[expect(clippy::len_without_is_empty, reason = "a file, not a collection")]
 pub trait File: Send + Sync + std::fmt::Debug {
@@ -31,8 +47,13 @@ pub trait Dir: Send + Sync + std::fmt::Debug {
     fn rename(&self, from: &str, to: &str) -> io::Result<()>;
     /// Removes a file.
     fn remove(&self, name: &str) -> io::Result<()>;
+    /// All names and what they stand for, sorted. A name that is no UTF-8 is shown with replacement characters.
+    fn entries(&self) -> io::Result<Vec<(String, EntryKind)>>;
     /// The names of all files, sorted.
-    fn list(&self) -> io::Result<Vec<String>>;
+    fn list(&self) -> io::Result<Vec<String>> {
+        let files = self.entries()?.into_iter().filter(|(_, kind)| *kind == EntryKind::File);
+        Ok(files.map(|(name, _)| name).collect())
+    }
     /// Makes creations, renames and removals durable.
     fn sync(&self) -> io::Result<()>;
     /// Opens (and creates, durably) a sub-directory.

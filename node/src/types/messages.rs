@@ -71,6 +71,21 @@ impl Messages {
         (payload.checked_add(separators)? == wire.len()).then_some(Self { framing, lengths, wire })
     }
 
+    /// All messages of several runs (of one stream, in order) as one run. One copy of the bytes.
+    #[must_use]
+    pub fn concat(framing: Framing, runs: &[&Self]) -> Self {
+        let mut wire = Vec::with_capacity(runs.iter().map(|run| run.wire.len() + 1).sum());
+        let mut lengths: Vec<u32> = Vec::with_capacity(runs.iter().map(|run| run.lengths().len()).sum());
+        for run in runs.iter().filter(|run| !run.is_empty()) {
+            if !lengths.is_empty() && framing == Framing::Json {
+                wire.push(b',');
+            }
+            wire.extend_from_slice(&run.wire);
+            lengths.extend_from_slice(run.lengths());
+        }
+        Self { framing, lengths: Lengths::Many(lengths.into()), wire: wire.into() }
+    }
+
     /// No messages.
     #[must_use]
     pub fn none(framing: Framing) -> Self {
@@ -154,6 +169,23 @@ impl Messages {
         let before = self.lengths().get(..skip)?;
         let bytes: u64 = before.iter().map(|&length| u64::from(length)).sum();
         (start.bytes + bytes == offset.bytes).then_some(skip)
+    }
+}
+
+/// Consecutive messages and where they begin.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Segment {
+    /// Boundary before the first message.
+    pub start: Offset,
+    /// The messages.
+    pub messages: Messages,
+}
+
+impl Segment {
+    /// The boundary behind the last message.
+    #[must_use]
+    pub fn end(&self) -> Offset {
+        self.messages.end(self.start)
     }
 }
 

@@ -107,6 +107,9 @@ pub struct ShardCount(u16);
 pub struct ShardCountError(pub u64);
 
 impl ShardCount {
+    /// What a node without a wish gets (the reason stands with the setting).
+    pub const DEFAULT: Self = Self(16);
+
     /// Checks the number.
     pub fn new(count: u64) -> Result<Self, ShardCountError> {
         match u16::try_from(count) {

@@ -78,6 +78,24 @@ pub enum Space {
     Secret = 4,
 }
 
+impl Op {
+    /// The stream that it changes, if it changes one.
+    #[must_use]
+    pub fn stream(&self) -> Option<StreamId> {
+        match self {
+            Self::Create(meta) => Some(meta.id),
+            Self::Append(AppendOp { stream, .. })
+            | Self::Delete { stream }
+            | Self::Retire { stream }
+            | Self::Pin(PinOp { stream, .. })
+            | Self::Unpin { stream, .. }
+            | Self::Trim { stream, .. }
+            | Self::Touch { stream, .. } => Some(*stream),
+            Self::Put { .. } | Self::Erase { .. } => None,
+        }
+    }
+}
+
 /// Messages, a closure, or both.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AppendOp {

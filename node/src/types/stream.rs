@@ -16,6 +16,18 @@ pub enum Lifetime {
     Until(UnixMillis),
 }
 
+impl Lifetime {
+    /// When a stream that was last touched at `touched_at` ends, if ever.
+    #[must_use]
+    pub fn deadline(self, touched_at: UnixMillis) -> Option<UnixMillis> {
+        match self {
+            Self::Forever => None,
+            Self::Sliding(seconds) => Some(touched_at.plus(seconds.saturating_mul(1000))),
+            Self::Until(at) => Some(at),
+        }
+    }
+}
+
 /// How much of a stream is kept (`Stream-Retain-…`); `None` keeps everything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Retention {
@@ -62,6 +74,8 @@ pub struct Parent {
     pub upto: Offset,
     /// The pin that keeps it there.
     pub pin: PinId,
+    /// How many streams a read may have to walk up: 1 when the source is no fork itself.
+    pub depth: u32,
 }
 
 /// The id that an idempotent producer chose: 1 to `PRODUCER_ID_BYTES_MAX` bytes.
@@ -137,10 +151,6 @@ impl StreamMeta {
     /// When the stream ends unless it is touched, if ever.
     #[must_use]
     pub fn deadline(&self) -> Option<UnixMillis> {
-        match self.config.lifetime {
-            Lifetime::Forever => None,
-            Lifetime::Sliding(seconds) => Some(self.touched_at.plus(seconds.saturating_mul(1000))),
-            Lifetime::Until(at) => Some(at),
-        }
+        self.config.lifetime.deadline(self.touched_at)
     }
 }

@@ -65,6 +65,13 @@ pub(super) fn create_problem(error: &CreateError) -> Problem {
             "The name belongs to a deleted stream that forks still read",
         ),
         CreateError::Source(error) => pin_problem(*error),
+        // The engine pins and asks again; a client sees this only if the stream vanished in between.
+        CreateError::Unpinned => {
+            Problem::refused(503, "fork_interrupted", "The fork was interrupted").retry_after(1)
+        }
+        CreateError::ForkType { .. } => {
+            Problem::refused(409, "fork_content_type", "The fork's source has another content type")
+        }
         CreateError::SubOffset => {
             Problem::refused(400, "fork_sub_offset_beyond_append", "The fork sub-offset is too large")
         }
@@ -86,6 +93,9 @@ fn pin_problem(error: PinError) -> Problem {
         }
         PinError::BeforeEarliest => {
             Problem::refused(410, "fork_offset_trimmed", "The source no longer keeps the fork offset")
+        }
+        PinError::Misaligned => {
+            Problem::refused(400, "fork_offset_misaligned", "The fork offset is no message boundary")
         }
         PinError::TooDeep => Problem::refused(409, "fork_too_deep", "Forks are nested too deep"),
     }

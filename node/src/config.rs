@@ -1,0 +1,31 @@
+//! The node's settings: one struct, declared once in `config::settings`, filled from defaults < file < environment < flags.
+//!
+//! Invariant: every [`Config`] that leaves this room is within its bounds and its relations hold, so no other room
+//! checks a setting again. Flags, environment names, file keys, `--print-config`, `--help` and
+//! `docs/configuration.md` are all read off [`SETTINGS`]; none of them is written by hand.
+//!
+//! What is no setting (bounds of the formats and of the protocol) stands in `types::limits`.
+
+mod choice;
+mod command_line;
+mod declare;
+mod duration;
+mod error;
+mod layers;
+mod nearest;
+mod print;
+mod relations;
+mod settings;
+mod size;
+mod text;
+mod value;
+
+pub use choice::{LogFormat, LogLevel, Switch, WebhookTargets};
+pub use command_line::{Invocation, InvocationError};
+pub use declare::{Setting, Source};
+pub use error::ConfigError;
+pub use layers::{Effective, Layers};
+pub use print::markdown;
+pub use settings::{Config, SETTINGS};
+pub use size::Size;
+pub use text::{CorsOrigin, NodeName};

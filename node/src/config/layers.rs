@@ -1,0 +1,154 @@
+//! From texts to a configuration: defaults, then the file, then the environment, then flags; later ones win.
+//!
+//! Pure but for [`Layers::read_file`]: the same texts give the same configuration or the same error.
+
+use super::declare::{Setting, Source};
+use super::nearest::nearest;
+use super::{Config, ConfigError, SETTINGS, relations};
+
+/// What every variable of ours begins with.
+pub(super) const PREFIX: &str = "THALWEG_";
+
+/// Variables that begin like a setting and are none: the file's name, and what the test runners read, whose
+/// environment the nodes that they start inherit.
+const NOT_SETTINGS: [&str; 2] = ["THALWEG_CONFIG", "THALWEG_TIER"];
+
+/// A configuration and where each of its values came from.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Effective {
+    /// The configuration.
+    pub config: Config,
+    /// One per row of [`SETTINGS`].
+    pub sources: Vec<Source>,
+}
+
+/// Collects layers; each call lies over the ones before it.
+#[derive(Debug)]
+pub struct Layers(Effective);
+
+impl Default for Layers {
+    fn default() -> Self {
+        let sources = vec![Source::Default; SETTINGS.len()];
+        Self(Effective { config: Config::default(), sources })
+    }
+}
+
+impl Layers {
+    /// Lays the file of this name over what is there.
+    pub fn read_file(self, path: &str) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| ConfigError::Unreadable { path: path.to_owned(), why: error.to_string() })?;
+        self.file(path, &text)
+    }
+
+    /// Lays a file's text over what is there.
+    pub fn file(mut self, place: &str, text: &str) -> Result<Self, ConfigError> {
+        let table: toml::Table = text.parse().map_err(|error: toml::de::Error| ConfigError::Syntax {
+            place: place.to_owned(),
+            why: error.to_string().trim_end().to_owned(),
+        })?;
+        for (key, value) in table {
+            let (row, _) = SETTINGS
+                .iter()
+                .enumerate()
+                .find(|(_, setting)| setting.key() == key)
+                .ok_or_else(|| unknown(place, &key, Setting::key))?;
+            let text = match value {
+                toml::Value::String(text) => text,
+                toml::Value::Integer(number) => number.to_string(),
+                toml::Value::Boolean(true) => "on".to_owned(),
+                toml::Value::Boolean(false) => "off".to_owned(),
+                other => {
+                    let why = "must be one plain value in quotes".to_owned();
+                    return Err(refused(place, &key, &other.to_string(), why));
+                }
+            };
+            self.set(row, &key, &text, place, Source::File(place.to_owned()))?;
+        }
+        Ok(self)
+    }
+
+    /// Lays the variables that begin with `THALWEG_` over what is there; others are not looked at.
+    pub fn environment(
+        mut self,
+        variables: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Self, ConfigError> {
+        const PLACE: &str = "environment";
+        for (name, text) in variables {
+            if !name.starts_with(PREFIX) || NOT_SETTINGS.contains(&name.as_str()) || is_service_link(&name) {
+                continue;
+            }
+            let (row, _) = SETTINGS
+                .iter()
+                .enumerate()
+                .find(|(_, setting)| setting.variable() == name)
+                .ok_or_else(|| unknown(PLACE, &name, Setting::variable))?;
+            self.set(row, &name, &text, PLACE, Source::Environment(name.clone()))?;
+        }
+        Ok(self)
+    }
+
+    /// Lays one flag over what is there; `row` is its place in [`SETTINGS`].
+    pub(super) fn flag(mut self, row: usize, text: &str) -> Result<Self, ConfigError> {
+        let name = SETTINGS.get(row).map(|setting| format!("--{}", setting.key())).unwrap_or_default();
+        self.set(row, &name, text, "command line", Source::Flag)?;
+        Ok(self)
+    }
+
+    /// Checks how the values go together.
+    pub fn finish(self) -> Result<Effective, ConfigError> {
+        relations::check(&self.0.config)?;
+        Ok(self.0)
+    }
+
+    fn set(
+        &mut self,
+        row: usize,
+        name: &str,
+        text: &str,
+        place: &str,
+        source: Source,
+    ) -> Result<(), ConfigError> {
+        if let (Some(setting), Some(slot)) = (SETTINGS.get(row), self.0.sources.get_mut(row)) {
+            (setting.set)(&mut self.0.config, text).map_err(|why| refused(place, name, text, why))?;
+            *slot = source;
+        }
+        Ok(())
+    }
+}
+
+impl Config {
+    /// The configuration that a file's text alone gives.
+    pub fn from_toml(text: &str) -> Result<Self, ConfigError> {
+        Ok(Layers::default().file("file", text)?.finish()?.config)
+    }
+}
+
+/// Kubernetes puts the addresses of every service into the environment of each pod; a service called `thalweg` gives
+/// `THALWEG_SERVICE_HOST`, `THALWEG_PORT` and `THALWEG_PORT_4437_TCP_ADDR`, which nobody meant as settings.
+fn is_service_link(name: &str) -> bool {
+    let rest = name.strip_prefix(PREFIX).unwrap_or_default();
+    rest == "PORT"
+        || rest.starts_with("PORT_")
+        || rest.ends_with("SERVICE_HOST")
+        || rest.contains("SERVICE_PORT")
+        || rest.contains("_PORT_")
+        || rest.ends_with("_PORT")
+}
+
+fn unknown(place: &str, name: &str, spelling: fn(&Setting) -> String) -> ConfigError {
+    let nearest = nearest(name, SETTINGS.iter().map(spelling)).unwrap_or_default();
+    ConfigError::Unknown { place: place.to_owned(), name: shortened(name), nearest }
+}
+
+fn refused(place: &str, name: &str, text: &str, why: String) -> ConfigError {
+    ConfigError::Value { place: place.to_owned(), name: name.to_owned(), text: shortened(text), why }
+}
+
+/// A hostile value may be megabytes long; a message need not be.
+fn shortened(text: &str) -> String {
+    text.chars().take(80).collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,80 @@
+//! What must hold between settings. Each text names both, with their values, and the way out.
+
+use super::{Config, ConfigError, Size};
+
+/// What a record needs beside the body that it carries: its header, the stream's name and state.
+const RECORD_HEAD: Size = Size::kib(64);
+
+/// Refuses the first pair that does not go together.
+pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
+    let broken = [durable(config), flowing(config), stored(config)].into_iter().flatten().next();
+    broken.map_or(Ok(()), |text| Err(ConfigError::Relation(text)))
+}
+
+/// Log, lanes and checkpoints.
+fn durable(config: &Config) -> Option<String> {
+    let shards = u32::from(config.shards.get());
+    let record = Size::bytes(config.request_body_max.get() + RECORD_HEAD.get());
+    if config.lanes > shards {
+        let lanes = config.lanes;
+        return Some(format!(
+            "lanes ({lanes}) must be at most shards ({shards}): lower lanes, or format with more shards"
+        ));
+    }
+    if config.segment_size > config.segment_size_max {
+        return Some(too_large(
+            "segment-size",
+            config.segment_size,
+            "segment-size-max",
+            config.segment_size_max,
+        ));
+    }
+    if record > config.segment_size_max {
+        return Some(too_large(
+            "request-body-max plus 64KiB",
+            record,
+            "segment-size-max",
+            config.segment_size_max,
+        ));
+    }
+    if config.segment_size > config.checkpoint_log_size {
+        return Some(too_large(
+            "segment-size",
+            config.segment_size,
+            "checkpoint-log-size",
+            config.checkpoint_log_size,
+        ));
+    }
+    None
+}
+
+/// Requests and their memory.
+fn flowing(config: &Config) -> Option<String> {
+    let permits = config.byte_permits;
+    if config.request_body_max > permits {
+        return Some(too_large("request-body-max", config.request_body_max, "byte-permits", permits));
+    }
+    if config.read_response_max > permits {
+        return Some(too_large("read-response-max", config.read_response_max, "byte-permits", permits));
+    }
+    if config.sse_keep_alive >= config.sse_lifetime {
+        return Some(
+            "sse-keep-alive must be shorter than sse-lifetime: lower the one or raise the other".to_owned(),
+        );
+    }
+    None
+}
+
+/// Bounds on what is kept.
+fn stored(config: &Config) -> Option<String> {
+    match (config.stream_size_max, config.total_size_max) {
+        (Some(stream), Some(total)) if stream > total => {
+            Some(too_large("stream-size-max", stream, "total-size-max", total))
+        }
+        _ => None,
+    }
+}
+
+fn too_large(name: &str, size: Size, bound_name: &str, bound: Size) -> String {
+    format!("{name} ({size}) must be at most {bound_name} ({bound}): lower the one or raise the other")
+}

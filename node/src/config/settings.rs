@@ -1,0 +1,176 @@
+//! The one declaration of every setting: name, kind, default, bound, reason and documentation.
+//!
+//! To add a setting, add a row; flag, variable, file key, help and documentation follow. Relations between
+//! settings stand in `relations`.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::choice::{LogFormat, LogLevel, Switch, WebhookTargets};
+use super::declare::{Setting, settings};
+use super::size::Size;
+use super::text::{CorsOrigin, NodeName};
+use super::value::Value;
+use crate::types::{AolMode, Durability, FsyncPolicy, ShardCount};
+
+const fn millis(count: u64) -> Duration {
+    Duration::from_millis(count)
+}
+
+const fn secs(count: u64) -> Duration {
+    Duration::from_secs(count)
+}
+
+settings! {
+    "Place" {
+        /// The address that clients connect to.
+        listen: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 4437),
+            because "4437 is the protocol's port; without authentication only this machine may reach it";
+        /// The directory that holds all data; created if it is missing.
+        data: PathBuf = PathBuf::from("./data"),
+            because "a newcomer sees at once where the data is and can delete it";
+        /// What the node is called in logs and metrics.
+        node_name: NodeName = NodeName::standalone(),
+            because "a single node needs no choice";
+        /// How many shards the names are spread over. Fixed when the data directory is formatted.
+        shards: ShardCount = ShardCount::DEFAULT,
+            because "enough for several nodes to share later, few enough that a checkpoint of each stays cheap";
+        /// How many logs (and threads that own them) carry the shards; shard n belongs to lane n modulo lanes.
+        lanes: u32 = 1, within 1..=64,
+            because "syncs are the scarce thing: one log makes one sync serve every writer";
+        /// Threads that serve connections.
+        workers: u32 = 2, within 1..=256,
+            because "the lane thread takes a core of its own; more help only where there are more cores";
+    }
+    "Durability" {
+        /// When a write is acknowledged relative to the log: behind the log write, before it, or without a log.
+        aol: AolMode = AolMode::Sync,
+            because "only then does an acknowledged write survive the process";
+        /// When the log is synced to the device: before each group of answers, at intervals, or never.
+        fsync: FsyncPolicy = FsyncPolicy::Always,
+            because "only then does an acknowledged write survive a power cut";
+        /// Size of the first segment files of the log.
+        segment_size: Size = Size::mib(8), within Size::mib(1)..=Size::mib(1024),
+            because "small enough that an idle node stays small, large enough that a roll is rare";
+        /// Size up to which segment files grow under load.
+        segment_size_max: Size = Size::mib(64), within Size::mib(1)..=Size::mib(1024),
+            because "a second of full write load per segment; recycling keeps them";
+        /// Longest time between two checkpoints while there are writes.
+        checkpoint_interval: Duration = secs(30), within millis(100)..=secs(3_600),
+            because "bounds the log that a restart replays when writes are few";
+        /// Log bytes behind the last checkpoint that bring the next one.
+        checkpoint_log_size: Size = Size::mib(64), within Size::mib(1)..=Size::gib(64),
+            because "a restart replays at most about this much: well under a second";
+    }
+    "Requests" {
+        /// Largest request body; a larger one is answered 413 before it is read.
+        request_body_max: Size = Size::mib(4), within Size::kib(1)..=Size::mib(64),
+            because "a body is one record, held in memory until it is durable";
+        /// Largest request line and headers together; larger ones are answered 431.
+        request_head_max: Size = Size::kib(16), within Size::kib(2)..=Size::kib(256),
+            because "a name of 1 KiB, percent-encoded, and the headers of two proxies fit";
+        /// Bytes after which one answer to a read ends; the client goes on from there.
+        read_response_max: Size = Size::mib(1), within Size::kib(4)..=Size::mib(16),
+            because "bounds the memory of one reader; larger answers are hardly faster";
+        /// Bytes of request bodies and answers that may be in memory at once; more wait or are answered 429.
+        byte_permits: Size = Size::mib(32), within Size::mib(1)..=Size::gib(16),
+            because "a quarter of the memory that a node may take under load (128 MiB)";
+        /// Connections that may be open at once; the next one is answered 503 and closed.
+        connections_max: u32 = 16_384, within 1..=1_000_000,
+            because "10,000 idle subscribers and room for everybody else";
+        /// Time in which the whole head of a request must arrive.
+        header_timeout: Duration = secs(10), within millis(100)..=secs(300),
+            because "a slow honest client needs a second or two; a slow-loris holds its place no longer";
+        /// Longest pause while a body arrives or an answer is taken.
+        transfer_timeout: Duration = secs(30), within millis(100)..=secs(3_600),
+            because "survives a change of network, ends a peer that never reads";
+        /// Time that a connection may stay open without a request.
+        idle_timeout: Duration = secs(75), within secs(1)..=secs(3_600),
+            because "longer than the 60 s that common proxies keep theirs, so the proxy closes first";
+        /// How long a long-poll waits for data before it is answered 204.
+        long_poll_timeout: Duration = secs(20), within millis(50)..=secs(300),
+            because "below the 30 s after which proxies and browsers give up";
+        /// Time after which a stream of server-sent events is ended and the client comes back.
+        sse_lifetime: Duration = secs(60), within secs(1)..=secs(86_400),
+            because "the protocol's value: lets a CDN collapse subscribers anew each minute";
+        /// Longest silence in a stream of server-sent events before a comment is sent.
+        sse_keep_alive: Duration = secs(15), within millis(100)..=secs(600),
+            because "below every usual idle timeout of proxies";
+        /// Which web pages may use the node: the value of Access-Control-Allow-Origin.
+        cors_origin: CorsOrigin = CorsOrigin::Any,
+            because "streams carry no cookies, so a foreign page can do no more than any client";
+    }
+    "Memory" {
+        /// Page cache of all table databases together.
+        table_cache: Size = Size::mib(32), within Size::mib(1)..=Size::gib(64),
+            because "hot reads come from the tail cache; this holds the inner pages of the trees";
+        /// Bytes of recent messages kept in wire form for readers at the tail.
+        tail_cache: Size = Size::mib(32), within Size::mib(1)..=Size::gib(64),
+            because "seconds of full write load, so that tailing readers do not touch the disk";
+    }
+    "Stored data" {
+        /// Largest stream; an append beyond it is answered 413.
+        stream_size_max: Option<Size> = None, within Some(Size::kib(1))..=Some(Size::gib(4_000_000)),
+            because "retention is the better tool; this one is for nodes with tenants";
+        /// Message bytes that the node may hold; an append beyond them is answered 507.
+        total_size_max: Option<Size> = None, within Some(Size::mib(1))..=Some(Size::gib(4_000_000)),
+            because "the volume itself is the bound, and a full one is survived";
+        /// Time between two rounds that remove expired streams and what retention lets go.
+        sweep_interval: Duration = secs(1), within millis(20)..=secs(3_600),
+            because "expiry is visible at once anyway; the round only frees the space";
+        /// Streams that one round of the sweep looks at, at most.
+        sweep_streams_max: u32 = 1_000, within 1..=1_000_000,
+            because "a millisecond or two of work, so that a mass expiry delays no writer";
+        /// Time in which the scrubber reads everything once.
+        scrub_period: Duration = Duration::from_hours(168), within secs(1)..=Duration::from_hours(8_760),
+            because "a week: latent sector errors are found while a second copy is still likely good";
+        /// Bytes per second that the scrubber reads at most.
+        scrub_rate: Size = Size::mib(8), within Size::kib(64)..=Size::gib(16),
+            because "a few percent of an NVMe volume, 4.6 TiB in a week";
+    }
+    "Subscriptions" {
+        /// Whether the subscription endpoints below /v1/stream/__ds answer.
+        subscriptions: Switch = Switch::On,
+            because "they are part of the protocol";
+        /// Where webhooks may go besides public HTTPS: nowhere, or to loopback by plain HTTP as well.
+        webhook_targets: WebhookTargets = WebhookTargets::Auto,
+            because "on a developer's machine (listening on loopback) a local worker just works; elsewhere it is refused";
+        /// Time in which a webhook must answer.
+        webhook_timeout: Duration = secs(10), within millis(100)..=secs(300),
+            because "a worker that takes longer acknowledges by callback";
+        /// Webhooks under way at once.
+        webhooks_in_flight_max: u32 = 64, within 1..=4_096,
+            because "bounds sockets and memory; the rest waits in order";
+    }
+    "Operation" {
+        /// How long a shutdown waits for requests under way before it ends them.
+        shutdown_grace: Duration = secs(5), within Duration::ZERO..=secs(600),
+            because "ends well within the 10 s that most supervisors give";
+        /// How log lines look.
+        log_format: LogFormat = LogFormat::Text,
+            because "the first reader is a person";
+        /// The least severe line that is written.
+        log_level: LogLevel = LogLevel::Info,
+            because "starts, stops and trouble, but no line per request";
+    }
+}
+
+impl Config {
+    /// What an acknowledgement means on this node.
+    #[must_use]
+    pub fn durability(&self) -> Durability {
+        Durability { aol: self.aol, fsync: self.fsync }
+    }
+
+    /// Whether webhooks may go to loopback addresses, by plain HTTP as well.
+    #[must_use]
+    pub fn webhooks_to_loopback(&self) -> bool {
+        match self.webhook_targets {
+            WebhookTargets::Auto => self.listen.ip().is_loopback(),
+            WebhookTargets::Public => false,
+            WebhookTargets::Loopback => true,
+        }
+    }
+}

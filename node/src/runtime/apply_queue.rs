@@ -1,0 +1,158 @@
+//! What is committed and waits to be applied to the tables, in log order per shard.
+//!
+//! Bounded: when more bytes wait than the budget allows, the lane's owner waits here before it takes more work, and that
+//! in turn holds back admission.
+
+use std::collections::BTreeMap;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::types::{Chain, Epoch, LaneId, LanePosition, LogIndex, Op, ShardId};
+
+/// One committed record.
+#[derive(Debug, Clone)]
+pub(crate) struct Committed {
+    pub(crate) index: LogIndex,
+    pub(crate) epoch: Epoch,
+    /// The chain after this record.
+    pub(crate) chain: Chain,
+    /// Where it begins in the lane.
+    pub(crate) position: LanePosition,
+    pub(crate) ops: Vec<Op>,
+}
+
+/// Everything that waited at one moment.
+#[derive(Debug, Default)]
+pub(crate) struct Work {
+    /// In log order.
+    pub(crate) shards: BTreeMap<ShardId, Vec<Committed>>,
+    /// For each lane, the position behind the last record that it had committed: whatever lies before is in here or was
+    /// taken earlier.
+    pub(crate) lane_ends: BTreeMap<LaneId, LanePosition>,
+    /// All lanes have ended: nothing will come any more.
+    pub(crate) ended: bool,
+}
+
+/// The queue of all shards.
+#[derive(Debug)]
+pub(crate) struct ApplyQueue {
+    bytes_max: u64,
+    inner: Mutex<Inner>,
+    work: Condvar,
+    room: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    waiting: Work,
+    bytes: u64,
+    hurry: bool,
+    lanes_running: usize,
+    /// The volume has no room for the tables: what waits stays, and writes are refused.
+    stalled: bool,
+}
+
+impl ApplyQueue {
+    /// A queue for this many lanes that lets about `bytes_max` bytes of records wait.
+    pub(crate) fn new(bytes_max: u64, lanes: usize) -> Self {
+        let inner = Inner { lanes_running: lanes, ..Inner::default() };
+        Self { bytes_max, inner: Mutex::new(inner), work: Condvar::new(), room: Condvar::new() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds the records of one commit.
+    pub(crate) fn push(
+        &self,
+        lane: LaneId,
+        end: LanePosition,
+        records: impl Iterator<Item = (ShardId, Committed)>,
+        bytes: u64,
+    ) {
+        let mut inner = self.lock();
+        for (shard, record) in records {
+            inner.waiting.shards.entry(shard).or_default().push(record);
+        }
+        inner.waiting.lane_ends.insert(lane, end);
+        let before = inner.bytes;
+        inner.bytes += bytes;
+        // Half full: the applier need not wait for its interval.
+        if before < self.bytes_max / 2 && inner.bytes >= self.bytes_max / 2 {
+            self.work.notify_one();
+        }
+    }
+
+    /// Waits until less than the budget is waiting.
+    pub(crate) fn wait_for_room(&self) {
+        let mut inner = self.lock();
+        if inner.bytes < self.bytes_max {
+            return;
+        }
+        inner.hurry = true;
+        self.work.notify_one();
+        drop(
+            self.room
+                .wait_while(inner, |inner| inner.bytes >= self.bytes_max && !inner.stalled)
+                .unwrap_or_else(PoisonError::into_inner),
+        );
+    }
+
+    /// Waits up to `patience` for enough work, then takes all there is.
+    pub(crate) fn take(&self, patience: Duration) -> Work {
+        let inner = self.lock();
+        let idle =
+            |inner: &mut Inner| inner.bytes < self.bytes_max / 2 && !inner.hurry && inner.lanes_running > 0;
+        let waited = self.work.wait_timeout_while(inner, patience, idle);
+        let mut inner = waited.unwrap_or_else(PoisonError::into_inner).0;
+        inner.hurry = false;
+        let ended = inner.lanes_running == 0;
+        Work { ended, ..std::mem::take(&mut inner.waiting) }
+    }
+
+    /// Applied records have left memory.
+    pub(crate) fn done(&self, bytes: u64) {
+        let mut inner = self.lock();
+        inner.bytes = inner.bytes.saturating_sub(bytes);
+        drop(inner);
+        self.room.notify_all();
+    }
+
+    /// Whether applying stands still for lack of room.
+    pub(crate) fn stall(&self, stalled: bool) {
+        self.lock().stalled = stalled;
+        if stalled {
+            self.room.notify_all();
+        }
+    }
+
+    /// Whether more may be committed: not while applying stands still and the budget is used up.
+    pub(crate) fn has_room(&self) -> bool {
+        let inner = self.lock();
+        !inner.stalled || inner.bytes < self.bytes_max
+    }
+
+    /// Bytes that wait.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.lock().bytes
+    }
+
+    /// A lane has ended.
+    pub(crate) fn lane_ended(&self) {
+        let mut inner = self.lock();
+        inner.lanes_running = inner.lanes_running.saturating_sub(1);
+        drop(inner);
+        self.work.notify_all();
+    }
+}
+
+/// What a record holds in memory until it is applied: its bytes in the batch buffer and the op itself.
+pub(crate) fn record_bytes(ops: &[Op]) -> u64 {
+    const OP_BYTES: u64 = 160;
+    let wire = |op: &Op| match op {
+        Op::Append(append) => append.messages.wire().len() as u64 + 4 * append.messages.count(),
+        _ => 256,
+    };
+    ops.iter().map(|op| wire(op) + OP_BYTES).sum()
+}

@@ -1,0 +1,121 @@
+//! The door of a lane's owner: many tasks put jobs in, one thread takes them all at once.
+//!
+//! Bounded from outside: a request holds byte permits and a connection, each of which has a budget. While the owner syncs,
+//! jobs gather here; that is the group of the next commit.
+
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use super::Failure;
+use crate::core::{Command, Reply};
+use crate::types::{LanePosition, LogIndex, Parent, ShardId, StreamId};
+
+/// What a command came to.
+#[derive(Debug)]
+pub(crate) struct Answered {
+    pub(crate) reply: Reply,
+    /// The source to unpin now.
+    pub(crate) released: Option<Parent>,
+}
+
+/// The answer to a command.
+pub(crate) type Answer = Result<Answered, Failure>;
+
+/// What the owner of a lane is asked to do.
+#[derive(Debug)]
+pub(crate) enum Job {
+    /// Decide, make durable, answer.
+    Command { shard: ShardId, command: Command, answer: Option<oneshot::Sender<Answer>> },
+    /// The tables of a shard hold everything up to here.
+    Applied { shard: ShardId, index: LogIndex, changed: Vec<StreamId> },
+    /// Nothing before this position is needed any more.
+    Release(LanePosition),
+    /// Finish what is here, close the log, end.
+    Stop,
+}
+
+/// The door.
+#[derive(Debug, Default)]
+pub(crate) struct Mailbox {
+    inner: Mutex<Inner>,
+    arrived: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    jobs: Vec<Job>,
+    /// The owner sleeps: only then does a sender pay for a wake-up.
+    sleeping: bool,
+    /// The owner has ended: jobs are handed back.
+    ended: bool,
+}
+
+impl Mailbox {
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Puts a job in; hands it back when the owner has ended.
+    pub(crate) fn send(&self, job: Job) -> Result<(), Job> {
+        let mut inner = self.lock();
+        if inner.ended {
+            return Err(job);
+        }
+        inner.jobs.push(job);
+        let wake = std::mem::take(&mut inner.sleeping);
+        drop(inner);
+        if wake {
+            self.arrived.notify_one();
+        }
+        Ok(())
+    }
+
+    /// Takes all jobs, after waiting up to `patience` for the first; `into` is empty before.
+    pub(crate) fn take(&self, into: &mut Vec<Job>, patience: Duration) {
+        let mut inner = self.lock();
+        if inner.jobs.is_empty() {
+            inner.sleeping = true;
+            let waited = self.arrived.wait_timeout_while(inner, patience, |inner| inner.jobs.is_empty());
+            inner = waited.unwrap_or_else(PoisonError::into_inner).0;
+            inner.sleeping = false;
+        }
+        std::mem::swap(&mut inner.jobs, into);
+    }
+
+    /// The owner ends; what is left is answered by dropping it.
+    pub(crate) fn end(&self) -> Vec<Job> {
+        let mut inner = self.lock();
+        inner.ended = true;
+        std::mem::take(&mut inner.jobs)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+
+    #[test]
+    fn jobs_that_gather_are_taken_together_and_in_order() {
+        let mailbox = Arc::new(Mailbox::default());
+        let sender = Arc::clone(&mailbox);
+        let thread = std::thread::spawn(move || {
+            for position in 0..1000 {
+                sender.send(Job::Release(LanePosition(position))).unwrap();
+            }
+        });
+        let (mut seen, mut batch) = (0, Vec::new());
+        while seen < 1000 {
+            mailbox.take(&mut batch, Duration::from_secs(10));
+            for job in batch.drain(..) {
+                assert!(matches!(job, Job::Release(position) if position.0 == seen));
+                seen += 1;
+            }
+        }
+        thread.join().unwrap();
+        mailbox.end();
+        assert!(mailbox.send(Job::Stop).is_err());
+    }
+}

@@ -1,0 +1,178 @@
+//! One shard as its owner sees it: the pure core, and what it needs from the tables before it can decide.
+//!
+//! Invariant: a head in the core implies a view that is resident while a decision on it is under way, so that every
+//! committed change reaches its readers.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::Failure;
+use super::shared::Shared;
+use super::view::StreamView;
+use super::views::{Known, ShardViews};
+use crate::core::{Command, Decision, Missing, ShardCore};
+use crate::store::tables::{StreamEntry, TablesError};
+use crate::types::{Chain, Epoch, LogIndex, Op, ShardId, StreamId, StreamMeta, StreamName, UnixMillis};
+
+/// The owner's part of one shard.
+#[derive(Debug)]
+pub(crate) struct ShardOwner {
+    pub(crate) shard: ShardId,
+    pub(crate) core: ShardCore,
+    pub(crate) shared: Arc<Shared>,
+    /// The epoch in which this owner leads.
+    pub(crate) epoch: Epoch,
+    /// The last record of the log.
+    pub(crate) last: LogIndex,
+    /// The chain after it.
+    pub(crate) chain: Chain,
+    /// When this owner began.
+    pub(crate) started_at: UnixMillis,
+    /// When which stream ends unless something renews it; looked at again when the time comes.
+    pub(crate) deadlines: BTreeSet<(UnixMillis, StreamId)>,
+}
+
+/// A decision and the view that it will change.
+#[derive(Debug)]
+pub(crate) struct Decided {
+    pub(crate) decision: Decision,
+    /// Held until the ops are published, so that the view stays resident.
+    pub(crate) view: Option<Arc<StreamView>>,
+}
+
+impl ShardOwner {
+    /// Decides one command; the ops, if any, become the record behind `last`.
+    pub(crate) fn decide(&mut self, mut command: Command, now: UnixMillis) -> Result<Decided, Failure> {
+        let shared = Arc::clone(&self.shared);
+        let views = &shared.shard(self.shard)?.views;
+        let target = Target::of(&command);
+        let mut view = self.hold(views, &target);
+        // Reads since this start renew a window; a window that a start interrupted begins afresh: late, never early.
+        let started_at = self.started_at;
+        let last_read = |stream| {
+            Some(views.by_id(stream).and_then(|view| view.read_at()).unwrap_or(started_at).max(started_at))
+        };
+        loop {
+            match self.core.decide(command, now, self.last.next(), &last_read) {
+                Ok(decision) => return Ok(Decided { decision, view }),
+                Err(unready) => {
+                    self.load(&shared, unready.missing)?;
+                    command = unready.command;
+                    view = view.or_else(|| self.hold(views, &target));
+                }
+            }
+        }
+    }
+
+    /// The resident view of the stream that a command is about; made from the head if only that is resident.
+    fn hold(&self, views: &ShardViews, target: &Target) -> Option<Arc<StreamView>> {
+        let (view, head) = match target {
+            Target::Name(name) => match views.by_name(name) {
+                Known::Here(view) => (Some(view), None),
+                Known::Absent | Known::AskTables(_) => (None, self.core.head(name)),
+            },
+            Target::Stream(stream) => (views.by_id(*stream), self.core.head_of(*stream)),
+        };
+        view.or_else(|| head.map(|meta| views.install_by_owner(meta)))
+    }
+
+    /// Brings into the core what the tables (or a view ahead of them) say.
+    fn load(&mut self, shared: &Shared, missing: Missing) -> Result<(), Failure> {
+        let shard = shared.shard(self.shard)?;
+        let failed = |error: TablesError| shard.table_fault(&error);
+        match missing {
+            Missing::Name(name) => {
+                // A deletion that the tables have not applied yet is known to the view alone.
+                let known_absent = matches!(shard.views.by_name(&name), Known::Absent);
+                let found =
+                    if known_absent { None } else { shard.tables.stream_by_name(&name).map_err(failed)? };
+                let (meta, producers) = parts(found);
+                self.core.install_name(name, meta, producers);
+            }
+            Missing::Stream(stream) => {
+                let found = shard.tables.stream_by_id(stream).map_err(failed)?;
+                let (meta, producers) = parts(found);
+                self.core.install_stream(stream, meta, producers);
+            }
+            Missing::Producer(stream, producer) => {
+                let found = shard.tables.producer(stream, &producer).map_err(failed)?;
+                self.core.install_producer(stream, producer, found);
+            }
+            Missing::Pin(stream, pin) => {
+                let held = shard.tables.pin(stream, pin).map_err(failed)?.is_some();
+                self.core.install_pin(stream, pin, held);
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes note of when new streams end.
+    pub(crate) fn note_deadlines(&mut self, ops: &[Op]) {
+        for op in ops {
+            if let Op::Create(meta) = op
+                && let Some(deadline) = meta.deadline()
+            {
+                self.deadlines.insert((deadline, meta.id));
+            }
+        }
+    }
+
+    /// Looks at a stream again when its time may be over, but not before `earliest`.
+    pub(crate) fn schedule(&mut self, stream: StreamId, earliest: UnixMillis) {
+        let head = self.core.head_of(stream).filter(|meta| !meta.retired);
+        if let Some(deadline) = head.and_then(StreamMeta::deadline) {
+            self.deadlines.insert((deadline.max(earliest), stream));
+        }
+    }
+
+    /// The tables hold everything up to `index`: views and heads may go.
+    pub(crate) fn applied(&mut self, index: LogIndex, changed: &[StreamId]) {
+        self.core.applied(index);
+        if let Ok(shard) = self.shared.shard(self.shard) {
+            shard.views.applied(index, changed);
+            shard.views.evict(index);
+        }
+    }
+
+    /// The streams whose time may be over, at most `count` of them.
+    pub(crate) fn due(&mut self, now: UnixMillis, count: usize) -> Vec<StreamId> {
+        let mut due = Vec::new();
+        while due.len() < count {
+            match self.deadlines.first() {
+                Some(&(deadline, stream)) if deadline <= now => {
+                    self.deadlines.pop_first();
+                    due.push(stream);
+                }
+                _ => break,
+            }
+        }
+        due
+    }
+}
+
+fn parts(entry: Option<StreamEntry>) -> (Option<StreamMeta>, u32) {
+    match entry {
+        Some(entry) => (Some(entry.meta), entry.producers),
+        None => (None, 0),
+    }
+}
+
+/// The stream that a command is about.
+enum Target {
+    Name(StreamName),
+    Stream(StreamId),
+}
+
+impl Target {
+    fn of(command: &Command) -> Self {
+        match command {
+            Command::Create(create) => Self::Name(create.name.clone()),
+            Command::Append(append) => Self::Name(append.name.clone()),
+            Command::Delete(name) => Self::Name(name.clone()),
+            Command::Pin(pin) => Self::Name(pin.source.clone()),
+            Command::Unpin { stream, .. } | Command::Expire { stream, .. } | Command::Trim { stream, .. } => {
+                Self::Stream(*stream)
+            }
+        }
+    }
+}

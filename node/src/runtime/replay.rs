@@ -1,0 +1,140 @@
+//! The log replayed into the tables at a start, and what it says about each shard.
+//!
+//! Invariant: a shard opens only if its log joins its tables without a hole and with the same chain; else it refuses
+//! service and its log is kept.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+
+use super::apply_queue::{Committed, record_bytes};
+use crate::codec::op::decode_ops;
+use crate::codec::record::RecordKind;
+use crate::store::aol::Record;
+use crate::store::tables::{Applied, EpochStart, Tables, TablesError};
+use crate::types::{Chain, Epoch, LanePosition, LogIndex, Op, ShardId};
+
+/// Bytes of records that gather before they are applied: as many as an applier's round under load.
+const BATCH_BYTES: u64 = 8 << 20;
+
+/// One shard while its log is read.
+#[derive(Debug)]
+pub(crate) struct ShardReplay {
+    pub(crate) tables: Tables,
+    pub(crate) last: LogIndex,
+    pub(crate) chain: Chain,
+    /// Why the shard cannot be served, if it cannot.
+    pub(crate) damage: Option<String>,
+    /// The first record that the tables' checkpoint lacks.
+    pub(crate) first: Option<LanePosition>,
+    pending: Vec<Committed>,
+    pending_bytes: u64,
+}
+
+impl ShardReplay {
+    pub(crate) fn new(tables: Tables) -> Self {
+        let Applied { index, chain, .. } = tables.state().applied;
+        Self { tables, last: index, chain, damage: None, first: None, pending: Vec::new(), pending_bytes: 0 }
+    }
+
+    /// Takes one record of this shard, in lane order.
+    fn take(&mut self, record: &Record) {
+        let header = &record.header;
+        if header.kind == RecordKind::Cut {
+            return self.cut(header.index, header.chain);
+        }
+        if !header.kind.is_chained() || header.index <= self.last || self.damage.is_some() {
+            return;
+        }
+        self.first.get_or_insert(header.position);
+        if header.index != self.last.next() {
+            self.damage =
+                Some(format!("its log misses the records {} to {}", self.last.next(), header.index.0 - 1));
+            return;
+        }
+        if header.chain != self.chain {
+            self.damage = Some(format!("its log does not continue its tables at record {}", header.index));
+            return;
+        }
+        match ops_of(header.kind, &record.payload) {
+            Ok(ops) => self.pend(
+                header.index,
+                header.epoch,
+                header.chain_after(&record.payload),
+                header.position,
+                ops,
+            ),
+            Err(reason) => self.damage = Some(format!("record {}: {reason}", header.index)),
+        }
+    }
+
+    fn pend(&mut self, index: LogIndex, epoch: Epoch, chain: Chain, position: LanePosition, ops: Vec<Op>) {
+        self.last = index;
+        self.chain = chain;
+        self.pending_bytes += record_bytes(&ops);
+        self.pending.push(Committed { index, epoch, chain, position, ops });
+        if self.pending_bytes >= BATCH_BYTES {
+            self.flush();
+        }
+    }
+
+    /// The records behind `index` were taken back.
+    fn cut(&mut self, index: LogIndex, chain: Chain) {
+        if index < self.tables.state().applied.index {
+            self.damage =
+                Some(format!("its log was cut to record {index}, behind which the tables hold more"));
+            return;
+        }
+        self.pending.retain(|record| record.index <= index);
+        self.last = self.last.min(index);
+        self.chain = chain;
+    }
+
+    /// Applies what gathered.
+    pub(crate) fn flush(&mut self) {
+        let records = std::mem::take(&mut self.pending);
+        self.pending_bytes = 0;
+        if let Err(error) = apply(&mut self.tables, &records) {
+            self.damage.get_or_insert(error.to_string());
+        }
+    }
+}
+
+/// Applies records in log order as one transaction.
+pub(crate) fn apply(tables: &mut Tables, records: &[Committed]) -> Result<(), TablesError> {
+    let Some(last) = records.last() else { return Ok(()) };
+    let applied = Applied { index: last.index, chain: last.chain, epoch: last.epoch };
+    let epochs = epoch_starts(tables, records);
+    let ops = records.iter().flat_map(|record| record.ops.iter().map(|op| (record.index, op.clone())));
+    tables.apply(&ops.collect::<Vec<_>>(), applied, &epochs)
+}
+
+/// The epochs that begin in these records.
+fn epoch_starts(tables: &Tables, records: &[Committed]) -> Vec<EpochStart> {
+    let mut newest = tables.state().applied.epoch;
+    let mut starts = Vec::new();
+    for record in records.iter().filter(|record| record.index > tables.state().applied.index) {
+        if record.epoch != newest {
+            newest = record.epoch;
+            starts.push(EpochStart { epoch: record.epoch, first: record.index });
+        }
+    }
+    starts
+}
+
+fn ops_of(kind: RecordKind, payload: &Bytes) -> Result<Vec<Op>, String> {
+    match kind {
+        RecordKind::Batch => decode_ops(payload).map_err(|error| error.to_string()),
+        _ => Ok(Vec::new()),
+    }
+}
+
+/// All shards of a node while the logs are read.
+pub(crate) type Replays = BTreeMap<ShardId, ShardReplay>;
+
+/// Hands a record to its shard.
+pub(crate) fn take(replays: &mut Replays, record: &Record) {
+    if let Some(replay) = replays.get_mut(&record.header.shard) {
+        replay.take(record);
+    }
+}

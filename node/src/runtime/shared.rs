@@ -1,0 +1,139 @@
+//! What readers and owners share: the shards' views and tables, the clock, the cache, the flag that ends everything.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use super::Failure;
+use super::cache::SegmentCache;
+use super::mailbox::Mailbox;
+use super::views::{ShardViews, incarnation};
+use crate::seam::Clock;
+use crate::store::tables::{ReadFault, Reader, TablesError};
+use crate::types::{Incarnation, ShardCount, ShardId, StreamId, StreamName};
+
+/// One shard as readers see it.
+#[derive(Debug)]
+pub(crate) struct Shard {
+    pub(crate) id: ShardId,
+    pub(crate) views: ShardViews,
+    pub(crate) tables: Reader,
+    /// The door of the lane that owns it.
+    pub(crate) mailbox: Arc<Mailbox>,
+    /// Set once, when damage is found while serving.
+    damaged: OnceLock<Arc<str>>,
+}
+
+/// A shard, or why it is not served.
+#[derive(Debug)]
+pub(crate) enum Slot {
+    /// Served.
+    Open(Box<Shard>),
+    /// Found damaged at start.
+    Damaged(Arc<str>),
+}
+
+/// What all parts of a running engine share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) count: ShardCount,
+    pub(crate) slots: Vec<Slot>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) cache: SegmentCache,
+    /// Seed of the incarnation tokens.
+    cluster_seed: u64,
+    closing: AtomicBool,
+}
+
+impl Shard {
+    pub(crate) fn new(id: ShardId, views: ShardViews, tables: Reader, mailbox: Arc<Mailbox>) -> Self {
+        Self { id, views, tables, mailbox, damaged: OnceLock::new() }
+    }
+
+    /// Refuses when damage was found.
+    pub(crate) fn check(&self) -> Result<(), Failure> {
+        match self.damaged.get() {
+            None => Ok(()),
+            Some(reason) => Err(Failure::ShardDamaged { shard: self.id, reason: Arc::clone(reason) }),
+        }
+    }
+
+    /// Refuses everything from now on.
+    pub(crate) fn condemn(&self, reason: &str) {
+        tracing::error!(shard = self.id.0, reason, "shard damaged, refusing service");
+        let _already = self.damaged.set(reason.into());
+    }
+
+    /// A table that cannot be read answers an error for what was asked, and nothing wrong for anything.
+    pub(crate) fn fault(&self, fault: &ReadFault) -> Failure {
+        match fault {
+            ReadFault::Tables(error) => self.table_fault(error),
+            other => {
+                tracing::error!(shard = self.id.0, fault = %other, "the tables do not hold what was committed");
+                Failure::Corrupt
+            }
+        }
+    }
+
+    /// The same for an access that reads no messages.
+    pub(crate) fn table_fault(&self, error: &TablesError) -> Failure {
+        tracing::error!(shard = self.id.0, %error, "stored data not served");
+        if let TablesError::Damaged { reason } = error {
+            return Failure::ShardDamaged { shard: self.id, reason: Arc::clone(reason) };
+        }
+        Failure::Corrupt
+    }
+}
+
+impl Shared {
+    pub(crate) fn new(
+        count: ShardCount,
+        slots: Vec<Slot>,
+        clock: Arc<dyn Clock>,
+        cache: SegmentCache,
+        cluster_seed: u64,
+    ) -> Self {
+        Self { count, slots, clock, cache, cluster_seed, closing: AtomicBool::new(false) }
+    }
+
+    /// The token of a stream.
+    pub(crate) fn incarnation(&self, shard: ShardId, stream: StreamId) -> Incarnation {
+        incarnation(self.cluster_seed, shard, stream)
+    }
+
+    /// The shard of a name, if it is served.
+    pub(crate) fn shard_of(&self, name: &StreamName) -> Result<&Shard, Failure> {
+        self.shard(name.shard(self.count))
+    }
+
+    /// A shard, if it is served.
+    pub(crate) fn shard(&self, id: ShardId) -> Result<&Shard, Failure> {
+        match self.slots.get(usize::from(id.0)) {
+            Some(Slot::Open(shard)) => shard.check().map(|()| &**shard),
+            Some(Slot::Damaged(reason)) => {
+                Err(Failure::ShardDamaged { shard: id, reason: Arc::clone(reason) })
+            }
+            None => Err(Failure::ShardDamaged { shard: id, reason: "no such shard".into() }),
+        }
+    }
+
+    /// All shards that were found sound at start.
+    pub(crate) fn open_shards(&self) -> impl Iterator<Item = &Shard> {
+        self.slots.iter().filter_map(|slot| match slot {
+            Slot::Open(shard) => Some(&**shard),
+            Slot::Damaged(_) => None,
+        })
+    }
+
+    /// Whether the engine is shutting down.
+    pub(crate) fn closing(&self) -> bool {
+        self.closing.load(Ordering::Acquire)
+    }
+
+    /// Refuses new writes and wakes everybody who waits for something to happen.
+    pub(crate) fn close(&self) {
+        self.closing.store(true, Ordering::Release);
+        for shard in self.open_shards() {
+            shard.views.wake_all();
+        }
+    }
+}

@@ -1,0 +1,336 @@
+//! From a directory to a running engine: lock, manifest, superblock, tables, logs, replay, owners.
+//!
+//! Order matters: the boot is fsynced before anything of it is written; the log is replayed into the tables before a
+//! command is decided; each shard's epoch-start entry is durable before it opens.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use anyhow::Context;
+
+use super::applier::{Applier, ApplyPace, ShardApplier};
+use super::apply_queue::ApplyQueue;
+use super::cache::SegmentCache;
+use super::engine::Engine;
+use super::fatal::Fatal;
+use super::lane::LaneOwner;
+use super::mailbox::{Job, Mailbox};
+use super::owner::ShardOwner;
+use super::replay::{self, Replays, ShardReplay};
+use super::shared::{Shard, Shared, Slot};
+use super::views::ShardViews;
+use super::volume::Volume;
+use crate::config::Config;
+use crate::core::{CoreLimits, ShardCore};
+use crate::seam::Clock;
+use crate::store::aol::{Lane, LaneOptions, RecoveryReport};
+use crate::store::tables::{Identity, Tables};
+use crate::telemetry::Metrics;
+use crate::types::limits::PRODUCERS_PER_STREAM_MAX;
+use crate::types::{Epoch, LaneId, LanePosition, RecordEpoch, ShardId, StreamId, UnixMillis};
+
+/// How long a committed record waits for company before it is applied: long enough that a busy stream fills chunks.
+const APPLY_INTERVAL: Duration = Duration::from_millis(250);
+/// Streams that stay resident in each half of a shard (heads and views), over all shards of the node.
+const RESIDENT_STREAMS_MAX: usize = 32 * 1024;
+
+/// A running engine: the handle for requests, and what ends it.
+#[derive(Debug)]
+pub struct Running {
+    /// For requests.
+    pub engine: Engine,
+    /// Resolves when the node cannot go on.
+    pub fatal: Fatal,
+    /// What the start found.
+    pub report: StartReport,
+    mailboxes: Vec<Arc<Mailbox>>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+/// What a start found, for the operator's eyes.
+#[derive(Debug, Clone, Default)]
+pub struct StartReport {
+    /// The directory was empty.
+    pub created: bool,
+    /// Records in the log.
+    pub records: u64,
+    /// Streams in the tables.
+    pub streams: u64,
+    /// Shards that refuse service, with the reason.
+    pub damaged: Vec<(ShardId, String)>,
+    /// How long it took.
+    pub took: Duration,
+}
+
+impl Running {
+    /// Refuses new work, answers what was taken, checkpoints, and ends all threads.
+    pub fn stop(self) {
+        self.engine.shared.close();
+        for mailbox in &self.mailboxes {
+            let _ended = mailbox.send(Job::Stop);
+        }
+        for thread in self.threads {
+            // A thread that panicked has said so in the log.
+            let _panicked = thread.join();
+        }
+    }
+}
+
+/// Opens the data directory and starts the owners.
+pub fn start(config: &Config, clock: Arc<dyn Clock>, metrics: Arc<Metrics>) -> anyhow::Result<Running> {
+    let before = clock.elapsed();
+    let lanes = u16::try_from(config.lanes).context("lanes")?;
+    let volume = Volume::open(&config.data, config.shards, lanes)
+        .with_context(|| format!("cannot use the data directory {}", config.data.display()))?;
+    let mut report = StartReport { created: volume.created, ..StartReport::default() };
+    let mut replays = open_tables(&volume, config, &mut report)?;
+    let mut logs = Vec::new();
+    for lane in 0..lanes {
+        let (log, found) = open_log(&volume, config, LaneId(lane), &mut replays)?;
+        tell(lane, &found);
+        report.records += found.records;
+        logs.push(log);
+    }
+    for replay in replays.values_mut() {
+        replay.flush();
+    }
+    let parts = Parts { volume, config, clock: Arc::clone(&clock), metrics };
+    let running = parts.assemble(replays, logs, &mut report)?;
+    report.took = clock.elapsed().saturating_sub(before);
+    Ok(Running { report, ..running })
+}
+
+fn open_tables(volume: &Volume, config: &Config, report: &mut StartReport) -> anyhow::Result<Replays> {
+    let directory = volume.path.join("shards");
+    std::fs::create_dir_all(&directory)?;
+    let cache = usize::try_from(config.table_cache.get())? / usize::from(volume.shards.get());
+    let mut replays = BTreeMap::new();
+    for shard in volume.shards.shards() {
+        let identity = Identity { shard, shards: volume.shards, layout: volume.cluster };
+        let opened = if volume.created {
+            Tables::create(&directory, identity, cache)
+        } else {
+            Tables::open(&directory, identity, cache)
+        };
+        match opened {
+            Ok(tables) => {
+                report.streams += tables.state().totals.streams;
+                replays.insert(shard, ShardReplay::new(tables));
+            }
+            Err(error) => report.damaged.push((shard, error.to_string())),
+        }
+    }
+    Ok(replays)
+}
+
+fn open_log(
+    volume: &Volume,
+    config: &Config,
+    lane: LaneId,
+    replays: &mut Replays,
+) -> anyhow::Result<(Lane, RecoveryReport)> {
+    let directory = volume.root.subdir(&format!("lane-{:03}", lane.0))?;
+    let options = LaneOptions {
+        segment_bytes: config.segment_size.get(),
+        segment_bytes_max: config.segment_size_max.get(),
+        ..LaneOptions::new(lane, volume.cluster, volume.created)
+    };
+    Ok(Lane::open(&directory, options, |record| replay::take(replays, &record))?)
+}
+
+fn tell(lane: u16, found: &RecoveryReport) {
+    if let Some(cut) = &found.cut {
+        tracing::info!(
+            lane,
+            at = cut.at.0,
+            bytes = cut.bytes,
+            "torn tail cut: writes that were never acknowledged"
+        );
+    }
+    for damage in &found.damaged {
+        tracing::error!(
+            lane,
+            from = damage.from.0,
+            to = damage.to.0,
+            kept = damage.kept,
+            "the log is damaged here"
+        );
+    }
+}
+
+/// What the owners are made of.
+struct Parts<'a> {
+    volume: Volume,
+    config: &'a Config,
+    clock: Arc<dyn Clock>,
+    metrics: Arc<Metrics>,
+}
+
+impl Parts<'_> {
+    fn assemble(
+        self,
+        replays: Replays,
+        logs: Vec<Lane>,
+        report: &mut StartReport,
+    ) -> anyhow::Result<Running> {
+        let mailboxes: Vec<Arc<Mailbox>> = logs.iter().map(|_| Arc::default()).collect();
+        let mailbox_of = |shard: ShardId| -> Arc<Mailbox> {
+            let lane = usize::from(self.volume.lane_of(shard).0);
+            mailboxes.get(lane).map(Arc::clone).unwrap_or_default()
+        };
+        let by_shard: Arc<[Arc<Mailbox>]> = self.volume.shards.shards().map(mailbox_of).collect();
+        let mut sound = BTreeMap::new();
+        for (shard, replay) in replays {
+            match replay.damage {
+                None => drop(sound.insert(shard, replay)),
+                Some(reason) => report.damaged.push((shard, reason)),
+            }
+        }
+        let shared = Arc::new(self.shared(&sound, report, &by_shard));
+        let tail_bytes = self.config.tail_cache.get();
+        let queue = Arc::new(ApplyQueue::new(tail_bytes, logs.len()));
+        let fatal = Fatal::default();
+        let mut running = Running {
+            engine: Engine { shared: Arc::clone(&shared) },
+            fatal: fatal.clone(),
+            report: StartReport::default(),
+            mailboxes: mailboxes.clone(),
+            threads: Vec::new(),
+        };
+        let mut owners = self.lane_owners(logs, &mailboxes, &by_shard, &queue, &fatal)?;
+        for (shard, replay) in &sound {
+            let lane = usize::from(self.volume.lane_of(*shard).0);
+            if let Some(owner) = owners.get_mut(lane) {
+                let started = self.owner(*shard, replay, &shared)?;
+                owner.shards.insert(*shard, started);
+            }
+        }
+        let applier = self.applier(sound, &shared, &queue, &mailboxes);
+        for mut owner in owners {
+            owner.open_epoch().context("the log cannot be written")?;
+            let name = format!("lane-{}", owner.lane.0);
+            running.threads.push(std::thread::Builder::new().name(name).spawn(move || owner.run())?);
+        }
+        let thread = std::thread::Builder::new().name("applier".to_owned());
+        running.threads.push(thread.spawn(move || applier.run())?);
+        Ok(running)
+    }
+
+    fn shared(&self, sound: &Replays, report: &StartReport, mailboxes: &[Arc<Mailbox>]) -> Shared {
+        let seed = seahash::hash(&self.volume.cluster);
+        let resident = RESIDENT_STREAMS_MAX / usize::from(self.volume.shards.get());
+        let slot = |shard: ShardId| match (sound.get(&shard), mailboxes.get(usize::from(shard.0))) {
+            (Some(replay), Some(mailbox)) => {
+                let views = ShardViews::new(shard, seed, resident);
+                Slot::Open(Box::new(Shard::new(shard, views, replay.tables.reader(), Arc::clone(mailbox))))
+            }
+            _ => {
+                let reason = report.damaged.iter().find(|(damaged, _)| *damaged == shard);
+                Slot::Damaged(reason.map_or("unknown", |(_, reason)| reason.as_str()).into())
+            }
+        };
+        let slots = self.volume.shards.shards().map(slot).collect();
+        let cache = SegmentCache::new(usize::try_from(self.config.tail_cache.get()).unwrap_or(usize::MAX));
+        Shared::new(self.volume.shards, slots, Arc::clone(&self.clock), cache, seed)
+    }
+
+    fn lane_owners(
+        &self,
+        logs: Vec<Lane>,
+        mailboxes: &[Arc<Mailbox>],
+        by_shard: &Arc<[Arc<Mailbox>]>,
+        queue: &Arc<ApplyQueue>,
+        fatal: &Fatal,
+    ) -> anyhow::Result<Vec<LaneOwner>> {
+        let mut owners = Vec::new();
+        for ((number, log), mailbox) in (0u16..).zip(logs).zip(mailboxes) {
+            let lane_metrics = self.metrics.lane(u32::from(number)).context("metrics of the lane")?;
+            owners.push(LaneOwner {
+                lane: LaneId(number),
+                log,
+                shards: BTreeMap::new(),
+                mailbox: Arc::clone(mailbox),
+                mailboxes: Arc::clone(by_shard),
+                apply: Arc::clone(queue),
+                clock: Arc::clone(&self.clock),
+                durability: self.config.durability(),
+                sweep_interval: self.config.sweep_interval.min(Duration::from_millis(100)),
+                fatal: fatal.clone(),
+                metrics: Arc::clone(&self.metrics),
+                lane_metrics,
+                group: super::lane::Group::default(),
+                scratch: bytes::BytesMut::new(),
+                unsynced_since: None,
+                swept_at: Duration::ZERO,
+                full: false,
+            });
+        }
+        Ok(owners)
+    }
+
+    fn owner(
+        &self,
+        shard: ShardId,
+        replay: &ShardReplay,
+        shared: &Arc<Shared>,
+    ) -> anyhow::Result<ShardOwner> {
+        let limits = CoreLimits {
+            stream_bytes_max: self.config.stream_size_max.map(|size| size.get()),
+            producers_per_stream_max: PRODUCERS_PER_STREAM_MAX,
+            heads_max: RESIDENT_STREAMS_MAX / usize::from(self.volume.shards.get()),
+            hash_seed: getrandom::u64()?,
+        };
+        let mut deadlines = std::collections::BTreeSet::new();
+        let (reader, mut after) = (replay.tables.reader(), None::<(UnixMillis, StreamId)>);
+        loop {
+            let page = reader.expiring(after, 1024)?;
+            let Some(last) = page.last() else { break };
+            after = Some(*last);
+            deadlines.extend(page);
+        }
+        Ok(ShardOwner {
+            shard,
+            core: ShardCore::new(shard, replay.tables.state().next_stream, limits),
+            shared: Arc::clone(shared),
+            epoch: Epoch { record: RecordEpoch(1), boot: self.volume.boot },
+            last: replay.last,
+            chain: replay.chain,
+            started_at: self.clock.now(),
+            deadlines,
+        })
+    }
+
+    fn applier(
+        &self,
+        sound: Replays,
+        shared: &Arc<Shared>,
+        queue: &Arc<ApplyQueue>,
+        mailboxes: &[Arc<Mailbox>],
+    ) -> Applier {
+        let lanes =
+            (0u16..).map(LaneId).zip(mailboxes.iter().map(|mailbox| (Arc::clone(mailbox), LanePosition(0))));
+        let lanes: BTreeMap<_, _> = lanes.collect();
+        let shard_applier = |(shard, replay): (ShardId, ShardReplay)| {
+            let lane = self.volume.lane_of(shard);
+            let mailbox = lanes.get(&lane).map(|(mailbox, _)| Arc::clone(mailbox)).unwrap_or_default();
+            (shard, ShardApplier::new(replay.tables, lane, mailbox, replay.first))
+        };
+        Applier {
+            shards: sound.into_iter().map(shard_applier).collect(),
+            queue: Arc::clone(queue),
+            shared: Arc::clone(shared),
+            lanes: lanes.clone(),
+            pace: ApplyPace {
+                apply_interval: APPLY_INTERVAL,
+                checkpoint_interval: self.config.checkpoint_interval,
+                checkpoint_bytes: self.config.checkpoint_log_size.get(),
+            },
+            clock: Arc::clone(&self.clock),
+            metrics: Arc::clone(&self.metrics),
+            checkpointed_at: self.clock.elapsed(),
+            checkpointed_ends: BTreeMap::new(),
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! A reader that follows a stream's tail: long-poll and SSE.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::reader::alive;
+use super::shared::Shared;
+use super::view::StreamView;
+use super::{ReadError, ReadFrom, TailEvent};
+use crate::types::{Offset, StreamName};
+
+/// A reader that follows a stream's tail. It stays with the stream it began on: a re-created one ends it.
+#[derive(Debug)]
+pub struct Tailer {
+    shared: Arc<Shared>,
+    view: Arc<StreamView>,
+    position: Offset,
+}
+
+impl Tailer {
+    pub(super) fn new(shared: Arc<Shared>, name: &StreamName, from: ReadFrom) -> Result<Self, ReadError> {
+        let (view, snapshot) = shared.living(name)?;
+        view.touch(shared.clock.now());
+        let position = Shared::resolve(from, &snapshot.state)?;
+        Ok(Self { shared, view, position })
+    }
+
+    /// Where the next event begins.
+    #[must_use]
+    pub fn position(&self) -> Offset {
+        self.position
+    }
+
+    /// The next messages, the closure, the deadline, or the end. Cancel-safe: nothing is consumed before it returns.
+    pub async fn next(&mut self, bytes_max: usize, wait: Duration) -> TailEvent {
+        let deadline = Instant::now() + wait;
+        loop {
+            // Registered before the state is looked at, so that no change falls between.
+            let mut changed = pin!(self.view.changed().notified());
+            changed.as_mut().enable();
+            let snapshot = self.view.snapshot(self.shared.clock.now());
+            if let Err(error) = alive(&snapshot) {
+                return TailEvent::Ended(error);
+            }
+            if self.position < snapshot.state.tail || snapshot.state.closed {
+                return match self.shared.batch(&self.view.name, &self.view, self.position, bytes_max) {
+                    Ok(batch) => {
+                        self.position = batch.next;
+                        TailEvent::Batch(batch)
+                    }
+                    Err(error) => TailEvent::Ended(error),
+                };
+            }
+            if self.shared.closing() {
+                return TailEvent::ShuttingDown(snapshot.state);
+            }
+            if tokio::time::timeout_at(deadline, changed).await.is_err() {
+                return TailEvent::TimedOut(snapshot.state);
+            }
+        }
+    }
+}

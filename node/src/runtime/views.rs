@@ -1,0 +1,242 @@
+//! The resident streams of one shard: committed views by id and by name, and the changes that a listing of the tables
+//! does not show yet.
+//!
+//! Invariant: a stream that is not resident here is exactly what the tables say. A view may be evicted only when the tables
+//! applied its last change; a view is installed from the tables only if nothing was published for that name meanwhile.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::view::{Change, StreamView};
+use crate::types::{Incarnation, LogIndex, Op, PinOp, ShardId, StreamId, StreamMeta, StreamName};
+
+/// The resident streams of one shard.
+#[derive(Debug)]
+pub(crate) struct ShardViews {
+    shard: ShardId,
+    /// Seed of the incarnation tokens: equal on all replicas of a cluster, different between clusters.
+    cluster_seed: u64,
+    resident_max: usize,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    by_name: HashMap<StreamName, Entry>,
+    by_id: HashMap<StreamId, Arc<StreamView>>,
+    /// Names created or deleted behind what the tables applied.
+    recent: BTreeMap<StreamName, LogIndex>,
+    /// Counts creations, deletions and evictions, so that a load from the tables that overlapped one is not installed.
+    turned: u64,
+}
+
+#[derive(Debug, Clone)]
+enum Entry {
+    Here(Arc<StreamView>),
+    /// Deleted by a record that the tables have not applied.
+    Deleted(LogIndex),
+}
+
+/// What is known of a name without asking the tables.
+#[derive(Debug)]
+pub(crate) enum Known {
+    /// It is resident.
+    Here(Arc<StreamView>),
+    /// It does not exist.
+    Absent,
+    /// The tables know; install with this ticket.
+    AskTables(Ticket),
+}
+
+/// Proves when a load from the tables began.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ticket(u64);
+
+impl ShardViews {
+    pub(crate) fn new(shard: ShardId, cluster_seed: u64, resident_max: usize) -> Self {
+        Self { shard, cluster_seed, resident_max, inner: Mutex::default() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn incarnation(&self, stream: StreamId) -> Incarnation {
+        incarnation(self.cluster_seed, self.shard, stream)
+    }
+
+    /// Looks a name up.
+    pub(crate) fn by_name(&self, name: &StreamName) -> Known {
+        let inner = self.lock();
+        match inner.by_name.get(name) {
+            Some(Entry::Here(view)) => Known::Here(Arc::clone(view)),
+            Some(Entry::Deleted(_)) => Known::Absent,
+            None => Known::AskTables(Ticket(inner.turned)),
+        }
+    }
+
+    /// Looks an id up; a fork finds its source by it, whatever became of the name.
+    pub(crate) fn by_id(&self, stream: StreamId) -> Option<Arc<StreamView>> {
+        self.lock().by_id.get(&stream).map(Arc::clone)
+    }
+
+    /// Takes what the tables said, unless something was published since the ticket; then the caller looks again.
+    pub(crate) fn install(&self, meta: &StreamMeta, ticket: Ticket) -> Option<Arc<StreamView>> {
+        let mut inner = self.lock();
+        if let Some(Entry::Here(view)) = inner.by_name.get(&meta.name) {
+            return Some(Arc::clone(view));
+        }
+        if inner.turned != ticket.0 {
+            return None;
+        }
+        let view = Arc::new(StreamView::new(meta, self.incarnation(meta.id), LogIndex(0)));
+        inner.by_name.insert(meta.name.clone(), Entry::Here(Arc::clone(&view)));
+        inner.by_id.insert(meta.id, Arc::clone(&view));
+        Some(view)
+    }
+
+    /// The owner loaded a stream's head in order to decide on it: from now on every change passes through here, so the
+    /// view must be resident. Only the owner publishes, so nothing can have overlapped.
+    pub(crate) fn install_by_owner(&self, meta: &StreamMeta) -> Arc<StreamView> {
+        let mut inner = self.lock();
+        if let Some(view) = inner.by_id.get(&meta.id) {
+            return Arc::clone(view);
+        }
+        let view = Arc::new(StreamView::new(meta, self.incarnation(meta.id), LogIndex(0)));
+        if !meta.retired || !inner.by_name.contains_key(&meta.name) {
+            inner.by_name.insert(meta.name.clone(), Entry::Here(Arc::clone(&view)));
+        }
+        inner.by_id.insert(meta.id, Arc::clone(&view));
+        view
+    }
+
+    /// Publishes one committed op. `view` is the stream's, held by the owner since it decided; a creation makes its own.
+    pub(crate) fn publish(&self, op: &Op, index: LogIndex, view: Option<&StreamView>) {
+        let change = match op {
+            Op::Create(meta) => return self.publish_creation(meta, index),
+            Op::Append(append) => {
+                let found = if view.is_some_and(|view| view.id == append.stream) {
+                    None
+                } else {
+                    self.by_id(append.stream)
+                };
+                if let Some(view) = found.as_deref().or(view) {
+                    view.append(append, index);
+                }
+                return;
+            }
+            Op::Delete { stream } => {
+                self.publish_deletion(*stream, index);
+                (*stream, Change::Delete)
+            }
+            Op::Retire { stream } => (*stream, Change::Retire),
+            Op::Pin(PinOp { stream, .. }) => (*stream, Change::Pin),
+            Op::Unpin { stream, .. } => (*stream, Change::Unpin),
+            Op::Trim { stream, earliest } => (*stream, Change::Trim(*earliest)),
+            Op::Touch { stream, at } => (*stream, Change::Touch(*at)),
+            Op::Put { .. } | Op::Erase { .. } => return,
+        };
+        if let Some(view) = self.by_id(change.0) {
+            view.change(index, change.1);
+        }
+    }
+
+    fn publish_creation(&self, meta: &StreamMeta, index: LogIndex) {
+        let view = Arc::new(StreamView::new(meta, self.incarnation(meta.id), index));
+        let mut inner = self.lock();
+        inner.turned += 1;
+        inner.recent.insert(meta.name.clone(), index);
+        inner.by_name.insert(meta.name.clone(), Entry::Here(Arc::clone(&view)));
+        inner.by_id.insert(meta.id, view);
+    }
+
+    fn publish_deletion(&self, stream: StreamId, index: LogIndex) {
+        let mut inner = self.lock();
+        inner.turned += 1;
+        let Some(view) = inner.by_id.get(&stream).map(Arc::clone) else { return };
+        inner.recent.insert(view.name.clone(), index);
+        let current = matches!(inner.by_name.get(&view.name), Some(Entry::Here(here)) if here.id == stream);
+        if current {
+            inner.by_name.insert(view.name.clone(), Entry::Deleted(index));
+        }
+    }
+
+    /// The tables hold everything up to `index`; `changed` are the streams that the applied records touched.
+    pub(crate) fn applied(&self, index: LogIndex, changed: &[StreamId]) {
+        let mut inner = self.lock();
+        inner.recent.retain(|_, at| *at > index);
+        for stream in changed {
+            let Some(view) = inner.by_id.get(stream).map(Arc::clone) else { continue };
+            if view.applied(index) {
+                inner.remove(&view);
+            }
+            if matches!(inner.by_name.get(&view.name), Some(Entry::Deleted(at)) if *at <= index) {
+                inner.by_name.remove(&view.name);
+            }
+        }
+    }
+
+    /// Keeps the number of resident streams within its bound. Called by the owner between batches: nothing that it
+    /// decided is unpublished then.
+    pub(crate) fn evict(&self, applied: LogIndex) {
+        let mut inner = self.lock();
+        if inner.by_id.len() > self.resident_max {
+            inner.evict(applied, self.resident_max / 8);
+        }
+    }
+
+    /// Names created or deleted behind the tables, from `after` on: a listing asks each of them again.
+    pub(crate) fn recent(&self, prefix: &str) -> Vec<(StreamName, Option<Arc<StreamView>>)> {
+        let inner = self.lock();
+        let matching = inner.recent.keys().filter(|name| name.as_str().starts_with(prefix));
+        matching
+            .map(|name| match inner.by_name.get(name) {
+                Some(Entry::Here(view)) => (name.clone(), Some(Arc::clone(view))),
+                _ => (name.clone(), None),
+            })
+            .collect()
+    }
+
+    /// How many streams are resident.
+    pub(crate) fn resident(&self) -> usize {
+        self.lock().by_id.len()
+    }
+
+    /// Wakes every waiter of the shard, for a shutdown.
+    pub(crate) fn wake_all(&self) {
+        let views: Vec<_> = self.lock().by_id.values().map(Arc::clone).collect();
+        for view in views {
+            view.changed().notify_waiters();
+        }
+    }
+}
+
+/// The token of a stream: equal on all replicas of a cluster, different for each stream that ever was.
+pub(crate) fn incarnation(cluster_seed: u64, shard: ShardId, stream: StreamId) -> Incarnation {
+    let mut bytes = [0; 18];
+    bytes[..8].copy_from_slice(&cluster_seed.to_le_bytes());
+    bytes[8..10].copy_from_slice(&shard.0.to_le_bytes());
+    bytes[10..].copy_from_slice(&stream.0.to_le_bytes());
+    Incarnation(seahash::hash(&bytes))
+}
+
+impl Inner {
+    /// Drops up to `count` views that nobody holds and whose last change the tables have. A view that was read since it
+    /// became resident keeps the end of a sliding window, so it stays.
+    fn evict(&mut self, applied: LogIndex, count: usize) {
+        // Two counts are the two maps' own.
+        let idle = |view: &&Arc<StreamView>| Arc::strong_count(view) <= 2 && view.evictable(applied);
+        let victims: Vec<_> = self.by_id.values().filter(idle).take(count).map(Arc::clone).collect();
+        for view in victims {
+            self.remove(&view);
+        }
+    }
+
+    fn remove(&mut self, view: &StreamView) {
+        self.turned += 1;
+        self.by_id.remove(&view.id);
+        if matches!(self.by_name.get(&view.name), Some(Entry::Here(here)) if here.id == view.id) {
+            self.by_name.remove(&view.name);
+        }
+    }
+}

@@ -1,0 +1,387 @@
+//! The one writer of a lane: encodes records into a batch, writes the batch, syncs.
+//!
+//! Invariants: `synced ≤ written ≤ tail`. After a failed write or sync the lane is poisoned and never touches its files
+//! again. When the volume is full nothing of the refused call remains in the log. When to write and sync, and what an
+//! answer means, is the runtime's.
+
+mod room;
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use self::room::lane_head;
+use super::Record;
+use super::error::{LaneError, Operation, is_full};
+use super::heads::Heads;
+use super::inventory::Inventory;
+use super::reader::{LaneReader, Shared};
+use super::recovery::Recovery;
+use super::report::RecoveryReport;
+use super::segment::Segment;
+use super::supply::{Place, Supply, remove_durably};
+use crate::codec::record::{
+    ALIGNMENT, HEADER_BYTES, LaneKey, RecordHeader, RecordKind, chain_after, total_bytes,
+};
+use crate::seam::disk::{Dir, File};
+use crate::types::{Chain, Epoch, LaneId, LanePosition, LogIndex, ShardId};
+
+/// The batch buffer's size: batches are cut off its front until it is used up, so that small batches that readers keep
+/// share memory instead of pinning a large buffer each.
+const ARENA_BYTES: usize = 256 * 1024;
+/// What a page of the page cache holds: a write that ends on its border needs no read of what was there before.
+const PAGE_BYTES: u64 = 4096;
+
+/// How a lane is laid out. Sizes may change from start to start; identity may not.
+#[derive(Debug, Clone, Copy)]
+pub struct LaneOptions {
+    /// Which lane.
+    pub lane: LaneId,
+    /// Its identity on this volume: seeds all checksums.
+    pub uuid: [u8; 16],
+    /// Whether an empty directory becomes a new lane; otherwise it is [`LaneError::Missing`].
+    pub may_create: bool,
+    /// Bytes of a new segment, at least.
+    pub segment_bytes: u64,
+    /// New segments grow to this as the log grows.
+    pub segment_bytes_max: u64,
+    /// Released segments kept for use again.
+    pub free_segments_max: usize,
+}
+
+impl LaneOptions {
+    /// A lane with the default sizes.
+    #[must_use]
+    pub const fn new(lane: LaneId, uuid: [u8; 16], may_create: bool) -> Self {
+        Self {
+            lane,
+            uuid,
+            may_create,
+            segment_bytes: 8 << 20,
+            segment_bytes_max: 64 << 20,
+            free_segments_max: 8,
+        }
+    }
+
+    /// The key that seeds the lane's checksums.
+    #[must_use]
+    pub fn key(&self) -> LaneKey {
+        LaneKey::new(self.lane, self.uuid)
+    }
+
+    /// Bytes that only records other than batches may use when the volume is full: a promise, an epoch-start entry, a
+    /// config and a cut for each of 256 shards, several times over.
+    fn reserve_bytes(&self) -> u64 {
+        (self.segment_bytes / 8).min(256 * 1024)
+    }
+}
+
+/// What the caller decides about a record.
+#[derive(Debug, Clone, Copy)]
+pub struct RecordHead {
+    /// What it is.
+    pub kind: RecordKind,
+    /// Whose.
+    pub shard: ShardId,
+    /// The leader's epoch.
+    pub epoch: Epoch,
+    /// Its index; for a cut, the last index kept.
+    pub index: LogIndex,
+    /// The chain before it; for a cut, after `index`.
+    pub chain: Chain,
+}
+
+/// Where an appended record lies.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Appended {
+    /// Its position.
+    pub position: LanePosition,
+    /// The position behind it: it is durable when [`Lane::synced`] has reached this.
+    pub end: LanePosition,
+    /// Its payload within the batch that the next [`Lane::write`] returns.
+    pub payload: Range<usize>,
+    /// The shard's chain after it.
+    pub chain: Chain,
+}
+
+/// The records of a batch that go to one segment.
+#[derive(Debug)]
+struct Part {
+    segment: Segment,
+    /// Where they begin.
+    position: LanePosition,
+    /// A mark in front of them, when the segment begins with this part.
+    lead: Vec<u8>,
+    /// They themselves, in the batch buffer.
+    range: Range<usize>,
+    /// The roll behind them, when the segment ends with this part.
+    trail: Vec<u8>,
+}
+
+/// An append-only log, owned by one thread.
+#[derive(Debug)]
+pub struct Lane {
+    options: LaneOptions,
+    key: LaneKey,
+    shared: Arc<Shared>,
+    supply: Supply,
+    active: Segment,
+    heads: Heads,
+    tail: LanePosition,
+    written: LanePosition,
+    synced: LanePosition,
+    buffer: BytesMut,
+    parts: Vec<Part>,
+    /// Heads before this batch, newest last: what a batch that found the volume full takes back.
+    undo: Vec<(ShardId, Option<LogIndex>)>,
+    unsynced: Vec<Arc<dyn File>>,
+    poisoned: bool,
+}
+
+impl Lane {
+    /// Opens the log in `dir`, delivers every record of a shard in lane order, and makes it ready for appending.
+    pub fn open(
+        dir: &Arc<dyn Dir>,
+        options: LaneOptions,
+        mut visitor: impl FnMut(Record),
+    ) -> Result<(Self, RecoveryReport), LaneError> {
+        let Inventory { mut segments, unfinished } = Inventory::read(dir.as_ref(), &options)?;
+        for number in unfinished.iter().rev() {
+            remove_durably(dir.as_ref(), *number).map_err(LaneError::io(Operation::Open))?;
+        }
+        let mut supply = Supply::new(dir.clone(), options);
+        let created = segments.is_empty();
+        if created {
+            if !options.may_create {
+                return Err(LaneError::Missing);
+            }
+            supply
+                .require(Place { number: 1, base: LanePosition(0), live_bytes: 0 }, options.segment_bytes)?;
+            segments.extend(supply.take());
+        }
+        let mut recovered = Recovery::run(dir.clone(), &options, segments, &mut visitor)?;
+        let next = recovered.behind.pop_front();
+        for extra in recovered.behind.iter().rev() {
+            remove_durably(dir.as_ref(), extra.number).map_err(LaneError::io(Operation::Open))?;
+        }
+        let active = recovered.segments.back().cloned().ok_or(LaneError::Missing)?;
+        match next {
+            Some(next) if next.base == active.end() => supply.put_ready(next),
+            Some(other) => {
+                remove_durably(dir.as_ref(), other.number).map_err(LaneError::io(Operation::Open))?;
+            }
+            None => {}
+        }
+        let tail = recovered.tail;
+        let mut lane = Self {
+            options,
+            key: options.key(),
+            shared: Arc::new(Shared::new(recovered.segments, tail)),
+            supply,
+            active,
+            heads: recovered.heads,
+            tail,
+            written: tail,
+            synced: tail,
+            buffer: BytesMut::with_capacity(ARENA_BYTES),
+            parts: Vec::new(),
+            undo: Vec::new(),
+            unsynced: Vec::new(),
+            poisoned: false,
+        };
+        // From here on damage before this point is known for what it is. A full volume can do without.
+        match lane.mark() {
+            Ok(()) | Err(LaneError::Full) => {}
+            Err(error) => return Err(error),
+        }
+        Ok((lane, RecoveryReport { created, ..recovered.report }))
+    }
+
+    /// Encodes one record into the batch; nothing reaches the disk before [`Self::write`]. `payload` appends the payload
+    /// to the buffer it is given and must leave alone what is already in it.
+    pub fn append(
+        &mut self,
+        head: &RecordHead,
+        payload: impl FnOnce(&mut BytesMut),
+    ) -> Result<Appended, LaneError> {
+        self.check()?;
+        let start = self.buffer.len();
+        self.buffer.put_bytes(0, HEADER_BYTES);
+        payload(&mut self.buffer);
+        let payload_range = start + HEADER_BYTES..self.buffer.len();
+        match self.place(payload_range.len(), head.kind) {
+            Ok(()) => {}
+            Err(error) => {
+                self.buffer.truncate(start);
+                return Err(error);
+            }
+        }
+        let bytes = self.buffer.get(payload_range.clone()).unwrap_or_default();
+        let chain = if head.kind.is_chained() {
+            chain_after(head.chain, head.epoch, head.index, head.kind, bytes)
+        } else {
+            head.chain
+        };
+        let header = self.header(head, bytes);
+        self.buffer.put_bytes(0, payload_range.len().next_multiple_of(ALIGNMENT) - payload_range.len());
+        if let Some(place) = self.buffer.get_mut(start..start + HEADER_BYTES) {
+            place.copy_from_slice(&header.encode(&self.key));
+        }
+        if let Some(part) = self.parts.last_mut() {
+            if part.range.is_empty() {
+                part.range = start..start;
+            }
+            part.range.end = self.buffer.len();
+        }
+        let before = self.heads.note(head.kind, head.shard, head.index);
+        self.undo.push((head.shard, before));
+        self.tail = header.end();
+        Ok(Appended { position: header.position, end: header.end(), payload: payload_range, chain })
+    }
+
+    /// Whether records of `bytes` in all (payloads, and [`total_bytes`] of nothing for each) will be taken. Makes the
+    /// next segment ready if that needs it.
+    pub fn has_room(&mut self, bytes: usize) -> Result<bool, LaneError> {
+        self.check()?;
+        match self.room_for(total_bytes(bytes), RecordKind::Batch) {
+            Ok(_) => Ok(true),
+            Err(LaneError::Full) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Writes the batch and returns it: [`Appended::payload`] points into it. Nothing of it is durable yet.
+    pub fn write(&mut self) -> Result<Bytes, LaneError> {
+        self.check()?;
+        let parts = std::mem::take(&mut self.parts);
+        for part in &parts {
+            if let Err(error) = self.write_part(part) {
+                if is_full(&error) && self.cut_back(&parts) {
+                    return Err(LaneError::Full);
+                }
+                return self.poison(LaneError::io(Operation::Write)(error));
+            }
+        }
+        for part in parts {
+            if !self.unsynced.iter().any(|file| Arc::ptr_eq(file, &part.segment.file)) {
+                self.unsynced.push(part.segment.file);
+            }
+        }
+        self.undo.clear();
+        self.written = self.tail;
+        self.shared.set_written(self.written);
+        let batch = self.buffer.split().freeze();
+        if self.buffer.capacity() < ARENA_BYTES / 8 {
+            self.buffer = BytesMut::with_capacity(ARENA_BYTES);
+        }
+        Ok(batch)
+    }
+
+    /// Makes everything written durable and returns how far that is.
+    pub fn sync(&mut self) -> Result<LanePosition, LaneError> {
+        self.check()?;
+        for file in std::mem::take(&mut self.unsynced) {
+            if let Err(error) = file.sync() {
+                return self.poison(LaneError::io(Operation::Sync)(error));
+            }
+        }
+        self.synced = self.written;
+        self.shared.set_synced(self.synced);
+        Ok(self.synced)
+    }
+
+    /// Does one small step of making the next segment ready; `false` when there is nothing to do. To be called between
+    /// commits. A full volume is no error here: [`Self::has_room`] tells.
+    pub fn tend(&mut self) -> Result<bool, LaneError> {
+        self.check()?;
+        if !self.parts.is_empty() {
+            return Ok(false);
+        }
+        match self.supply.step(self.next_place()) {
+            Err(LaneError::Full) => Ok(false),
+            Err(error) => self.poison(error),
+            more => more,
+        }
+    }
+
+    /// Lets go of segments that lie wholly before `upto`; they are used again.
+    pub fn release(&mut self, upto: LanePosition) -> Result<(), LaneError> {
+        self.check()?;
+        while let Some(segment) = self.shared.pop_front_before(upto.min(self.synced)) {
+            if let Err(error) = self.supply.release(segment) {
+                return self.poison(error);
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes and syncs a mark: from then on everything before it is known to have been synced. Worth it when the lane
+    /// falls idle, since damage in the last group cannot be told from a torn tail otherwise.
+    pub fn mark(&mut self) -> Result<(), LaneError> {
+        self.commit_mark(RecordKind::Mark)
+    }
+
+    /// Writes, syncs and marks the log as cleanly ended.
+    pub fn close(mut self) -> Result<(), LaneError> {
+        self.commit_mark(RecordKind::Close)
+    }
+
+    /// Everything before this is durable.
+    #[must_use]
+    pub const fn synced(&self) -> LanePosition {
+        self.synced
+    }
+
+    /// Everything before this is written.
+    #[must_use]
+    pub const fn written(&self) -> LanePosition {
+        self.written
+    }
+
+    /// Where the next record goes, the batch included.
+    #[must_use]
+    pub const fn tail(&self) -> LanePosition {
+        self.tail
+    }
+
+    /// A handle to read records back with, for other threads too.
+    #[must_use]
+    pub fn reader(&self) -> LaneReader {
+        LaneReader::new(self.key, self.shared.clone())
+    }
+
+    fn commit_mark(&mut self, kind: RecordKind) -> Result<(), LaneError> {
+        self.write()?;
+        self.sync()?;
+        let heads = self.heads.clone();
+        self.append(&lane_head(kind), |out| heads.encode(out))?;
+        self.write()?;
+        self.sync()?;
+        Ok(())
+    }
+
+    fn header(&self, head: &RecordHead, payload: &[u8]) -> RecordHeader {
+        let header = RecordHeader {
+            kind: head.kind,
+            shard: head.shard,
+            payload_bytes: u32::try_from(payload.len()).unwrap_or(u32::MAX),
+            payload_checksum: 0,
+            position: self.tail,
+            synced: self.synced,
+            epoch: head.epoch,
+            index: head.index,
+            chain: head.chain,
+        };
+        RecordHeader { payload_checksum: self.key.payload_checksum(&header, payload), ..header }
+    }
+
+    fn check(&self) -> Result<(), LaneError> {
+        if self.poisoned { Err(LaneError::Poisoned) } else { Ok(()) }
+    }
+
+    fn poison<T>(&mut self, error: LaneError) -> Result<T, LaneError> {
+        self.poisoned = true;
+        Err(error)
+    }
+}

@@ -1,0 +1,176 @@
+//! Reads records back while the lane goes on: for followers that fell behind, and for inspection.
+//!
+//! Invariant: a reader sees only what is written, in lane order, each record whole. A released segment may be written
+//! over while it is read; the position in each record shows that, and the reader says [`LaneError::Released`].
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use super::Record;
+use super::error::LaneError;
+use super::scan::{Found, SegmentScan};
+use super::segment::Segment;
+use crate::codec::record::{LANE_ITSELF, LaneKey, RecordKind};
+use crate::types::LanePosition;
+
+/// What the lane and its readers share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    segments: RwLock<VecDeque<Segment>>,
+    written: AtomicU64,
+    synced: AtomicU64,
+}
+
+impl Shared {
+    pub(super) fn new(segments: VecDeque<Segment>, tail: LanePosition) -> Self {
+        let (written, synced) = (AtomicU64::new(tail.0), AtomicU64::new(tail.0));
+        Self { segments: RwLock::new(segments), written, synced }
+    }
+
+    pub(super) fn set_written(&self, position: LanePosition) {
+        self.written.store(position.0, Ordering::Release);
+    }
+
+    pub(super) fn set_synced(&self, position: LanePosition) {
+        self.synced.store(position.0, Ordering::Release);
+    }
+
+    pub(super) fn push_back(&self, segment: Segment) {
+        self.change(|segments| segments.push_back(segment));
+    }
+
+    /// Takes back the segments behind `number`.
+    pub(super) fn pop_back_behind(&self, number: u64) {
+        self.change(|segments| segments.retain(|segment| segment.number <= number));
+    }
+
+    /// Takes out the first segment if it lies wholly before `upto` and is not the last one.
+    pub(super) fn pop_front_before(&self, upto: LanePosition) -> Option<Segment> {
+        self.change(|segments| {
+            let releasable = segments.len() > 1 && segments.front().is_some_and(|first| first.end() <= upto);
+            if releasable { segments.pop_front() } else { None }
+        })
+    }
+
+    pub(super) fn live_bytes(&self) -> u64 {
+        self.look(|segments| segments.iter().map(|segment| segment.bytes).sum())
+    }
+
+    // A thread that panicked while it held the lock left a list of segments that is whole: no change here has two steps.
+    fn change<T>(&self, change: impl FnOnce(&mut VecDeque<Segment>) -> T) -> T {
+        change(&mut self.segments.write().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn look<T>(&self, look: impl FnOnce(&VecDeque<Segment>) -> T) -> T {
+        look(&self.segments.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// A handle to read a lane's records with; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct LaneReader {
+    key: LaneKey,
+    shared: Arc<Shared>,
+}
+
+impl LaneReader {
+    pub(super) const fn new(key: LaneKey, shared: Arc<Shared>) -> Self {
+        Self { key, shared }
+    }
+
+    /// The first position that is still there.
+    #[must_use]
+    pub fn start(&self) -> LanePosition {
+        self.shared.look(|segments| segments.front().map(|first| first.base).unwrap_or_default())
+    }
+
+    /// Everything before this is written.
+    #[must_use]
+    pub fn written(&self) -> LanePosition {
+        LanePosition(self.shared.written.load(Ordering::Acquire))
+    }
+
+    /// Everything before this is durable.
+    #[must_use]
+    pub fn synced(&self) -> LanePosition {
+        LanePosition(self.shared.synced.load(Ordering::Acquire))
+    }
+
+    /// The records of shards from `position` on, which must be where a record begins or [`Self::start`]. At the end the
+    /// iterator gives `None` and goes on when more is written.
+    #[must_use]
+    pub fn read_from(&self, position: LanePosition) -> LaneRecords {
+        LaneRecords { reader: self.clone(), position, scan: None }
+    }
+}
+
+/// Records in lane order.
+#[derive(Debug)]
+pub struct LaneRecords {
+    reader: LaneReader,
+    position: LanePosition,
+    scan: Option<SegmentScan>,
+}
+
+impl LaneRecords {
+    /// Where the next record will be looked for.
+    #[must_use]
+    pub const fn position(&self) -> LanePosition {
+        self.position
+    }
+
+    fn read(&mut self) -> Result<Option<Record>, LaneError> {
+        let limit = self.reader.written();
+        while self.position < limit {
+            let position = self.position;
+            let reader = self.reader.clone();
+            let Some(scan) = self.scan_here()? else { return Ok(None) };
+            let end = scan.segment.end();
+            if !scan.has_space_at(position) {
+                self.position = end;
+                continue;
+            }
+            let found = scan.at(position, limit)?;
+            let start = reader.start();
+            if position < start {
+                return Err(LaneError::Released { start });
+            }
+            let Found::Record(record) = found else { return Err(LaneError::Damaged { position }) };
+            self.position = if record.header.kind == RecordKind::Roll { end } else { record.header.end() };
+            if record.header.shard != LANE_ITSELF {
+                return Ok(Some(record));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The scan over the segment that holds the position.
+    fn scan_here(&mut self) -> Result<Option<&mut SegmentScan>, LaneError> {
+        let position = self.position;
+        if self.scan.as_ref().is_none_or(|scan| !scan.segment.contains(position)) {
+            let found =
+                self.reader.shared.look(|all| all.iter().find(|segment| position < segment.end()).cloned());
+            let Some(segment) = found else { return Ok(None) };
+            if position < segment.base {
+                let start = self.reader.start();
+                let released = position < start;
+                return Err(if released {
+                    LaneError::Released { start }
+                } else {
+                    LaneError::Damaged { position }
+                });
+            }
+            self.scan = Some(SegmentScan::new(self.reader.key, segment));
+        }
+        Ok(self.scan.as_mut())
+    }
+}
+
+impl Iterator for LaneRecords {
+    type Item = Result<Record, LaneError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.read().transpose()
+    }
+}

@@ -1,0 +1,232 @@
+//! Opens what a lane left behind: which files are segments, where the log ends, what is damaged.
+//!
+//! Invariant: bytes that any valid record says were synced are never cut. Damage before that point is skipped, kept and
+//! reported; what lies behind it is the tail of a crash (unsynced writes reach the disk in any order): it is copied to
+//! quarantine, overwritten with zeros so that no later recovery takes it up again, and only then written over.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use super::Record;
+use super::error::{LaneError, Operation};
+use super::heads::{Continuity, Heads};
+use super::lane::LaneOptions;
+use super::quarantine::Quarantine;
+use super::report::{CutTail, DamagedRange, RecoveryReport};
+use super::scan::{Evidence, Found, SegmentScan, evidence_from, next_header};
+use super::segment::Segment;
+use super::window::Window;
+use crate::codec::record::{HEADER_BYTES, LANE_ITSELF, LaneKey, RecordKind};
+use crate::seam::disk::Dir;
+use crate::types::LanePosition;
+
+/// What recovery hands to the lane.
+#[derive(Debug)]
+pub(super) struct Recovered {
+    /// The live segments; the last one is appended to.
+    pub(super) segments: VecDeque<Segment>,
+    /// Segments behind it, which hold nothing any more.
+    pub(super) behind: VecDeque<Segment>,
+    pub(super) tail: LanePosition,
+    pub(super) heads: Heads,
+    pub(super) report: RecoveryReport,
+}
+
+/// One walk over the segments of a lane.
+pub(super) struct Recovery {
+    key: LaneKey,
+    segments: VecDeque<Segment>,
+    quarantine: Quarantine,
+    continuity: Continuity,
+    report: RecoveryReport,
+    /// The largest *synced up to* that the records walked over so far say.
+    synced: LanePosition,
+    /// What the records behind the first damage say; read once.
+    ahead: Option<Evidence>,
+}
+
+impl Recovery {
+    /// Walks over `segments` (at least one, in order).
+    pub(super) fn run(
+        dir: Arc<dyn Dir>,
+        options: &LaneOptions,
+        segments: VecDeque<Segment>,
+        visitor: &mut dyn FnMut(Record),
+    ) -> Result<Recovered, LaneError> {
+        let start = segments.front().map(|segment| segment.base).unwrap_or_default();
+        let mut recovery = Self {
+            key: options.key(),
+            segments,
+            quarantine: Quarantine::new(dir),
+            continuity: Continuity::default(),
+            report: RecoveryReport { start, ..RecoveryReport::default() },
+            synced: start,
+            ahead: None,
+        };
+        let tail = recovery.walk(start, visitor)?;
+        recovery.cut(tail)?;
+        recovery.make_durable(tail)?;
+        Ok(recovery.finish(tail))
+    }
+
+    /// Delivers every whole record and returns where the log ends.
+    fn walk(
+        &mut self,
+        start: LanePosition,
+        visitor: &mut dyn FnMut(Record),
+    ) -> Result<LanePosition, LaneError> {
+        let mut position = start;
+        let mut scan: Option<SegmentScan> = None;
+        loop {
+            let Some(segment) = self.segments.iter().find(|segment| position < segment.end()) else {
+                return Ok(position);
+            };
+            if position < segment.base {
+                // A whole segment is missing.
+                match self.skip_damage(position, position)? {
+                    Some(next) => position = next,
+                    None => return Ok(position),
+                }
+                continue;
+            }
+            let scan = match &mut scan {
+                Some(scan) if scan.segment.number == segment.number => scan,
+                other => other.insert(SegmentScan::new(self.key, segment.clone())),
+            };
+            let end = segment.end();
+            if !scan.has_space_at(position) && self.segments.iter().any(|later| later.base >= end) {
+                position = end;
+                continue;
+            }
+            match scan.at(position, end)? {
+                Found::Record(record) => position = self.deliver(record, end, visitor),
+                Found::Header(header) if self.proven_synced(position)? => {
+                    self.continuity.lost(&header);
+                    let kept = self.keep("damaged", position, header.end());
+                    self.report.damaged.push(DamagedRange { from: position, to: header.end(), kept });
+                    position = header.end();
+                }
+                Found::Header(_) => return Ok(position),
+                Found::Nothing => match self.skip_damage(position, position.advanced(1))? {
+                    Some(next) => position = next,
+                    None => return Ok(position),
+                },
+            }
+        }
+    }
+
+    fn deliver(
+        &mut self,
+        record: Record,
+        end: LanePosition,
+        visitor: &mut dyn FnMut(Record),
+    ) -> LanePosition {
+        let header = record.header;
+        self.synced = self.synced.max(header.synced);
+        self.continuity.record(&record);
+        self.report.clean = header.kind == RecordKind::Close && header.synced == header.position;
+        if header.shard != LANE_ITSELF {
+            self.report.records += 1;
+            visitor(record);
+        }
+        if header.kind == RecordKind::Roll { end } else { header.end() }
+    }
+
+    /// Whether any valid record, later ones included, says that the byte at `position` was synced.
+    fn proven_synced(&mut self, position: LanePosition) -> Result<bool, LaneError> {
+        let ahead = match self.ahead {
+            Some(ahead) => ahead,
+            None => *self.ahead.insert(evidence_from(self.key, &self.segments, position)?),
+        };
+        Ok(self.synced.max(ahead.synced) > position)
+    }
+
+    /// Goes on behind damage at `position` if that was synced; `None` if the log ends here.
+    fn skip_damage(
+        &mut self,
+        position: LanePosition,
+        search_from: LanePosition,
+    ) -> Result<Option<LanePosition>, LaneError> {
+        if !self.proven_synced(position)? {
+            return Ok(None);
+        }
+        let Some((header, _)) = next_header(self.key, &self.segments, search_from)? else { return Ok(None) };
+        self.continuity.blind(position);
+        let kept = self.keep("damaged", position, header.position);
+        self.report.damaged.push(DamagedRange { from: position, to: header.position, kept });
+        Ok(Some(header.position))
+    }
+
+    fn keep(&self, word: &str, from: LanePosition, to: LanePosition) -> bool {
+        self.quarantine.keep(word, self.segments.iter(), from, to)
+    }
+
+    /// Makes sure that nothing behind `tail` is ever taken for a record.
+    fn cut(&mut self, tail: LanePosition) -> Result<(), LaneError> {
+        let behind = evidence_from(self.key, &self.segments, tail)?;
+        let end = behind.end.max(self.torn_end(tail)?);
+        if end == tail {
+            return Ok(());
+        }
+        let kept = self.keep("torn", tail, end);
+        let cut = CutTail { at: tail, bytes: end.0 - tail.0, records: behind.records, kept };
+        self.report.cut = Some(cut);
+        let zeros = vec![0; 64 * 1024];
+        // From the back, so that a crash in between never leaves the first record gone and later ones standing.
+        for segment in self.segments.iter().rev().filter(|segment| segment.end() > tail && segment.base < end)
+        {
+            let from = segment.offset(tail.max(segment.base));
+            let to = segment.offset(end.min(segment.end()));
+            let mut at = from;
+            while at < to {
+                let count = usize::try_from(to - at).unwrap_or(usize::MAX).min(zeros.len());
+                let piece = zeros.get(..count).unwrap_or(&zeros);
+                segment.file.write_at(piece, at).map_err(LaneError::io(Operation::Write))?;
+                at += count as u64;
+            }
+            segment.file.sync().map_err(LaneError::io(Operation::Sync))?;
+        }
+        Ok(())
+    }
+
+    /// Where a record ends whose header did not make it, as far as that can be told: at the first page of zeros.
+    fn torn_end(&self, tail: LanePosition) -> Result<LanePosition, LaneError> {
+        let Some(segment) = self.segments.iter().find(|segment| segment.contains(tail)) else {
+            return Ok(tail);
+        };
+        let mut scan = SegmentScan::new(self.key, segment.clone());
+        let start = scan.bytes(tail, HEADER_BYTES, segment.end())?;
+        // Old records of a recycled segment and zeros are what one expects here; only the beginning of a record that
+        // was written for this very place is a torn one. Its header is damaged, so its magic has to do.
+        let torn = start.starts_with(&crate::codec::record::MAGIC)
+            && crate::codec::record::RecordHeader::decode_anywhere(&self.key, &start).is_err();
+        Ok(if torn { tail.advanced(start.len() as u64) } else { tail })
+    }
+
+    /// Writes again what no record says was synced, and syncs all segments: after a failed sync the page cache may hold
+    /// what the device does not, and a sync alone would not write it.
+    fn make_durable(&mut self, tail: LanePosition) -> Result<(), LaneError> {
+        for segment in self.segments.iter().filter(|segment| segment.base < tail) {
+            let (from, to) = (self.synced.max(segment.base), tail.min(segment.end()));
+            if from < to {
+                let (start, end) = (segment.offset(from), segment.offset(to));
+                let count = usize::try_from(end - start).unwrap_or(usize::MAX);
+                let mut window = Window::new(segment.file.clone());
+                let bytes = window.get(start, count, end).map_err(LaneError::io(Operation::Read))?;
+                segment.file.write_at(&bytes, start).map_err(LaneError::io(Operation::Write))?;
+            }
+            segment.file.sync().map_err(LaneError::io(Operation::Sync))?;
+        }
+        Ok(())
+    }
+
+    fn finish(mut self, tail: LanePosition) -> Recovered {
+        let (gaps, unseen_suspect, heads) = self.continuity.finish();
+        self.report.gaps = gaps;
+        self.report.unseen_shards_suspect = unseen_suspect;
+        self.report.tail = tail;
+        let live = self.segments.iter().take_while(|segment| segment.base <= tail).count();
+        let behind = self.segments.split_off(live.max(1).min(self.segments.len()));
+        Recovered { segments: self.segments, behind, tail, heads, report: self.report }
+    }
+}

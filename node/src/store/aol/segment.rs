@@ -1,0 +1,51 @@
+//! One segment file of a lane: where its bytes lie in the life of the lane.
+
+use std::io;
+use std::sync::Arc;
+
+use crate::codec::segment::{BLOCK_BYTES, SegmentHeader};
+use crate::seam::disk::File;
+use crate::types::LanePosition;
+
+/// An open segment.
+#[derive(Debug, Clone)]
+pub(super) struct Segment {
+    pub(super) number: u64,
+    pub(super) base: LanePosition,
+    /// Bytes for records.
+    pub(super) bytes: u64,
+    pub(super) file: Arc<dyn File>,
+}
+
+impl Segment {
+    pub(super) const fn end(&self) -> LanePosition {
+        self.base.advanced(self.bytes)
+    }
+
+    pub(super) fn contains(&self, position: LanePosition) -> bool {
+        self.base <= position && position < self.end()
+    }
+
+    /// Where a position lies in the file.
+    pub(super) const fn offset(&self, position: LanePosition) -> u64 {
+        BLOCK_BYTES + (position.0 - self.base.0)
+    }
+
+    /// Writes and syncs a header that makes the file this segment.
+    pub(super) fn write_header(&self, header: &SegmentHeader) -> io::Result<()> {
+        self.file.write_at(&header.encode(), 0)?;
+        self.file.sync()
+    }
+}
+
+/// The name of a segment file.
+pub(super) fn name_of(number: u64) -> String {
+    format!("{number:010}.aol")
+}
+
+/// The number in a segment file's name.
+pub(super) fn number_of(name: &str) -> Option<u64> {
+    let digits = name.strip_suffix(".aol")?;
+    let number = digits.parse().ok()?;
+    (name_of(number) == name).then_some(number)
+}

@@ -1,0 +1,225 @@
+//! Creates and opens the file of a shard. Invariants: a file under its final name is complete; a file that belongs to
+//! another shard or layout is refused untouched; a file that keeps ending the process is not opened for ever.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+
+use redb::backends::FileBackend;
+use redb::{Builder, Database, Durability, ReadableDatabase, StorageBackend};
+
+use super::apply::{Scratch, write_epochs, write_state};
+use super::fault::{TablesError, corrupt, other, panic_text};
+use super::schema::{
+    CHUNKS, DOOMED, EXPIRY, FACTS, NAMES, PINS, PRODUCERS, STATE, STREAMS, TableNumber, opened, sealed,
+    unsealed,
+};
+use super::state::{EPOCHS_ROW, IDENTITY_ROW, STATE_ROW, ShardState, get_epochs, get_state};
+use super::{Shared, Tables, begin};
+use crate::codec::CodecError;
+use crate::types::{ShardCount, ShardId};
+
+/// Starts of the process that may end while a file is being opened before that file is refused: a crash of the
+/// machine at the wrong moment is no damage, three in a row are not taken for chance.
+const ATTEMPTS_MAX: u32 = 3;
+
+/// What a file belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Identity {
+    /// Which shard.
+    pub shard: ShardId,
+    /// Of how many.
+    pub shards: ShardCount,
+    /// Of which layout: the volume's or cluster's id.
+    pub layout: [u8; 16],
+}
+
+/// The name of a shard's file.
+#[must_use]
+pub fn file_name(shard: ShardId) -> String {
+    format!("shard-{:03}.redb", shard.0)
+}
+
+impl Tables {
+    /// Makes a new, empty file. Fails if one is there.
+    pub fn create(directory: &Path, identity: Identity, cache_bytes: usize) -> Result<Self, TablesError> {
+        let name = file_name(identity.shard);
+        let path = directory.join(&name);
+        if path.try_exists().map_err(|error| device(&error))? {
+            return Err(TablesError::Exists { file: name });
+        }
+        let temporary = directory.join(format!("{name}.new"));
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .open(&temporary)
+            .map_err(|error| device(&error))?;
+        let tables = Self::create_on(FileBackend::new(file)?, identity, cache_bytes)?;
+        move_into_place(&temporary, &path, directory).map_err(|error| device(&error))?;
+        Ok(tables)
+    }
+
+    /// Opens the file of a shard that has one. A missing file is an error, never an empty shard.
+    pub fn open(directory: &Path, identity: Identity, cache_bytes: usize) -> Result<Self, TablesError> {
+        let name = file_name(identity.shard);
+        let file = match OpenOptions::new().read(true).write(true).open(directory.join(&name)) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(TablesError::Missing { file: name });
+            }
+            Err(error) => return Err(device(&error)),
+        };
+        let marker = Marker::set(directory, &name)?;
+        let tables = Self::open_on(FileBackend::new(file)?, identity, cache_bytes)?;
+        marker.clear()?;
+        Ok(tables)
+    }
+
+    /// Makes a new database on any backend.
+    pub fn create_on(
+        backend: impl StorageBackend,
+        identity: Identity,
+        cache_bytes: usize,
+    ) -> Result<Self, TablesError> {
+        let database = guarded(|| Ok(builder(cache_bytes).create_with_backend(backend)?))?;
+        guarded(|| initialise(&database, identity))?;
+        Ok(Self::with(database, identity.shard, ShardState::default()))
+    }
+
+    /// Opens the database on any backend.
+    pub fn open_on(
+        backend: impl StorageBackend,
+        identity: Identity,
+        cache_bytes: usize,
+    ) -> Result<Self, TablesError> {
+        // An empty or foreign file must not be turned into an empty database.
+        if backend.len().map_err(|error| device(&error))? == 0 {
+            return Err(TablesError::Missing { file: file_name(identity.shard) });
+        }
+        let database = guarded(|| Ok(builder(cache_bytes).create_with_backend(backend)?))?;
+        let state = guarded(|| load(&database, identity))?;
+        Ok(Self::with(database, identity.shard, state))
+    }
+
+    fn with(database: Database, shard: ShardId, state: ShardState) -> Self {
+        let durable = state.applied.index;
+        let shared = Arc::new(Shared { database, shard, damage: OnceLock::new() });
+        Self { shared, state, durable, scratch: Scratch::default() }
+    }
+}
+
+fn builder(cache_bytes: usize) -> Builder {
+    let mut builder = Builder::new();
+    builder.set_cache_size(cache_bytes);
+    builder
+}
+
+fn guarded<T>(access: impl FnOnce() -> Result<T, TablesError>) -> Result<T, TablesError> {
+    catch_unwind(AssertUnwindSafe(access)).unwrap_or_else(|panic| {
+        Err(TablesError::Damaged { reason: format!("panic: {}", panic_text(&*panic)).into() })
+    })
+}
+
+pub(super) fn device(error: &io::Error) -> TablesError {
+    if error.kind() == io::ErrorKind::StorageFull { TablesError::Full } else { other(error) }
+}
+
+fn initialise(database: &Database, identity: Identity) -> Result<(), TablesError> {
+    let mut transaction = begin(database, Durability::Immediate)?;
+    transaction.set_quick_repair(true);
+    {
+        transaction.open_table(NAMES)?;
+        transaction.open_table(STREAMS)?;
+        transaction.open_table(CHUNKS)?;
+        transaction.open_table(PRODUCERS)?;
+        transaction.open_table(PINS)?;
+        transaction.open_table(EXPIRY)?;
+        transaction.open_table(DOOMED)?;
+        transaction.open_table(FACTS)?;
+        let mut table = transaction.open_table(STATE)?;
+        let state = ShardState::default();
+        write_state(&mut table, identity.shard, &state)?;
+        write_epochs(&mut table, identity.shard, &state)?;
+        let mut value = unsealed();
+        value.extend_from_slice(&identity_bytes(identity));
+        // The seal of the identity is bound to shard 0, so that a file of another shard says whose it is.
+        let value = sealed(ShardId(0), TableNumber::State, &IDENTITY_ROW, value);
+        table.insert(&IDENTITY_ROW, value.as_slice())?;
+    }
+    Ok(transaction.commit()?)
+}
+
+fn identity_bytes(identity: Identity) -> [u8; 20] {
+    let mut bytes = [0; 20];
+    bytes[..2].copy_from_slice(&identity.shard.0.to_le_bytes());
+    bytes[2..4].copy_from_slice(&identity.shards.get().to_le_bytes());
+    bytes[4..].copy_from_slice(&identity.layout);
+    bytes
+}
+
+fn load(database: &Database, identity: Identity) -> Result<ShardState, TablesError> {
+    const WHAT: &str = "the shard state";
+    let table = database.begin_read()?.open_table(STATE)?;
+    let row = |shard: ShardId, key: [u8; 1]| -> Result<Vec<u8>, TablesError> {
+        let found = table.get(&key)?.ok_or_else(|| corrupt(WHAT, CodecError::Truncated(WHAT)))?;
+        let value = opened(shard, TableNumber::State, &key, found.value());
+        Ok(value.map_err(|cause| corrupt(WHAT, cause))?.to_vec())
+    };
+    let found = row(ShardId(0), IDENTITY_ROW)?;
+    if found != identity_bytes(identity) {
+        let number = |at: usize| found.get(at..at + 2).map_or(0, |raw| u16::from_le_bytes([raw[0], raw[1]]));
+        let reason = format!("it was made for shard {} of {} of some layout", number(0), number(2));
+        return Err(TablesError::Foreign { file: file_name(identity.shard), reason });
+    }
+    let mut state = get_state(&row(identity.shard, STATE_ROW)?).map_err(|cause| corrupt(WHAT, cause))?;
+    state.epochs = get_epochs(&row(identity.shard, EPOCHS_ROW)?).map_err(|cause| corrupt(WHAT, cause))?;
+    Ok(state)
+}
+
+#[expect(clippy::disallowed_methods, reason = "the database itself has synced the temporary file")]
+fn move_into_place(from: &Path, to: &Path, directory: &Path) -> io::Result<()> {
+    fs::rename(from, to)?;
+    File::open(directory)?.sync_all()
+}
+
+/// The quarantine marker: written before a file is opened, removed after. Holds how many openings were begun.
+struct Marker<'a> {
+    directory: &'a Path,
+    name: String,
+}
+
+impl<'a> Marker<'a> {
+    fn set(directory: &'a Path, file: &str) -> Result<Self, TablesError> {
+        let name = format!("{file}.opening");
+        let path = directory.join(&name);
+        let begun = match fs::read(&path) {
+            Ok(text) => u32::try_from(text.len()).unwrap_or(u32::MAX).max(1),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
+            Err(error) => return Err(device(&error)),
+        };
+        if begun >= ATTEMPTS_MAX {
+            return Err(TablesError::Quarantined { file: file.into(), attempts: begun });
+        }
+        // One byte per opening that was begun, so that the file can only be read as too many, never as too few.
+        let write = || {
+            let mut marker = OpenOptions::new().create(true).append(true).open(&path)?;
+            marker.write_all(b"o")?;
+            marker.sync_all()?;
+            File::open(directory)?.sync_all()
+        };
+        write().map_err(|error: io::Error| device(&error))?;
+        Ok(Self { directory, name })
+    }
+
+    fn clear(self) -> Result<(), TablesError> {
+        let clear = || {
+            fs::remove_file(self.directory.join(&self.name))?;
+            File::open(self.directory)?.sync_all()
+        };
+        clear().map_err(|error: io::Error| device(&error))
+    }
+}
