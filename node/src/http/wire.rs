@@ -21,6 +21,8 @@ mod writer;
 
 pub use admission::{Admission, Grant};
 pub use chunked::{ChunkDecoder, ChunkError, ChunkProgress};
+#[cfg(test)]
+pub(crate) use connection::task_bytes;
 pub(crate) use date::civil;
 pub use field::Field;
 pub use framing::Framing;

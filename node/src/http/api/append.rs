@@ -16,7 +16,7 @@ pub(super) async fn append(
     request: Request<'_>,
     out: &mut ResponseHead,
 ) -> Body<Sse> {
-    let command = match parse(name, request) {
+    let command = match parse(name, &request) {
         Ok(command) => command,
         Err(rejection) => return rejection.write(out),
     };
@@ -28,19 +28,19 @@ pub(super) async fn append(
     }
 }
 
-fn parse(name: &[u8], request: Request<'_>) -> Result<Append, Rejection> {
-    let content_type = match fields::content_type(&request) {
+fn parse(name: &[u8], request: &Request<'_>) -> Result<Append, Rejection> {
+    let content_type = match fields::content_type(request) {
         Ok(content_type) => content_type,
         // Without a body nobody looks at it.
         Err(_) if request.body.is_empty() => None,
         Err(rejection) => return Err(rejection),
     };
     let name = decode_name(name).map_err(Rejection::name)?;
-    let producer = fields::producer(&request)?;
-    let seq = fields::stream_seq(&request)?;
-    let if_match = fields::if_match(&request)?;
-    let close = fields::closed(&request);
-    let body = messages(&request, content_type.as_ref());
+    let producer = fields::producer(request)?;
+    let seq = fields::stream_seq(request)?;
+    let if_match = fields::if_match(request)?;
+    let close = fields::closed(request);
+    let body = messages(request, content_type.as_ref());
     Ok(Append { name, content_type, body, close, producer, seq, if_match })
 }
 

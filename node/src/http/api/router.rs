@@ -146,3 +146,26 @@ impl Service for Api {
 fn is_reserved(name: &[u8]) -> bool {
     name.strip_prefix(b"__ds").is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::wire::task_bytes;
+
+    /// Ten thousand idle subscribers are ten thousand of these.
+    #[test]
+    fn an_idle_connection_costs_little() {
+        let bytes = task_bytes::<Api>();
+        println!("{bytes} + {}", size_of::<Sse>());
+        assert!(bytes <= 2048, "{bytes}");
+    }
+
+    #[test]
+    fn only_the_reserved_segment_is_reserved() {
+        for (name, reserved) in
+            [("__ds", true), ("__ds/x", true), ("__dsx", false), ("a/__ds", false), ("", false)]
+        {
+            assert_eq!(is_reserved(name.as_bytes()), reserved, "{name}");
+        }
+    }
+}

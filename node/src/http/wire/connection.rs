@@ -265,3 +265,12 @@ fn head_problem(error: HeadError) -> Problem {
 pub(super) fn is_head_only(head: &Head) -> bool {
     head.method == Method::Head
 }
+
+/// What a connection's task keeps while it idles, without the service's own boxes.
+#[cfg(test)]
+pub(crate) fn task_bytes<S: Service>() -> usize {
+    fn of<A, F: Future>(_: impl FnOnce(A) -> F) -> usize {
+        size_of::<F>()
+    }
+    of(Connection::<S>::run)
+}

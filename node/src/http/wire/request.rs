@@ -151,7 +151,7 @@ pub fn parse_head(buffer: &[u8], limits: &Limits) -> Result<Parsed, HeadError> {
     let length = match parser.parse_with_uninit_headers(buffer, &mut slots) {
         Ok(httparse::Status::Complete(length)) => length,
         Ok(httparse::Status::Partial) => return partial(buffer, limits),
-        Err(error) => return Err(refusal(error)),
+        Err(error) => return Err(refusal(error, buffer)),
     };
     let bytes = buffer.get(..length).unwrap_or_default();
     if length > limits.head_bytes_max.min(usize::from(u16::MAX)) {
@@ -206,15 +206,23 @@ fn partial(buffer: &[u8], limits: &Limits) -> Result<Parsed, HeadError> {
     if buffer.len() >= limits.head_bytes_max { Err(HeadError::TooLarge) } else { Ok(Parsed::Partial) }
 }
 
-fn refusal(error: httparse::Error) -> HeadError {
+fn refusal(error: httparse::Error, buffer: &[u8]) -> HeadError {
     match error {
         httparse::Error::TooManyHeaders => HeadError::TooManyHeaders,
-        httparse::Error::Version => HeadError::Version,
+        httparse::Error::Version if names_a_version(buffer) => HeadError::Version,
         httparse::Error::HeaderName => HeadError::Malformed("a header name is malformed"),
         httparse::Error::HeaderValue => HeadError::Malformed("a header value is malformed"),
         httparse::Error::NewLine => HeadError::Malformed("lines end with CR LF"),
         _ => HeadError::Malformed("the request line is malformed"),
     }
+}
+
+/// Whether the request line is well-formed but for its version.
+fn names_a_version(buffer: &[u8]) -> bool {
+    let line = buffer.split(|&b| b == b'\n').next().unwrap_or_default().trim_ascii_end();
+    let mut tokens = line.split(|&b| b == b' ').skip(2);
+    let version = tokens.next().and_then(|token| token.strip_prefix(b"HTTP/"));
+    tokens.next().is_none() && matches!(version, Some([b'0'..=b'9', b'.', b'0'..=b'9']))
 }
 
 impl Head {
