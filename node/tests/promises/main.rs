@@ -2,3 +2,6 @@
 #![allow(missing_docs, reason = "tests are named after what they show")]
 
 mod log_basics;
+mod log_crash;
+mod log_faults;
+mod log_model;

@@ -48,7 +48,9 @@ impl Call {
 #[derive(Debug, Clone, Default)]
 pub struct Faults {
     counts: BTreeMap<Call, u64>,
+    total: u64,
     planned: Option<(Call, u64, io::ErrorKind)>,
+    power_off_after: Option<u64>,
 }
 
 impl Faults {
@@ -58,15 +60,32 @@ impl Faults {
         Self { planned: Some((call, nth, error)), ..Self::default() }
     }
 
+    /// Lets `calls` calls of any kind through; all later ones fail and change nothing. What the disk then holds is what it
+    /// held in the middle of an operation.
+    #[must_use]
+    pub fn power_off_after(calls: u64) -> Self {
+        Self { power_off_after: Some(calls), ..Self::default() }
+    }
+
+    /// Whether nothing changes any more.
+    pub(super) fn is_off(&self) -> bool {
+        self.power_off_after.is_some_and(|calls| self.total > calls)
+    }
+
     pub(super) fn count(&self, call: Call) -> u64 {
         self.counts.get(&call).copied().unwrap_or(0)
     }
 
     pub(super) fn enter(&mut self, call: Call) -> io::Result<()> {
+        self.total += 1;
         let count = self.counts.entry(call).or_default();
         *count += 1;
+        let count = *count;
+        if self.is_off() {
+            return Err(io::Error::other("the power is off"));
+        }
         match self.planned {
-            Some((planned, nth, error)) if planned == call && nth == *count => Err(error.into()),
+            Some((planned, nth, error)) if planned == call && nth == count => Err(error.into()),
             _ => Ok(()),
         }
     }
