@@ -201,8 +201,11 @@ pub(crate) fn step(
     }
     while random.chance(60) && lane.tend()? {}
     if random.chance(5) {
-        lane.mark()?;
-        model.acknowledged = model.written;
+        match lane.mark() {
+            Ok(()) => model.acknowledged = model.written,
+            Err(LaneError::Full) => {}
+            Err(error) => return Err(error),
+        }
     }
     if random.chance(10) && model.acknowledged > 0 {
         let at = usize::try_from(random.below(model.acknowledged as u64)).unwrap();

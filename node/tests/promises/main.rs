@@ -3,5 +3,6 @@
 
 mod log_basics;
 mod log_crash;
+mod log_damage;
 mod log_faults;
 mod log_model;
