@@ -179,6 +179,12 @@ impl ShardCore {
         self.residents.applied(index);
     }
 
+    /// Forgets every head, because records that were decided here will never be written (the log refused them, or another
+    /// leads now). The tables must hold all records that were written before the next decision. Ids are not taken back.
+    pub fn forget(&mut self) {
+        self.residents.clear();
+    }
+
     /// Takes note of an op that was not decided here: at restart, or on a follower. The stream is forgotten rather than
     /// followed, so the tables must hold all that was replayed before the first decision.
     pub fn replay(&mut self, index: LogIndex, op: &Op) {
