@@ -17,7 +17,7 @@ pub struct CoreLimits {
     pub stream_bytes_max: Option<u64>,
     /// Producers that a stream remembers.
     pub producers_per_stream_max: u32,
-    /// Heads, absent names, producers and pins that are kept in memory (about 0.5 KiB each). What the tables do not hold
+    /// Heads, absent names, producers and pins that are kept in memory (about 0.65 KiB for a head). What the tables do not hold
     /// yet stays beyond the bound until they do.
     pub heads_max: usize,
     /// Keys the hash of names, which clients choose: any number that they cannot guess.

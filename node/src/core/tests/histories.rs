@@ -29,6 +29,7 @@ impl Pair {
             stream_bytes_max: Some(BYTES_MAX),
             producers_per_stream_max: 2,
             heads_max,
+            hash_seed: heads_max as u64,
             ..LIMITS
         };
         let mut world = World::new(limits);
