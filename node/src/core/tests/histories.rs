@@ -10,7 +10,7 @@ use proptest::sample::Index;
 use super::actions::{Action, BYTES_MAX, NAMES, history, line, pair, real_post, real_put};
 use super::model::{Body, Model, Point, Put};
 use super::tables::Row;
-use super::world::{LIMITS, World, name};
+use super::world::{World, name};
 use crate::core::{Command, CoreLimits, Create, CreateError, Decision, Fork, Pin, Reply};
 use crate::types::{ForkOrigin, LogIndex, Messages, Offset, Parent, PinId, ShardId, StreamId, UnixMillis};
 
@@ -30,7 +30,6 @@ impl Pair {
             producers_per_stream_max: 2,
             heads_max,
             hash_seed: heads_max as u64,
-            ..LIMITS
         };
         let mut world = World::new(limits);
         world.now = UnixMillis(0);
