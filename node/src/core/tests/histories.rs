@@ -214,7 +214,7 @@ impl Pair {
             prop_assert_eq!((meta.closed, meta.retired), (stream.closed, stream.retired));
             prop_assert_eq!(meta.touched_at.0, stream.touched);
             prop_assert_eq!(meta.last_seq.as_ref().map(|seq| seq.0.to_vec()), stream.seq.clone());
-            let pins: Vec<u64> = row.pins.iter().map(|pin| pin.0).collect();
+            let pins: Vec<u64> = row.pins.keys().map(|pin| pin.0).collect();
             prop_assert_eq!(pins, stream.pins.iter().copied().collect::<Vec<_>>());
             let producers: Vec<_> =
                 row.producers.iter().map(|(id, state)| (id.0[0], (state.epoch, state.seq))).collect();
