@@ -16,3 +16,7 @@ pub mod seam;
 pub mod store;
 
 pub mod runtime;
+
+pub mod http;
+
+pub mod run;

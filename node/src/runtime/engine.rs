@@ -10,7 +10,7 @@ use super::shared::Shared;
 use super::tailer::Tailer;
 use super::{Failure, ReadBatch, ReadError, ReadFrom, StreamState, fork};
 use crate::core::{Append, AppendError, Appended, Command, Create, CreateError, Created, DeleteError, Reply};
-use crate::types::{Offset, Parent, ShardId, StreamName};
+use crate::types::{Incarnation, Offset, Parent, ShardId, StreamMeta, StreamName};
 
 /// A handle to the running engine; cheap to clone.
 #[derive(Debug, Clone)]
@@ -79,6 +79,11 @@ impl Engine {
         }
     }
 
+    /// Refuses new work and wakes every waiting reader, so that answers under way come to their end.
+    pub fn close(&self) {
+        self.shared.close();
+    }
+
     /// Lets go of a source, and of its own source if that ends it, up the chain. What fails here is swept later.
     pub(super) async fn release(&self, mut parent: Option<Parent>) {
         while let Some(Parent { shard, stream, pin, .. }) = parent.take() {
@@ -92,6 +97,12 @@ impl Engine {
     #[expect(clippy::unused_async, reason = "a cluster's follower asks its leader here")]
     pub async fn head(&self, name: &StreamName) -> Result<StreamState, ReadError> {
         self.shared.living(name).map(|(_, snapshot)| snapshot.state)
+    }
+
+    /// The token of the stream that `meta` describes.
+    #[must_use]
+    pub fn incarnation(&self, meta: &StreamMeta) -> Incarnation {
+        self.shared.incarnation(meta.name.shard(self.shared.count), meta.id)
     }
 
     /// GET: at most about `bytes_max` bytes of wire form (at least one message); renews a sliding window.

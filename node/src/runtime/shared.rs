@@ -6,10 +6,10 @@ use std::sync::{Arc, OnceLock};
 use super::Failure;
 use super::cache::SegmentCache;
 use super::mailbox::Mailbox;
-use super::views::ShardViews;
+use super::views::{ShardViews, incarnation};
 use crate::seam::Clock;
 use crate::store::tables::{ReadFault, Reader, TablesError};
-use crate::types::{ShardCount, ShardId, StreamName};
+use crate::types::{Incarnation, ShardCount, ShardId, StreamId, StreamName};
 
 /// One shard as readers see it.
 #[derive(Debug)]
@@ -39,6 +39,8 @@ pub(crate) struct Shared {
     pub(crate) slots: Vec<Slot>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) cache: SegmentCache,
+    /// Seed of the incarnation tokens.
+    cluster_seed: u64,
     closing: AtomicBool,
 }
 
@@ -88,8 +90,14 @@ impl Shared {
         slots: Vec<Slot>,
         clock: Arc<dyn Clock>,
         cache: SegmentCache,
+        cluster_seed: u64,
     ) -> Self {
-        Self { count, slots, clock, cache, closing: AtomicBool::new(false) }
+        Self { count, slots, clock, cache, cluster_seed, closing: AtomicBool::new(false) }
+    }
+
+    /// The token of a stream.
+    pub(crate) fn incarnation(&self, shard: ShardId, stream: StreamId) -> Incarnation {
+        incarnation(self.cluster_seed, shard, stream)
     }
 
     /// The shard of a name, if it is served.

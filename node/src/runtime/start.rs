@@ -233,7 +233,7 @@ impl Parts<'_> {
         };
         let slots = self.volume.shards.shards().map(slot).collect();
         let cache = SegmentCache::new(usize::try_from(self.config.tail_cache.get()).unwrap_or(usize::MAX));
-        Shared::new(self.volume.shards, slots, Arc::clone(&self.clock), cache)
+        Shared::new(self.volume.shards, slots, Arc::clone(&self.clock), cache, seed)
     }
 
     fn lane_owners(

@@ -62,11 +62,7 @@ impl ShardViews {
     }
 
     fn incarnation(&self, stream: StreamId) -> Incarnation {
-        let mut bytes = [0; 18];
-        bytes[..8].copy_from_slice(&self.cluster_seed.to_le_bytes());
-        bytes[8..10].copy_from_slice(&self.shard.0.to_le_bytes());
-        bytes[10..].copy_from_slice(&stream.0.to_le_bytes());
-        Incarnation(seahash::hash(&bytes))
+        incarnation(self.cluster_seed, self.shard, stream)
     }
 
     /// Looks a name up.
@@ -213,6 +209,15 @@ impl ShardViews {
             view.changed().notify_waiters();
         }
     }
+}
+
+/// The token of a stream: equal on all replicas of a cluster, different for each stream that ever was.
+pub(crate) fn incarnation(cluster_seed: u64, shard: ShardId, stream: StreamId) -> Incarnation {
+    let mut bytes = [0; 18];
+    bytes[..8].copy_from_slice(&cluster_seed.to_le_bytes());
+    bytes[8..10].copy_from_slice(&shard.0.to_le_bytes());
+    bytes[10..].copy_from_slice(&stream.0.to_le_bytes());
+    Incarnation(seahash::hash(&bytes))
 }
 
 impl Inner {

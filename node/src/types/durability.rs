@@ -1,5 +1,6 @@
 //! What an acknowledgement means on this node.
 
+use std::fmt;
 use std::time::Duration;
 
 /// When a write is acknowledged relative to the append-only log.
@@ -33,6 +34,23 @@ pub struct Durability {
     pub aol: AolMode,
     /// See [`FsyncPolicy`].
     pub fsync: FsyncPolicy,
+}
+
+impl fmt::Display for Durability {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let aol = match self.aol {
+            AolMode::Sync => "sync",
+            AolMode::Async => "async",
+            AolMode::Never => return f.write_str("aol: never (durable at checkpoints only)"),
+        };
+        match self.fsync {
+            FsyncPolicy::Always => write!(f, "aol: {aol}, fsync: always"),
+            FsyncPolicy::Interval(interval) => {
+                write!(f, "aol: {aol}, fsync: every {} ms", interval.as_millis())
+            }
+            FsyncPolicy::Never => write!(f, "aol: {aol}, fsync: never"),
+        }
+    }
 }
 
 impl Durability {

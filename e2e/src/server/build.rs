@@ -1,0 +1,92 @@
+//! Where the programs come from: the node is built by cargo, rivals are installed from the registry into `target`.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use anyhow::{Context, bail, ensure};
+
+/// The workspace's folder.
+#[must_use]
+pub fn workspace_root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."))
+}
+
+/// The node of the profile that this program was built with, brought up to date. `THALWEG_NODE` names another one.
+pub fn node_binary() -> anyhow::Result<PathBuf> {
+    static BUILT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    if let Some(path) = std::env::var_os("THALWEG_NODE") {
+        return Ok(PathBuf::from(path));
+    }
+    BUILT
+        .get_or_init(|| build_node().map_err(|error| format!("{error:#}")))
+        .clone()
+        .map_err(anyhow::Error::msg)
+}
+
+/// Tests live in `target/PROFILE/deps`, programs in `target/PROFILE`.
+fn profile_folder() -> anyhow::Result<PathBuf> {
+    let here = std::env::current_exe()?;
+    let mut folder = here.parent().context("the program lies in no folder")?;
+    if folder.file_name().is_some_and(|name| name == "deps") {
+        folder = folder.parent().context("deps lies in no folder")?;
+    }
+    Ok(folder.to_path_buf())
+}
+
+fn build_node() -> anyhow::Result<PathBuf> {
+    let folder = profile_folder()?;
+    let profile = match folder.file_name().and_then(|name| name.to_str()) {
+        Some("debug") => "dev",
+        Some(name) => name,
+        None => bail!("{} is no target folder", folder.display()),
+    };
+    let target = folder.parent().context("the profile's folder lies in no target folder")?;
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let status = Command::new(cargo)
+        .args([
+            "build",
+            "--quiet",
+            "--locked",
+            "--package",
+            "thalweg-node",
+            "--bin",
+            "node",
+            "--profile",
+            profile,
+        ])
+        .arg("--target-dir")
+        .arg(target)
+        .current_dir(workspace_root())
+        .status()
+        .context("cargo could not be started to build the node")?;
+    ensure!(status.success(), "the node does not build");
+    Ok(folder.join("node"))
+}
+
+/// A rival's program: `THALWEG_RIVAL_OFFICIAL` / `THALWEG_RIVAL_ACID` name one; otherwise it is installed once, at a
+/// pinned version, below `target/rivals`. Both crates install a program of the same name, hence two roots.
+pub fn rival_binary(name: &str) -> anyhow::Result<PathBuf> {
+    if let Some(path) = std::env::var_os(format!("THALWEG_RIVAL_{}", name.to_uppercase())) {
+        return Ok(PathBuf::from(path));
+    }
+    let package = match name {
+        "official" => "durable-streams@0.1.5",
+        "acid" => "durable-streams-server@0.3.0",
+        other => bail!("no rival is called {other}"),
+    };
+    let root = workspace_root().join("target").join("rivals").join(name);
+    let binary = root.join("bin").join("durable-streams-server");
+    if !binary.exists() {
+        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let status = Command::new(cargo)
+            .args(["install", "--locked", package, "--root"])
+            .arg(&root)
+            .arg("--target-dir")
+            .arg(root.join("build"))
+            .current_dir(workspace_root())
+            .status()?;
+        ensure!(status.success(), "{package} could not be installed");
+    }
+    Ok(binary)
+}

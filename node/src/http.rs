@@ -1,0 +1,5 @@
+//! HTTP: `wire` moves requests and responses over connections, `api` maps them to the engine and back. Nothing is
+//! decided here: a handler extracts, calls, and maps the reply.
+
+pub mod api;
+pub mod wire;

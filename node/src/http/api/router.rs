@@ -1,0 +1,171 @@
+//! Which handler answers which path. The three hot verbs of a stream come first and are told apart by bytes alone.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::cursor::{JITTER_SECONDS_MAX, next_cursor};
+use super::errors::Rejection;
+use super::names::{STREAM_ROOT, decode_name};
+use super::preflight::{method_not_allowed, not_found, preflight};
+use super::query::{LiveMode, ReadQuery};
+use super::{Settings, Site, Sse, append, create, delete, head, list, long_poll, rare, read, sse};
+use crate::http::wire::{Body, Exchange, Method, Request, ResponseHead, Service};
+use crate::runtime::Engine;
+use crate::seam::Clock;
+
+const STREAM_METHODS: &str = "GET, HEAD, POST, PUT, DELETE, OPTIONS";
+const READ_METHODS: &str = "GET, HEAD, OPTIONS";
+
+/// The HTTP face of an engine; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Api(Arc<Inner>);
+
+/// Draws a number from `1..=` its argument.
+type Draw = Box<dyn Fn(u64) -> u64 + Send + Sync>;
+
+struct Inner {
+    engine: Engine,
+    clock: Arc<dyn Clock>,
+    draw: Draw,
+    settings: Settings,
+    site: Site,
+}
+
+impl fmt::Debug for Inner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Inner").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
+impl Api {
+    /// `draw(n)` gives a random number from `1..=n`; it need not be secret.
+    #[must_use]
+    pub fn new(
+        engine: Engine,
+        clock: Arc<dyn Clock>,
+        draw: impl Fn(u64) -> u64 + Send + Sync + 'static,
+        settings: Settings,
+        site: Site,
+    ) -> Self {
+        Self(Arc::new(Inner { engine, clock, draw: Box::new(draw), settings, site }))
+    }
+
+    pub(super) fn engine(&self) -> &Engine {
+        &self.0.engine
+    }
+
+    pub(super) fn settings(&self) -> &Settings {
+        &self.0.settings
+    }
+
+    /// The cursor of an answer to a client that brought `client`.
+    pub(super) fn cursor(&self, client: Option<u64>) -> u64 {
+        next_cursor(self.0.clock.now(), client, || (self.0.draw)(JITTER_SECONDS_MAX))
+    }
+
+    async fn stream(
+        &self,
+        name: &[u8],
+        request: Request<'_>,
+        exchange: &Exchange<'_>,
+        out: &mut ResponseHead,
+    ) -> Body<Sse> {
+        match request.head.method {
+            Method::Post => append::append(self, name, request, out).await,
+            Method::Get => self.get(name, &request, exchange, out).await,
+            Method::Head => head::head(self, name, out).await,
+            Method::Put => Box::pin(create::create(self, name, request, out)).await,
+            Method::Delete => Box::pin(delete::delete(self, name, out)).await,
+            Method::Options => preflight(out),
+            Method::Other => method_not_allowed(out, STREAM_METHODS),
+        }
+    }
+
+    async fn get(
+        &self,
+        name: &[u8],
+        request: &Request<'_>,
+        exchange: &Exchange<'_>,
+        out: &mut ResponseHead,
+    ) -> Body<Sse> {
+        let name = match decode_name(name) {
+            Ok(name) => name,
+            Err(error) => return Rejection::name(error).write(out),
+        };
+        let query = match ReadQuery::parse(request.query()) {
+            Ok(query) => query,
+            Err(rejection) => return rejection.write(out),
+        };
+        match query.live {
+            LiveMode::None => read::read(self, &name, query, request, exchange, out).await,
+            LiveMode::LongPoll => Box::pin(long_poll::long_poll(self, &name, query, exchange, out)).await,
+            LiveMode::Sse => Box::pin(sse::sse(self, &name, query, out)).await,
+        }
+    }
+
+    async fn beside(&self, request: Request<'_>, out: &mut ResponseHead) -> Body<Sse> {
+        let path = request.path();
+        let method = request.head.method;
+        if method == Method::Options {
+            return preflight(out);
+        }
+        if !matches!(path, b"/v1/streams" | b"/healthz" | b"/readyz" | b"/metrics") {
+            return not_found(out);
+        }
+        if !matches!(method, Method::Get | Method::Head) {
+            return method_not_allowed(out, READ_METHODS);
+        }
+        match path {
+            b"/v1/streams" => list::list(self, request.query(), out).await,
+            b"/healthz" => Site::healthz(out),
+            b"/readyz" => self.0.site.readyz(out),
+            _ => self.0.site.metrics(out),
+        }
+    }
+}
+
+impl Service for Api {
+    type Live = Sse;
+
+    async fn call<'a>(
+        &'a self,
+        request: Request<'a>,
+        exchange: &'a Exchange<'a>,
+        out: &'a mut ResponseHead,
+    ) -> Body<Sse> {
+        match request.path().strip_prefix(STREAM_ROOT) {
+            Some(name) if is_reserved(name) && request.head.method == Method::Options => preflight(out),
+            Some(name) if is_reserved(name) => Box::pin(rare::rare(&self.0.site.rare, request, out)).await,
+            Some(name) => self.stream(name, request, exchange, out).await,
+            None => Box::pin(self.beside(request, out)).await,
+        }
+    }
+}
+
+/// Below `__ds` subscriptions live.
+fn is_reserved(name: &[u8]) -> bool {
+    name.strip_prefix(b"__ds").is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::wire::task_bytes;
+
+    /// Ten thousand idle subscribers are ten thousand of these.
+    #[test]
+    fn an_idle_connection_costs_little() {
+        let bytes = task_bytes::<Api>();
+        println!("{bytes} + {}", size_of::<Sse>());
+        assert!(bytes <= 2048, "{bytes}");
+    }
+
+    #[test]
+    fn only_the_reserved_segment_is_reserved() {
+        for (name, reserved) in
+            [("__ds", true), ("__ds/x", true), ("__dsx", false), ("a/__ds", false), ("", false)]
+        {
+            assert_eq!(is_reserved(name.as_bytes()), reserved, "{name}");
+        }
+    }
+}

@@ -1,0 +1,243 @@
+//! GET with `live=sse`: an event of data, an event of control, and again. Invariant: no payload can forge an event, and
+//! every data event is followed by its own control event.
+
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use tokio::time::Instant;
+
+use super::Api;
+use super::errors::write_read_error;
+use super::query::ReadQuery;
+use super::state::{write_closed, write_incarnation};
+use crate::http::wire::{Body, Live, LiveStep, ResponseHead};
+use crate::runtime::{ReadBatch, ReadFrom, Segment, TailEvent, Tailer};
+use crate::types::{ContentType, Offset, StreamName};
+
+/// Bytes of one base64 line: a multiple of 3, so that the lines joined are the encoding of the whole.
+const BASE64_CHUNK_BYTES: usize = 3 * 1024;
+
+/// How payloads are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Payload {
+    Json,
+    Text,
+    Base64,
+}
+
+impl Payload {
+    fn of(content_type: &ContentType) -> Self {
+        match (content_type.is_json(), content_type.is_text()) {
+            (true, _) => Self::Json,
+            (false, true) => Self::Text,
+            (false, false) => Self::Base64,
+        }
+    }
+}
+
+/// A running answer.
+#[derive(Debug)]
+pub struct Sse {
+    api: Api,
+    tailer: Tailer,
+    payload: Payload,
+    cursor: u64,
+    ends_at: Instant,
+    greeted: bool,
+}
+
+pub(super) async fn sse(api: &Api, name: &StreamName, query: ReadQuery, out: &mut ResponseHead) -> Body<Sse> {
+    let from = query.from.unwrap_or(ReadFrom::Start);
+    let state = match api.engine().head(name).await {
+        Ok(state) => state,
+        Err(error) => return write_read_error(out, &error),
+    };
+    let tailer = match api.engine().tail(name, from).await {
+        Ok(tailer) => tailer,
+        Err(error) => return write_read_error(out, &error),
+    };
+    let payload = Payload::of(&state.config.content_type);
+    out.begin(200);
+    out.lines("Content-Type: text/event-stream\r\nCache-Control: no-cache\r\nX-Accel-Buffering: no\r\n");
+    if payload == Payload::Base64 {
+        out.lines("Stream-SSE-Data-Encoding: base64\r\n");
+    }
+    write_closed(out, false);
+    write_incarnation(out, state.incarnation);
+    Body::Live(Sse {
+        api: api.clone(),
+        tailer,
+        payload,
+        cursor: api.cursor(query.cursor),
+        ends_at: Instant::now() + api.settings().sse_lifetime,
+        greeted: false,
+    })
+}
+
+impl Live for Sse {
+    async fn next(&mut self, out: &mut Vec<u8>) -> LiveStep {
+        let settings = self.api.settings();
+        let left = self.ends_at.saturating_duration_since(Instant::now());
+        // The first event comes at once, even if it only says that there is nothing.
+        let wait = if self.greeted { left.min(settings.sse_keep_alive) } else { Duration::ZERO };
+        match self.tailer.next(settings.sse_event_bytes_max, wait).await {
+            TailEvent::Batch(batch) => self.write_batch(out, &batch),
+            TailEvent::TimedOut(state) if !self.greeted => {
+                self.write_control(out, state.tail, true, false);
+                LiveStep::More
+            }
+            TailEvent::TimedOut(_) if Instant::now() >= self.ends_at => LiveStep::End,
+            TailEvent::TimedOut(_) => {
+                out.extend_from_slice(b":\n\n");
+                LiveStep::More
+            }
+            TailEvent::Ended(_) => LiveStep::End,
+            TailEvent::ShuttingDown(_) => {
+                self.finish(out);
+                LiveStep::End
+            }
+        }
+    }
+
+    fn finish(&mut self, out: &mut Vec<u8>) {
+        let position = self.tailer.position();
+        self.write_control(out, position, false, false);
+    }
+}
+
+impl Sse {
+    fn write_batch(&mut self, out: &mut Vec<u8>, batch: &ReadBatch) -> LiveStep {
+        if !batch.segments.is_empty() {
+            write_data(out, self.payload, &batch.segments);
+        }
+        self.write_control(out, batch.next, batch.up_to_date(), batch.finished());
+        if batch.finished() { LiveStep::End } else { LiveStep::More }
+    }
+
+    fn write_control(&mut self, out: &mut Vec<u8>, next: Offset, up_to_date: bool, closed: bool) {
+        self.greeted = true;
+        // Within one answer cursors stand still or grow.
+        self.cursor = self.cursor.max(self.api.cursor(None));
+        write_control(out, next, self.cursor, up_to_date, closed);
+    }
+}
+
+fn write_control(out: &mut Vec<u8>, next: Offset, cursor: u64, up_to_date: bool, closed: bool) {
+    out.extend_from_slice(b"event: control\ndata:{\"streamNextOffset\":\"");
+    out.extend_from_slice(&next.to_text());
+    out.push(b'"');
+    if closed {
+        out.extend_from_slice(b",\"streamClosed\":true");
+    } else {
+        out.extend_from_slice(b",\"streamCursor\":\"");
+        out.extend_from_slice(itoa::Buffer::new().format(cursor).as_bytes());
+        out.push(b'"');
+    }
+    if up_to_date {
+        out.extend_from_slice(b",\"upToDate\":true");
+    }
+    out.extend_from_slice(b"}\n\n");
+}
+
+fn write_data(out: &mut Vec<u8>, payload: Payload, segments: &[Segment]) {
+    out.extend_from_slice(b"event: data\n");
+    match payload {
+        Payload::Base64 => write_base64(out, segments),
+        Payload::Text => {
+            let mut lines = Lines::new(out);
+            segments.iter().for_each(|segment| lines.push(segment.messages.wire()));
+            lines.finish();
+        }
+        Payload::Json => {
+            let mut lines = Lines::new(out);
+            lines.push(b"[");
+            for (position, segment) in segments.iter().enumerate() {
+                if position > 0 {
+                    lines.push(b",");
+                }
+                lines.push(segment.messages.wire());
+            }
+            lines.push(b"]");
+            lines.finish();
+        }
+    }
+    out.push(b'\n');
+}
+
+/// One encoding over all segments, in lines.
+fn write_base64(out: &mut Vec<u8>, segments: &[Segment]) {
+    let whole: Vec<u8> =
+        segments.iter().flat_map(|segment| segment.messages.wire().iter().copied()).collect();
+    let mut line = String::with_capacity(BASE64_CHUNK_BYTES / 3 * 4);
+    for chunk in whole.chunks(BASE64_CHUNK_BYTES) {
+        line.clear();
+        STANDARD.encode_string(chunk, &mut line);
+        out.extend_from_slice(b"data:");
+        out.extend_from_slice(line.as_bytes());
+        out.push(b'\n');
+    }
+}
+
+/// Payload lines. Every CR, LF and CR LF, also one that is torn over two pushes, becomes a line of its own prefix.
+struct Lines<'a> {
+    out: &'a mut Vec<u8>,
+    line_open: bool,
+    after_cr: bool,
+}
+
+impl<'a> Lines<'a> {
+    fn new(out: &'a mut Vec<u8>) -> Self {
+        Self { out, line_open: false, after_cr: false }
+    }
+
+    fn push(&mut self, mut bytes: &[u8]) {
+        if self.after_cr && !bytes.is_empty() {
+            bytes = bytes.strip_prefix(b"\n").unwrap_or(bytes);
+            self.after_cr = false;
+        }
+        while let Some(at) = memchr::memchr2(b'\r', b'\n', bytes) {
+            let (line, rest) = bytes.split_at(at);
+            self.write(line);
+            self.end_line();
+            let behind = rest.get(1..).unwrap_or_default();
+            if rest.first() == Some(&b'\r') {
+                self.after_cr = behind.is_empty();
+                bytes = behind.strip_prefix(b"\n").unwrap_or(behind);
+            } else {
+                bytes = behind;
+            }
+        }
+        if !bytes.is_empty() {
+            self.write(bytes);
+        }
+    }
+
+    fn write(&mut self, part: &[u8]) {
+        if !self.line_open {
+            self.out.extend_from_slice(b"data:");
+            // A reader strips one blank behind the colon; one that belongs to the payload needs another before it.
+            if part.first() == Some(&b' ') {
+                self.out.push(b' ');
+            }
+            self.line_open = true;
+        }
+        self.out.extend_from_slice(part);
+    }
+
+    fn end_line(&mut self) {
+        self.out.push(b'\n');
+        self.line_open = false;
+    }
+
+    /// A payload that ends with a line break has one more, empty line.
+    fn finish(mut self) {
+        if !self.line_open {
+            self.write(b"");
+        }
+        self.end_line();
+    }
+}
+
+#[cfg(test)]
+mod tests;

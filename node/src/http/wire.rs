@@ -1,0 +1,35 @@
+//! The connection engine: HTTP/1.1 over tokio sockets. It owns accepting, parsing, framing, timers, budgets and
+//! shutdown, and knows nothing of streams. Invariant: whatever a peer sends, memory per connection is bounded, and a
+//! connection whose framing is in doubt is answered once and closed.
+
+mod admission;
+mod body;
+mod buffers;
+mod chunked;
+mod connection;
+mod date;
+mod field;
+mod framing;
+mod limits;
+mod problem;
+mod registry;
+mod request;
+mod response;
+mod server;
+mod service;
+mod writer;
+
+pub use admission::{Admission, Grant};
+pub use chunked::{ChunkDecoder, ChunkError, ChunkProgress};
+#[cfg(test)]
+pub(crate) use connection::task_bytes;
+pub(crate) use date::civil;
+pub use field::Field;
+pub use framing::Framing;
+pub use limits::{HEADER_COUNT_MAX, Limits};
+pub use problem::{Outcome, Problem};
+pub use registry::{Interrupt, Registry};
+pub use request::{Head, HeadError, Method, Parsed, Request, parse_head};
+pub use response::{Body, ResponseHead};
+pub use server::{Served, serve};
+pub use service::{Exchange, Live, LiveStep, Service};

@@ -1,0 +1,160 @@
+//! Budgets of bytes: a body is read, and a response gathered, only while there is room for it. Invariant: the bytes
+//! granted at a time never exceed the budget; a grant that is dropped is given back.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::Limits;
+
+/// Below this a response is not worth the round trip.
+const RESPONSE_BYTES_MIN: usize = 64 * 1024;
+
+/// The budgets of a server.
+#[derive(Debug)]
+pub struct Admission {
+    requests: Arc<Semaphore>,
+    responses: Arc<Semaphore>,
+    wait: Duration,
+}
+
+/// Bytes set aside.
+#[derive(Debug, Default)]
+pub struct Grant(Option<OwnedSemaphorePermit>);
+
+impl Admission {
+    /// Budgets as configured.
+    #[must_use]
+    pub fn new(limits: &Limits) -> Self {
+        let budget = |bytes: usize| Arc::new(Semaphore::new(bytes.min(Semaphore::MAX_PERMITS)));
+        Self {
+            // A body of the largest size must fit, or it could never be accepted.
+            requests: budget(limits.request_bytes_in_flight_max.max(limits.body_bytes_max)),
+            responses: budget(limits.response_bytes_in_flight_max.max(RESPONSE_BYTES_MIN)),
+            wait: limits.admission_wait,
+        }
+    }
+
+    /// Room for a request body of known size; `None` when there is none for as long as a request may wait.
+    pub(super) async fn request(&self, bytes: u64) -> Option<Grant> {
+        if bytes == 0 {
+            return Some(Grant(None));
+        }
+        let permits = u32::try_from(bytes).ok()?;
+        if let Ok(permit) = self.requests.clone().try_acquire_many_owned(permits) {
+            return Some(Grant(Some(permit)));
+        }
+        let waiting = self.requests.clone().acquire_many_owned(permits);
+        let permit = tokio::time::timeout(self.wait, waiting).await.ok()?.ok()?;
+        Some(Grant(Some(permit)))
+    }
+
+    /// More room for a body of unknown size. Never waits: two that wait for each other's room would wait for ever.
+    pub(super) fn request_more(&self, grant: &mut Grant, bytes: usize) -> bool {
+        let Ok(permits) = u32::try_from(bytes) else { return false };
+        match self.requests.clone().try_acquire_many_owned(permits) {
+            Ok(permit) => {
+                grant.merge(permit);
+                true
+            }
+            Err(_) => false,
+        }
+    }
+
+    /// Room for a response of about `bytes`; less when memory is short, `None` when there is hardly any.
+    #[must_use]
+    pub fn response(&self, bytes: usize) -> Option<Grant> {
+        let mut wanted = bytes;
+        loop {
+            let permits = u32::try_from(wanted).unwrap_or(u32::MAX);
+            if let Ok(permit) = self.responses.clone().try_acquire_many_owned(permits) {
+                return Some(Grant(Some(permit)));
+            }
+            if wanted <= RESPONSE_BYTES_MIN {
+                return None;
+            }
+            wanted = (wanted / 2).max(RESPONSE_BYTES_MIN);
+        }
+    }
+
+    /// Bytes of request bodies that may still be accepted.
+    #[must_use]
+    pub fn request_bytes_free(&self) -> usize {
+        self.requests.available_permits()
+    }
+
+    /// Bytes of responses that may still be gathered.
+    #[must_use]
+    pub fn response_bytes_free(&self) -> usize {
+        self.responses.available_permits()
+    }
+}
+
+impl Grant {
+    /// How many bytes are set aside.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.0.as_ref().map_or(0, OwnedSemaphorePermit::num_permits)
+    }
+
+    /// Gives back all but `bytes`.
+    pub fn shrink(&mut self, bytes: usize) {
+        if let Some(permit) = &mut self.0 {
+            drop(permit.split(permit.num_permits().saturating_sub(bytes)));
+        }
+    }
+
+    fn merge(&mut self, more: OwnedSemaphorePermit) {
+        match &mut self.0 {
+            Some(permit) => permit.merge(more),
+            None => self.0 = Some(more),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn admission() -> Admission {
+        Admission::new(&Limits {
+            request_bytes_in_flight_max: 100,
+            body_bytes_max: 100,
+            response_bytes_in_flight_max: 192 * 1024,
+            admission_wait: Duration::from_millis(20),
+            ..Limits::default()
+        })
+    }
+
+    #[tokio::test]
+    async fn bytes_beyond_the_budget_are_refused_after_a_bounded_wait() {
+        let admission = admission();
+        let first = admission.request(80).await.unwrap();
+        assert!(admission.request(30).await.is_none());
+        drop(first);
+        assert_eq!(admission.request(100).await.unwrap().bytes(), 100);
+        assert_eq!(admission.request_bytes_free(), 100);
+    }
+
+    #[test]
+    fn a_body_of_unknown_size_takes_room_as_it_grows_and_gives_all_of_it_back() {
+        let admission = admission();
+        let mut grant = Grant::default();
+        assert!(admission.request_more(&mut grant, 60) && admission.request_more(&mut grant, 40));
+        assert!(!admission.request_more(&mut grant, 1));
+        drop(grant);
+        assert_eq!(admission.request_bytes_free(), 100);
+    }
+
+    #[test]
+    fn responses_get_smaller_before_they_are_refused() {
+        let admission = admission();
+        let first = admission.response(128 * 1024).unwrap();
+        let mut second = admission.response(128 * 1024).unwrap();
+        assert_eq!((first.bytes(), second.bytes()), (128 * 1024, 64 * 1024));
+        assert!(admission.response(64 * 1024).is_none());
+        second.shrink(10);
+        assert_eq!(admission.response_bytes_free(), 64 * 1024 - 10);
+    }
+}

@@ -1,0 +1,276 @@
+//! One connection: head, body, call, answer, again. Requests are answered in the order in which they came, one at a
+//! time. Invariant: every wait for the peer has a deadline, and a connection in doubt is closed, never resynchronised.
+
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::BufMut;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
+use tokio::net::TcpStream;
+
+use super::body::BodyRefusal;
+use super::problem::Problem;
+use super::registry::Membership;
+use super::{
+    Body, Exchange, Head, HeadError, Interrupt, Limits, Method, Parsed, Request, ResponseHead, Service,
+    buffers, parse_head,
+};
+
+/// Attempts to parse a head that comes in tiny pieces; behind that only a line end is worth another.
+const EAGER_PARSES_MAX: u32 = 16;
+/// Bytes of an unwanted request that are read so that the client sees the answer instead of a reset.
+const LINGER_BYTES_MAX: usize = 256 * 1024;
+/// How long a client may take to notice that the connection ends.
+const LINGER_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// The connection is over and there is nobody to tell.
+#[derive(Debug)]
+pub(super) struct Stop;
+
+pub(super) struct Connection<S> {
+    pub(super) stream: TcpStream,
+    pub(super) service: Arc<S>,
+    pub(super) membership: Membership,
+    input: Vec<u8>,
+    start: usize,
+    end: usize,
+}
+
+impl<S: Service> Connection<S> {
+    pub(super) fn new(stream: TcpStream, service: Arc<S>, membership: Membership) -> Self {
+        Self { stream, service, membership, input: Vec::new(), start: 0, end: 0 }
+    }
+
+    /// Serves requests until either side has had enough.
+    pub(super) async fn run(mut self) {
+        while let Ok(head) = self.next_head().await {
+            if self.exchange(&head).await.is_err() {
+                break;
+            }
+        }
+        buffers::give_input(std::mem::take(&mut self.input));
+    }
+
+    pub(super) fn limits(&self) -> &Limits {
+        &self.membership.registry.limits
+    }
+
+    /// What was read and not yet used.
+    pub(super) fn buffered(&self) -> &[u8] {
+        self.input.get(self.start..self.end).unwrap_or_default()
+    }
+
+    pub(super) fn consume(&mut self, bytes: usize) {
+        self.start = (self.start + bytes).min(self.end);
+        if self.start == self.end {
+            self.start = 0;
+            self.end = 0;
+        }
+    }
+
+    async fn next_head(&mut self) -> Result<Head, Stop> {
+        self.membership.arm(self.limits().idle_timeout);
+        let mut attempts = 0;
+        let mut parsed_bytes = 0;
+        loop {
+            let buffered = self.buffered();
+            if buffered.is_empty() {
+                self.wait_for_request().await?;
+            } else if attempts < EAGER_PARSES_MAX
+                || memchr::memchr(b'\n', buffered.get(parsed_bytes..).unwrap_or_default()).is_some()
+                || buffered.len() >= self.limits().head_bytes_max
+            {
+                parsed_bytes = buffered.len();
+                match parse_head(buffered, self.limits()) {
+                    Ok(Parsed::Complete(head)) => {
+                        self.membership.disarm();
+                        return Ok(head);
+                    }
+                    Ok(Parsed::Partial) if attempts == 0 => self.membership.arm(self.limits().head_timeout),
+                    Ok(Parsed::Partial) => {}
+                    Err(error) => return Err(self.refuse(head_problem(error), &error.to_string()).await),
+                }
+                attempts += 1;
+            }
+            if !self.fill(true).await? {
+                return Err(self.head_timed_out().await);
+            }
+        }
+    }
+
+    async fn head_timed_out(&mut self) -> Stop {
+        if self.buffered().is_empty() || self.membership.registry.is_closing() {
+            return Stop;
+        }
+        let problem = Problem::refused(408, "request_timeout", "The request came too slowly");
+        self.refuse(problem, "the request head did not arrive in time").await
+    }
+
+    /// Idles without a buffer.
+    async fn wait_for_request(&mut self) -> Result<(), Stop> {
+        if !self.input.is_empty() {
+            buffers::give_input(std::mem::take(&mut self.input));
+        }
+        let membership = &self.membership;
+        let stream = &self.stream;
+        let ready = poll_fn(|cx| match stream.poll_read_ready(cx) {
+            Poll::Ready(result) => Poll::Ready(result.is_ok()),
+            Poll::Pending => membership.poll_interrupt(cx, true).map(|_| false),
+        });
+        if ready.await { Ok(()) } else { Err(Stop) }
+    }
+
+    /// Reads more into the buffer; false when the deadline has passed (or, with `closing`, the server closes).
+    pub(super) async fn fill(&mut self, closing: bool) -> Result<bool, Stop> {
+        if self.input.is_empty() {
+            self.input = buffers::take_input(self.limits().head_bytes_max);
+        }
+        if self.start > 0 && self.end == self.input.len() {
+            self.input.copy_within(self.start..self.end, 0);
+            self.end -= self.start;
+            self.start = 0;
+        }
+        let Self { stream, input, end, membership, .. } = self;
+        let mut buffer = ReadBuf::new(input.get_mut(*end..).unwrap_or_default());
+        let outcome = poll_fn(|cx| match Pin::new(&mut *stream).poll_read(cx, &mut buffer) {
+            Poll::Ready(result) => Poll::Ready(Some(result)),
+            Poll::Pending => membership.poll_interrupt(cx, closing).map(|_| None),
+        })
+        .await;
+        let read = buffer.filled().len();
+        match outcome {
+            Some(Ok(())) if read > 0 => {
+                *end += read;
+                Ok(true)
+            }
+            Some(_) => Err(Stop),
+            None => Ok(false),
+        }
+    }
+
+    /// Reads into `target`; `None` when the deadline has passed.
+    pub(super) async fn read_some(
+        &mut self,
+        target: &mut (impl BufMut + Send),
+    ) -> Result<Option<usize>, Stop> {
+        let Self { stream, membership, .. } = self;
+        match guarded(membership, stream.read_buf(target)).await {
+            Some(Ok(read)) if read > 0 => Ok(Some(read)),
+            Some(_) => Err(Stop),
+            None => Ok(None),
+        }
+    }
+
+    pub(super) async fn write_continue(&mut self) -> Result<(), Stop> {
+        self.membership.arm(self.limits().write_timeout);
+        let Self { stream, membership, .. } = self;
+        match guarded(membership, stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n")).await {
+            Some(Ok(())) => Ok(()),
+            _ => Err(Stop),
+        }
+    }
+
+    async fn exchange(&mut self, head: &Head) -> Result<(), Stop> {
+        let incoming = match self.read_body(head).await {
+            Ok(incoming) => incoming,
+            Err(BodyRefusal::Stop) => return Err(Stop),
+            Err(BodyRefusal::Problem(problem, detail)) => return Err(self.refuse(problem, detail).await),
+        };
+        let mut out = ResponseHead::new(buffers::take_output());
+        let bytes = match &incoming.head_copy {
+            Some(copy) => copy.as_slice(),
+            None => self.buffered().get(..head.length).unwrap_or_default(),
+        };
+        let exchange = Exchange { stream: &self.stream, membership: &self.membership };
+        let request = Request { head, bytes, body: incoming.body };
+        let body = self.service.call(request, &exchange, &mut out).await;
+        drop(incoming.grant);
+        self.consume(incoming.occupied);
+        let keep_alive = head.keep_alive && !self.membership.registry.is_closing();
+        self.respond(head, out, body, keep_alive).await?;
+        if keep_alive { Ok(()) } else { Err(self.linger().await) }
+    }
+
+    /// Answers a request that never reached the service, and ends.
+    async fn refuse(&mut self, problem: Problem, detail: &str) -> Stop {
+        let mut out = ResponseHead::new(buffers::take_output());
+        let body: Body<S::Live> = Body::Full(problem.write(&mut out, detail));
+        let head_only = self.buffered().starts_with(b"HEAD ");
+        match Box::pin(self.respond_refusal(head_only, out, body)).await {
+            Ok(()) => self.linger().await,
+            Err(stop) => stop,
+        }
+    }
+
+    /// Closes our half and reads a little of what still comes: closing at once would reset the connection and could
+    /// take the answer with it.
+    async fn linger(&mut self) -> Stop {
+        self.membership.arm(LINGER_TIMEOUT);
+        if self.stream.shutdown().await.is_err() {
+            return Stop;
+        }
+        let mut unwanted = 0;
+        while unwanted < LINGER_BYTES_MAX {
+            self.start = 0;
+            self.end = 0;
+            match self.fill(false).await {
+                Ok(true) => unwanted += self.end,
+                _ => break,
+            }
+        }
+        Stop
+    }
+}
+
+/// Polls `future` until it is ready or the deadline has passed (`None`).
+pub(super) async fn guarded<T>(
+    membership: &Membership,
+    future: impl Future<Output = io::Result<T>>,
+) -> Option<io::Result<T>> {
+    let mut future = pin!(future);
+    poll_fn(|cx: &mut Context<'_>| match future.as_mut().poll(cx) {
+        Poll::Ready(result) => Poll::Ready(Some(result)),
+        Poll::Pending => match membership.poll_interrupt(cx, false) {
+            Poll::Ready(Interrupt::Expired | Interrupt::Closing | Interrupt::PeerGone) => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        },
+    })
+    .await
+}
+
+fn head_problem(error: HeadError) -> Problem {
+    match error {
+        HeadError::Malformed(_) => Problem::refused(400, "malformed_request", "The request is malformed"),
+        HeadError::TargetTooLong => {
+            Problem::refused(414, "target_too_long", "The request target is too long")
+        }
+        HeadError::TooLarge | HeadError::TooManyHeaders => {
+            Problem::refused(431, "head_too_large", "The request head is too large")
+        }
+        HeadError::Expectation => {
+            Problem::refused(417, "unknown_expectation", "The expectation is not known")
+        }
+        HeadError::UnknownCoding => {
+            Problem::refused(501, "unknown_transfer_coding", "The transfer coding is not known")
+        }
+        HeadError::Version => Problem::refused(505, "http_version", "The HTTP version is not spoken here"),
+    }
+}
+
+/// Whether an answer to this request has no body.
+pub(super) fn is_head_only(head: &Head) -> bool {
+    head.method == Method::Head
+}
+
+/// What a connection's task keeps while it idles, without the service's own boxes.
+#[cfg(test)]
+pub(crate) fn task_bytes<S: Service>() -> usize {
+    fn of<A, F: Future>(_: impl FnOnce(A) -> F) -> usize {
+        size_of::<F>()
+    }
+    of(Connection::<S>::run)
+}

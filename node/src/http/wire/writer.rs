@@ -1,0 +1,217 @@
+//! Writing answers: head and body in one system call where they fit, live bodies chunk by chunk. Invariant: a client
+//! that does not read is dropped, and what is written is either a whole answer or cut off by the end of the connection.
+
+use std::future::{Future, poll_fn};
+use std::io::IoSlice;
+use std::pin::{Pin, pin};
+use std::task::Poll;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::io::AsyncWrite;
+
+use super::connection::{Connection, Stop, is_head_only};
+use super::response::Delimiter;
+use super::{Body, Exchange, Head, Interrupt, Live, LiveStep, ResponseHead, Service, buffers};
+
+/// Bodies up to this size are copied behind the head: one short copy is cheaper than a vector of slices.
+const JOINED_BYTES_MAX: usize = 4 * 1024;
+/// Slices per system call; Linux takes 1024.
+const SLICES_MAX: usize = 64;
+/// Room for the size line of a live chunk: eight hexadecimal digits, CR LF.
+const SIZE_LINE: &[u8; 10] = b"00000000\r\n";
+
+impl<S: Service> Connection<S> {
+    pub(super) async fn respond(
+        &mut self,
+        head: &Head,
+        mut out: ResponseHead,
+        body: Body<S::Live>,
+        keep_alive: bool,
+    ) -> Result<(), Stop> {
+        let connection = match (keep_alive, head.http_10) {
+            (false, _) => Some("close"),
+            (true, true) => Some("keep-alive"),
+            (true, false) => None,
+        };
+        let date = self.membership.registry.date.text();
+        let bodiless = is_head_only(head) || matches!(out.status(), 204 | 304);
+        match body {
+            Body::Absent => {
+                out.end(Delimiter::None, connection, &date);
+                self.write(out.into_bytes(), &[]).await
+            }
+            Body::Full(bytes) => {
+                let delimiter = length_of(out.status(), bytes.len());
+                out.end(delimiter, connection, &date);
+                let parts = if bodiless { &[][..] } else { std::slice::from_ref(&bytes) };
+                self.write(out.into_bytes(), parts).await
+            }
+            Body::Parts { parts, grant } => {
+                let delimiter = length_of(out.status(), parts.iter().map(Bytes::len).sum());
+                out.end(delimiter, connection, &date);
+                let sent = if bodiless { &[][..] } else { parts.as_slice() };
+                let written = self.write(out.into_bytes(), sent).await;
+                drop(grant);
+                written
+            }
+            Body::Live(live) => {
+                let chunked = !head.http_10;
+                let delimiter = if chunked { Delimiter::Chunked } else { Delimiter::Close };
+                let connection = if chunked { connection } else { Some("close") };
+                out.end(delimiter, connection, &date);
+                self.write(out.into_bytes(), &[]).await?;
+                Box::pin(self.write_live(live, chunked)).await?;
+                if chunked { Ok(()) } else { Err(Stop) }
+            }
+        }
+    }
+
+    pub(super) async fn respond_refusal(
+        &mut self,
+        head_only: bool,
+        mut out: ResponseHead,
+        body: Body<S::Live>,
+    ) -> Result<(), Stop> {
+        let Body::Full(bytes) = body else { return Err(Stop) };
+        let date = self.membership.registry.date.text();
+        out.end(Delimiter::Length(bytes.len() as u64), Some("close"), &date);
+        let parts = if head_only { &[][..] } else { std::slice::from_ref(&bytes) };
+        self.write(out.into_bytes(), parts).await
+    }
+
+    /// Writes `head` and `parts`, and gives the head's buffer back.
+    async fn write(&mut self, mut head: Vec<u8>, parts: &[Bytes]) -> Result<(), Stop> {
+        let length: usize = parts.iter().map(Bytes::len).sum();
+        let written = if length <= JOINED_BYTES_MAX {
+            for part in parts {
+                head.extend_from_slice(part);
+            }
+            self.write_slices(&head, &[]).await
+        } else {
+            self.write_slices(&head, parts).await
+        };
+        buffers::give_output(head);
+        written
+    }
+
+    async fn write_slices(&mut self, head: &[u8], parts: &[Bytes]) -> Result<(), Stop> {
+        let total = head.len() + parts.iter().map(Bytes::len).sum::<usize>();
+        let started = self.membership.registry.now_millis();
+        let mut written = 0;
+        // Armed only when the socket is full, so the usual answer costs no clock.
+        let Self { stream, membership, .. } = self;
+        poll_fn(|cx| {
+            while written < total {
+                let result = if parts.is_empty() {
+                    Pin::new(&mut *stream).poll_write(cx, head.get(written..).unwrap_or_default())
+                } else {
+                    let (slices, count) = gather(head, parts, written);
+                    Pin::new(&mut *stream).poll_write_vectored(cx, slices.get(..count).unwrap_or_default())
+                };
+                match result {
+                    Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Err(Stop)),
+                    Poll::Ready(Ok(count)) => written += count,
+                    Poll::Pending => {
+                        let limits = &membership.registry.limits;
+                        let earned = written as u64 * 1000 / limits.bytes_per_second_min.max(1);
+                        membership.arm_from(started, limits.write_timeout + Duration::from_millis(earned));
+                        return match membership.poll_interrupt(cx, false) {
+                            Poll::Ready(_) => Poll::Ready(Err(Stop)),
+                            Poll::Pending => Poll::Pending,
+                        };
+                    }
+                }
+            }
+            Poll::Ready(Ok(()))
+        })
+        .await?;
+        membership.disarm();
+        Ok(())
+    }
+
+    async fn write_live(&mut self, mut live: S::Live, chunked: bool) -> Result<(), Stop> {
+        loop {
+            let mut out = Vec::new();
+            let step = self.next_piece(&mut live, &mut out).await?;
+            if !out.is_empty() {
+                self.write_piece(&out, chunked, step).await?;
+            } else if step == LiveStep::End && chunked {
+                self.write_slices(b"0\r\n\r\n", &[]).await?;
+            }
+            if step == LiveStep::End {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn next_piece(&mut self, live: &mut S::Live, out: &mut Vec<u8>) -> Result<LiveStep, Stop> {
+        let exchange = Exchange { stream: &self.stream, membership: &self.membership };
+        let interrupt = {
+            let mut next = pin!(live.next(out));
+            let mut interrupted = pin!(exchange.interrupted());
+            poll_fn(|cx| match next.as_mut().poll(cx) {
+                Poll::Ready(step) => Poll::Ready(Ok(step)),
+                Poll::Pending => interrupted.as_mut().poll(cx).map(Err),
+            })
+            .await
+        };
+        match interrupt {
+            Ok(step) => Ok(step),
+            Err(Interrupt::Closing) => {
+                out.clear();
+                live.finish(out);
+                Ok(LiveStep::End)
+            }
+            Err(Interrupt::PeerGone | Interrupt::Expired) => Err(Stop),
+        }
+    }
+
+    async fn write_piece(&mut self, piece: &[u8], chunked: bool, step: LiveStep) -> Result<(), Stop> {
+        if !chunked {
+            return self.write_slices(piece, &[]).await;
+        }
+        let mut framed = buffers::take_output();
+        framed.extend_from_slice(SIZE_LINE);
+        write_hex(&mut framed, piece.len());
+        framed.extend_from_slice(piece);
+        framed.extend_from_slice(b"\r\n");
+        if step == LiveStep::End {
+            framed.extend_from_slice(b"0\r\n\r\n");
+        }
+        let written = self.write_slices(&framed, &[]).await;
+        buffers::give_output(framed);
+        written
+    }
+}
+
+fn length_of(status: u16, length: usize) -> Delimiter {
+    if matches!(status, 204 | 304) { Delimiter::None } else { Delimiter::Length(length as u64) }
+}
+
+/// The unwritten rest as slices, as many as one system call takes.
+fn gather<'a>(head: &'a [u8], parts: &'a [Bytes], written: usize) -> ([IoSlice<'a>; SLICES_MAX], usize) {
+    let mut slices = [IoSlice::new(&[]); SLICES_MAX];
+    let mut count = 0;
+    let mut skip = written;
+    for part in std::iter::once(head).chain(parts.iter().map(AsRef::as_ref)) {
+        let rest = part.get(skip..).unwrap_or_default();
+        skip = skip.saturating_sub(part.len());
+        if rest.is_empty() {
+            continue;
+        }
+        let Some(slot) = slices.get_mut(count) else { break };
+        *slot = IoSlice::new(rest);
+        count += 1;
+    }
+    (slices, count)
+}
+
+/// Writes `value` over the eight zeros at the start of `framed`.
+fn write_hex(framed: &mut [u8], mut value: usize) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    for digit in framed.iter_mut().take(8).rev() {
+        *digit = DIGITS[value & 15];
+        value >>= 4;
+    }
+}

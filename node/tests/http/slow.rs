@@ -1,0 +1,109 @@
+//! Clients that are slow on purpose: each is dropped when its time is over, and the others never notice.
+
+use std::time::Duration;
+
+use thalweg_node::http::wire::Limits;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+
+use crate::echo::{Server, answer, rest, short, within};
+
+async fn sent(server: &Server, raw: &[u8]) -> TcpStream {
+    let mut stream = server.connect().await;
+    stream.write_all(raw).await.unwrap();
+    stream
+}
+
+#[tokio::test]
+async fn a_head_that_never_ends_is_timed_out() {
+    let server = Server::start(short()).await;
+    for raw in
+        ["G", "GET / HTTP/1.1\r\n", "GET / HTTP/1.1\r\nHost: h\r\n", "GET / HTTP/1.1\r\nHost: h\r\nX: y\r\n"]
+    {
+        let text = rest(&mut sent(&server, raw.as_bytes()).await).await;
+        assert!(text.starts_with("HTTP/1.1 408 ") && text.contains("Connection: close\r\n"), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn dripping_a_head_does_not_buy_time() {
+    let server = Server::start(short()).await;
+    let stream = server.connect().await;
+    let (mut reader, mut writer) = stream.into_split();
+    let drip = tokio::spawn(async move {
+        let mut interval = tokio::time::interval(Duration::from_millis(10));
+        writer.write_all(b"GET / HTTP/1.1\r\nHost: h\r\nX: ").await?;
+        loop {
+            interval.tick().await;
+            writer.write_all(b"x").await?;
+        }
+        #[expect(unreachable_code, reason = "gives the block its type")]
+        std::io::Result::Ok(())
+    });
+    let mut answer = Vec::new();
+    // The drip may meet a closed socket, which resets the connection behind the answer.
+    let _ = within(tokio::io::AsyncReadExt::read_to_end(&mut reader, &mut answer)).await;
+    assert!(answer.starts_with(b"HTTP/1.1 408 "));
+    assert!(within(drip).await.unwrap().is_err());
+}
+
+#[tokio::test]
+async fn a_body_that_never_ends_is_timed_out_and_gives_its_room_back() {
+    let server = Server::start(short()).await;
+    let free = server.registry.admission.request_bytes_free();
+    for raw in [
+        "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1000000\r\n\r\nabc",
+        "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab",
+        "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n",
+    ] {
+        let text = rest(&mut sent(&server, raw.as_bytes()).await).await;
+        assert!(text.starts_with("HTTP/1.1 408 "), "{text}");
+    }
+    assert_eq!(server.registry.admission.request_bytes_free(), free);
+}
+
+#[tokio::test]
+async fn an_idle_connection_is_closed_without_a_word() {
+    let server = Server::start(Limits { idle_timeout: Duration::from_millis(100), ..short() }).await;
+    assert_eq!(rest(&mut server.connect().await).await, "");
+    let mut used = sent(&server, b"GET /echo HTTP/1.1\r\nHost: h\r\n\r\n").await;
+    answer(&mut used).await;
+    assert_eq!(rest(&mut used).await, "");
+}
+
+#[tokio::test]
+async fn a_client_that_never_reads_is_dropped() {
+    let server = Server::start(Limits { bytes_per_second_min: u64::MAX, ..short() }).await;
+    let stream = sent(&server, b"GET /big HTTP/1.1\r\nHost: h\r\n\r\n").await;
+    within(server.echo.entered.notified()).await;
+    within(async {
+        while server.registry.connections_open() > 0 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await;
+    drop(stream);
+}
+
+#[tokio::test]
+async fn a_client_that_reads_gets_all_of_a_large_answer() {
+    let server = Server::start(short()).await;
+    let text = server.until_close(b"GET /big HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n").await;
+    let body = text.split_once("\r\n\r\n").unwrap().1;
+    assert_eq!(body.len(), crate::echo::BIG_BYTES);
+}
+
+#[tokio::test]
+async fn four_hundred_half_sent_heads_do_not_slow_a_healthy_client() {
+    let server = Server::start(Limits { head_timeout: Duration::from_secs(30), ..short() }).await;
+    let mut slow = Vec::new();
+    for _ in 0..400 {
+        slow.push(sent(&server, b"GET / HTTP/1.1\r\nHost: h\r\nX-").await);
+    }
+    let mut healthy = server.connect().await;
+    for _ in 0..100 {
+        healthy.write_all(b"GET /echo HTTP/1.1\r\nHost: h\r\n\r\n").await.unwrap();
+        assert!(answer(&mut healthy).await.starts_with("HTTP/1.1 200 "));
+    }
+    assert!(server.registry.connections_open() >= 401);
+}
