@@ -1,5 +1,8 @@
 //! What may be asked of a shard, and every answer that it can give. HTTP maps these one to one.
 
+use bytes::Bytes;
+
+use super::{LinkCommand, LinkReply, SubscriptionCommand, SubscriptionError, SubscriptionOutcome};
 pub use crate::codec::json::BodyError;
 use crate::types::{
     ContentType, Lifetime, Messages, Offset, Parent, PinId, ProducerStamp, ProducerState, Retention, ShardId,
@@ -38,6 +41,17 @@ pub enum Command {
         stream: StreamId,
         /// A message boundary.
         earliest: Offset,
+    },
+    /// About a subscription whose home this shard is.
+    Subscription(Box<SubscriptionCommand>),
+    /// About a subscription's links to streams of this shard.
+    Link(Box<LinkCommand>),
+    /// Keep a key of the cluster unless there is one.
+    Secret {
+        /// Which.
+        key: Bytes,
+        /// The proposal.
+        value: Bytes,
     },
 }
 
@@ -325,4 +339,10 @@ pub enum Reply {
     Released(Option<Parent>),
     /// To [`Command::Trim`].
     Trimmed,
+    /// To [`Command::Subscription`].
+    Subscription(Result<SubscriptionOutcome, SubscriptionError>),
+    /// To [`Command::Link`].
+    Link(LinkReply),
+    /// To [`Command::Secret`]: the key that is kept.
+    Secret(Bytes),
 }

@@ -26,6 +26,7 @@ mod sse;
 mod state;
 
 pub use errors::Rejection;
+pub(crate) use instant::format_instant;
 pub use instant::parse_instant;
 pub use json::split_json;
 pub use names::decode_name;

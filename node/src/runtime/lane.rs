@@ -28,6 +28,8 @@ use crate::types::{
     ShardId,
 };
 
+/// What linking a stream to one subscription adds to a record at most: both names and a few numbers.
+const LINK_BYTES_MAX: usize = 1536;
 /// Most bytes of records in one group: bounds how long the first of a group waits for the last.
 const GROUP_BYTES_MAX: u64 = 4 << 20;
 /// Streams of one shard that one sweep ends: a mass expiry delays no writer by more than a few milliseconds.
@@ -140,7 +142,7 @@ impl LaneOwner {
     /// Decides a command and encodes what it changes as one record of the group.
     fn command(&mut self, shard: ShardId, command: Command) -> Answer {
         // Room is made sure of before the decision, so that a decision never has to be taken back.
-        if !self.has_room(&command)? {
+        if !self.has_room(shard, &command)? {
             return Err(Failure::DiskFull);
         }
         let now = self.clock.now();
@@ -153,11 +155,14 @@ impl LaneOwner {
         Ok(Answered { reply: decision.reply, released: decision.released })
     }
 
-    fn has_room(&mut self, command: &Command) -> Result<bool, Failure> {
+    fn has_room(&mut self, shard: ShardId, command: &Command) -> Result<bool, Failure> {
         if self.durability.aol == AolMode::Never {
             return Ok(true);
         }
-        let bytes = command_bytes(command) + usize::try_from(self.group.bytes).unwrap_or(usize::MAX);
+        let shares = self.shards.get(&shard).map_or(0, |owner| owner.core.shares());
+        let bytes = command_bytes(command)
+            + shares * LINK_BYTES_MAX
+            + usize::try_from(self.group.bytes).unwrap_or(usize::MAX);
         let room = self.apply.has_room() && self.log.has_room(bytes).map_err(|_| Failure::LogFailed)?;
         if self.full == room {
             self.full = !room;
@@ -266,6 +271,8 @@ fn unknown_shard(shard: ShardId) -> Failure {
 /// What a command may add to the log, generously.
 fn command_bytes(command: &Command) -> usize {
     const HEAD_BYTES: usize = 8 * 1024;
+    /// A definition with all the streams that it may name.
+    const DEFINITION_BYTES: usize = 128 * 1024;
     let wire = |body: &Result<Option<Messages>, BodyError>| match body {
         Ok(Some(messages)) => messages.wire().len() + 5 * messages.lengths().len(),
         _ => 0,
@@ -277,6 +284,7 @@ fn command_bytes(command: &Command) -> usize {
                 let prefix = create.fork.as_ref().and_then(|fork| fork.prefix.as_ref());
                 wire(&create.body) + prefix.map_or(0, |prefix| prefix.wire().len())
             }
+            Command::Subscription(_) | Command::Link(_) => DEFINITION_BYTES,
             _ => 0,
         }
 }

@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 use super::Failure;
 use super::cache::SegmentCache;
 use super::mailbox::Mailbox;
+use super::subscriptions::SubscriptionIndex;
 use super::views::{ShardViews, incarnation};
 use crate::seam::Clock;
 use crate::store::tables::{ReadFault, Reader, TablesError};
@@ -39,6 +40,8 @@ pub(crate) struct Shared {
     pub(crate) slots: Vec<Slot>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) cache: SegmentCache,
+    /// Subscriptions and their links as committed.
+    pub(crate) subscriptions: SubscriptionIndex,
     /// Seed of the incarnation tokens.
     cluster_seed: u64,
     closing: AtomicBool,
@@ -92,7 +95,8 @@ impl Shared {
         cache: SegmentCache,
         cluster_seed: u64,
     ) -> Self {
-        Self { count, slots, clock, cache, cluster_seed, closing: AtomicBool::new(false) }
+        let subscriptions = SubscriptionIndex::default();
+        Self { count, slots, clock, cache, subscriptions, cluster_seed, closing: AtomicBool::new(false) }
     }
 
     /// The token of a stream.
@@ -135,5 +139,6 @@ impl Shared {
         for shard in self.open_shards() {
             shard.views.wake_all();
         }
+        self.subscriptions.wake_hub();
     }
 }
