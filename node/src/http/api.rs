@@ -11,7 +11,6 @@ mod etag;
 mod fields;
 mod head;
 mod instant;
-mod json;
 mod list;
 mod long_poll;
 mod names;
@@ -27,7 +26,6 @@ mod state;
 
 pub use errors::Rejection;
 pub use instant::parse_instant;
-pub use json::split_json;
 pub use names::decode_name;
 pub use query::{LiveMode, ReadQuery};
 pub use router::Api;
