@@ -12,7 +12,7 @@ mod order;
 mod producers;
 mod violation;
 
-use crate::history::History;
+use crate::history::{History, Position};
 
 pub use violation::{Kind, Violation};
 
@@ -34,4 +34,33 @@ pub fn check(history: &History, dialect: Dialect) -> Vec<Violation> {
     producers::check(history, &placed, &mut found);
     order::check(history, &log, &placed, &mut found);
     found
+}
+
+impl Dialect {
+    /// Reads an offset: two numbers of 16 digits, hexadecimal (ours) or decimal.
+    #[must_use]
+    pub fn parse(self, text: &str) -> Option<Position> {
+        let (messages, bytes) = text.split_once('_')?;
+        let radix = self.radix();
+        Some(Position {
+            messages: u64::from_str_radix(messages, radix).ok()?,
+            bytes: u64::from_str_radix(bytes, radix).ok()?,
+        })
+    }
+
+    /// Writes an offset as the server wrote it.
+    #[must_use]
+    pub fn format(self, position: Position) -> String {
+        match self {
+            Self::MessagesAndBytes => format!("{:016x}_{:016x}", position.messages, position.bytes),
+            Self::Bytes => format!("{:016}_{:016}", position.messages, position.bytes),
+        }
+    }
+
+    const fn radix(self) -> u32 {
+        match self {
+            Self::MessagesAndBytes => 16,
+            Self::Bytes => 10,
+        }
+    }
 }

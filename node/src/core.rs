@@ -21,3 +21,6 @@ pub use command::{
 pub use decision::{Decision, LastRead, Missing, Ops, Unready};
 pub use head::advance;
 pub use shard::{CoreLimits, ShardCore};
+
+#[cfg(test)]
+mod tests;

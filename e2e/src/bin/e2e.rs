@@ -1,8 +1,12 @@
 //! `e2e`: the checks that are also worth running by hand, against our node or any server.
 #![expect(clippy::print_stdout, reason = "a command line tool")]
 
+use std::time::Duration;
+
+use anyhow::ensure;
 use clap::{Parser, Subcommand};
 use thalweg_e2e::conformance;
+use thalweg_e2e::cycles::Cycles;
 use thalweg_e2e::server::{AolMode, FsyncMode, NodeOptions, ServerKind};
 
 /// Checks of a running Thalweg node, or of a rival.
@@ -17,6 +21,8 @@ struct Arguments {
 enum Verb {
     /// Runs the official conformance suite, all 338 tests.
     Conformance(ConformanceArguments),
+    /// Kills, pauses and stops a server under load, and checks every answer that it gave.
+    Cycles(CyclesArguments),
 }
 
 #[derive(clap::Args)]
@@ -38,10 +44,36 @@ struct ConformanceArguments {
     shards: Vec<u32>,
 }
 
+#[derive(clap::Args)]
+struct CyclesArguments {
+    /// How often the server is disturbed.
+    #[arg(long, default_value_t = 10)]
+    count: u32,
+    /// Seed of the work and of the disturbances.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Clients.
+    #[arg(long, default_value_t = 16)]
+    clients: u32,
+    /// Streams.
+    #[arg(long, default_value_t = 12)]
+    streams: usize,
+    /// Longest time between two disturbances, in milliseconds.
+    #[arg(long, default_value_t = 1_200)]
+    calm_ms: u64,
+    /// This rival instead of a node: official, acid or memory.
+    #[arg(long)]
+    rival: Option<String>,
+    /// Shards of the node.
+    #[arg(long, default_value_t = 16)]
+    shards: u32,
+}
+
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
     match Arguments::parse().command {
         Verb::Conformance(arguments) => conformance_runs(arguments).await,
+        Verb::Cycles(arguments) => cycles(arguments).await,
     }
 }
 
@@ -68,5 +100,20 @@ async fn conformance_of(kind: &ServerKind, title: &str) -> anyhow::Result<()> {
     println!("conformance: {title}");
     let report = conformance::of_server(kind).await?;
     println!("{}", report.closing.join("\n"));
+    Ok(())
+}
+
+async fn cycles(arguments: CyclesArguments) -> anyhow::Result<()> {
+    let server = match &arguments.rival {
+        Some(name) => ServerKind::rival(name)?,
+        None => ServerKind::Node(NodeOptions { shards: arguments.shards, ..NodeOptions::default() }),
+    };
+    let mut cycles = Cycles::new(server, arguments.count, arguments.seed);
+    (cycles.clients, cycles.streams) = (arguments.clients, arguments.streams);
+    cycles.calm = Duration::from_millis(arguments.calm_ms);
+    let data = tempfile::tempdir()?;
+    let report = cycles.run(data.path()).await?;
+    println!("{report}");
+    ensure!(report.problems.is_empty(), "{} problems", report.problems.len());
     Ok(())
 }

@@ -81,6 +81,12 @@ pub struct Head {
 pub struct NotHttp(pub String);
 
 impl Head {
+    /// Whether the connection may be used again.
+    #[must_use]
+    pub fn keeps_alive(&self) -> bool {
+        self.keep_alive && self.framing != Framing::UntilClose
+    }
+
     /// The head at the start of `bytes` and its length; `None` when more bytes are needed.
     pub fn parse(bytes: &[u8]) -> Result<Option<(Self, usize)>, NotHttp> {
         let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];

@@ -179,3 +179,115 @@ fn open_row<'a>(shard: ShardId, key: &ChunkKey, row: &'a [u8]) -> Result<&'a [u8
 pub fn join(head: &ChunkHead, wire: Bytes) -> Result<Messages, CodecError> {
     Messages::from_parts(head.framing, head.lengths.clone(), wire).ok_or(CodecError::Impossible(WHAT))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const SHARD: ShardId = ShardId(5);
+    const STREAM: StreamId = StreamId(77);
+
+    fn chunk(framing: Framing, start: Offset, parts: &[Vec<u8>]) -> (ChunkHead, Vec<u8>) {
+        let lengths: Vec<u32> = parts.iter().map(|part| u32::try_from(part.len()).unwrap()).collect();
+        let lengths = if let [one] = lengths[..] { Lengths::One(one) } else { Lengths::Many(lengths.into()) };
+        let head = ChunkHead {
+            start,
+            framing,
+            first_at: UnixMillis(-5),
+            last_at: UnixMillis(1_790_000_000_000),
+            lengths,
+        };
+        (head, parts.join(&b","[..framing.separator_len()]))
+    }
+
+    fn rows(head: &ChunkHead, wire: &[u8]) -> Vec<(ChunkKey, Vec<u8>)> {
+        let count = u32::try_from(head.rows()).unwrap();
+        let encode = |part| {
+            let mut row = Vec::new();
+            encode_row(&mut row, SHARD, STREAM, head, wire, part);
+            (chunk_key(STREAM, head.start.messages, part), row)
+        };
+        (0..count).map(encode).collect()
+    }
+
+    proptest! {
+        #[test]
+        fn chunks_round_trip_and_no_flipped_bit_opens(
+            parts in prop_oneof![
+                prop::collection::vec(prop::collection::vec(any::<u8>(), 0..40), 1..30),
+                prop::collection::vec(prop::collection::vec(any::<u8>(), 7..8), 1..30),
+            ],
+            json: bool,
+            start in (0u64..1 << 50, 0u64..1 << 50),
+            flip: prop::sample::Index,
+        ) {
+            let framing = if json { Framing::Json } else { Framing::Plain };
+            let start = Offset { messages: start.0, bytes: start.1 };
+            let (head, wire) = chunk(framing, start, &parts);
+            let rows = rows(&head, &wire);
+            let [(key, row)] = &rows[..] else { panic!("one row") };
+            let (found, bytes) = decode_first_row(SHARD, key, row).unwrap();
+            prop_assert_eq!(&found, &head);
+            prop_assert_eq!(bytes, &wire[..]);
+            prop_assert!(join(&found, Bytes::copy_from_slice(bytes)).is_ok());
+            let mut bad = row.clone();
+            let bit = flip.index(bad.len() * 8);
+            bad[bit / 8] ^= 1 << (bit % 8);
+            prop_assert!(decode_first_row(SHARD, key, &bad).is_err());
+            prop_assert!(decode_first_row(ShardId(6), key, row).is_err());
+            prop_assert!(decode_first_row(SHARD, &chunk_key(STREAM, start.messages + 1, 0), row).is_err());
+            prop_assert!(decode_first_row(SHARD, key, &row[..row.len() - 1]).is_err());
+        }
+
+        #[test]
+        fn any_bytes_under_a_right_seal_give_a_chunk_or_an_error(body: Vec<u8>) {
+            let key = chunk_key(STREAM, 3, 0);
+            let mut row = vec![0; SEAL_BYTES];
+            row.push(VERSION);
+            row.extend_from_slice(&body);
+            seal(Place { shard: SHARD, table: CHUNK_TABLE, key: &key }, &mut row);
+            if let Ok((head, wire)) = decode_first_row(SHARD, &key, &row) {
+                prop_assert!(head.rows() > 1 || head.wire_bytes() == wire.len());
+            }
+        }
+    }
+
+    #[test]
+    fn a_message_larger_than_a_row_is_spread_and_no_part_can_stand_for_another() {
+        let message: Vec<u8> = (0..300_000u32).map(|n| n.to_le_bytes()[1] ^ n.to_le_bytes()[0]).collect();
+        let (head, wire) = chunk(Framing::Plain, Offset { messages: 9, bytes: 99 }, &[message]);
+        let rows = rows(&head, &wire);
+        assert_eq!(rows.len(), 3);
+        let (found, first) = decode_first_row(SHARD, &rows[0].0, &rows[0].1).unwrap();
+        let mut whole = first.to_vec();
+        for (key, row) in &rows[1..] {
+            whole.extend_from_slice(decode_next_row(SHARD, key, row).unwrap());
+        }
+        assert_eq!((found, whole), (head, wire));
+        assert!(decode_next_row(SHARD, &rows[1].0, &rows[2].1).is_err());
+    }
+
+    #[test]
+    fn keys_sort_as_the_messages_do() {
+        let keys =
+            [chunk_key(StreamId(1), 300, 2), chunk_key(StreamId(1), 301, 0), chunk_key(StreamId(256), 0, 0)];
+        assert!(keys.is_sorted());
+        assert_eq!(split_chunk_key(&keys[0]), (StreamId(1), 300, 2));
+    }
+
+    /// The released layout, byte by byte. A change here would make existing files unreadable.
+    #[test]
+    fn the_golden_rows_of_version_1_read_and_are_written_the_same() {
+        let start = Offset { messages: 5, bytes: 1000 };
+        let uneven = chunk(Framing::Json, start, &[b"1".to_vec(), b"[2]".to_vec()]);
+        let even = chunk(Framing::Plain, start, &[b"ab".to_vec(), b"cd".to_vec(), b"ef".to_vec()]);
+        let golden: Vec<&str> = include_str!("golden/chunk-v1.hex").lines().collect();
+        let written: Vec<String> = [uneven, even]
+            .iter()
+            .flat_map(|(head, wire)| rows(head, wire))
+            .map(|(_, row)| row.iter().map(|byte| format!("{byte:02x}")).collect())
+            .collect();
+        assert_eq!(written, golden);
+    }
+}

@@ -222,3 +222,6 @@ fn check_end(start: Offset, messages: &Messages) -> Result<(), CodecError> {
         && start.bytes.checked_add(messages.payload_bytes()).is_some();
     if ends { Ok(()) } else { Err(CodecError::Impossible("append start")) }
 }
+
+#[cfg(test)]
+mod tests;

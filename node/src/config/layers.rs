@@ -11,7 +11,14 @@ pub(super) const PREFIX: &str = "THALWEG_";
 
 /// Variables that begin like a setting and are none: the file's name, and what the test runners read, whose
 /// environment the nodes that they start inherit.
-const NOT_SETTINGS: [&str; 2] = ["THALWEG_CONFIG", "THALWEG_TIER"];
+const NOT_SETTINGS: [&str; 6] = [
+    "THALWEG_CONFIG",
+    "THALWEG_TIER",
+    "THALWEG_CONFORMANCE",
+    "THALWEG_NODE",
+    "THALWEG_RIVAL_OFFICIAL",
+    "THALWEG_RIVAL_ACID",
+];
 
 /// A configuration and where each of its values came from.
 #[derive(Debug, Clone, PartialEq)]

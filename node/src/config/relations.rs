@@ -50,12 +50,13 @@ fn durable(config: &Config) -> Option<String> {
 
 /// Requests and their memory.
 fn flowing(config: &Config) -> Option<String> {
-    let permits = config.byte_permits;
-    if config.request_body_max > permits {
-        return Some(too_large("request-body-max", config.request_body_max, "byte-permits", permits));
+    let (body, permits) = (config.request_body_max, config.request_permits);
+    if body > permits {
+        return Some(too_large("request-body-max", body, "request-permits", permits));
     }
-    if config.read_response_max > permits {
-        return Some(too_large("read-response-max", config.read_response_max, "byte-permits", permits));
+    let (answer, permits) = (config.read_response_max, config.response_permits);
+    if answer > permits {
+        return Some(too_large("read-response-max", answer, "response-permits", permits));
     }
     if config.sse_keep_alive >= config.sse_lifetime {
         return Some(

@@ -57,6 +57,9 @@ settings! {
         /// Size up to which segment files grow under load.
         segment_size_max: Size = Size::mib(64), within Size::mib(1)..=Size::mib(1024),
             because "a second of full write load per segment; recycling keeps them";
+        /// Segment files behind the checkpoint that are kept for use again; more are removed.
+        segments_spare_max: u32 = 8, within 0..=1_024,
+            because "writing over an old file is half again as fast as growing a new one; 8 of 64 MiB are half a GiB";
         /// Longest time between two checkpoints while there are writes.
         checkpoint_interval: Duration = secs(30), within millis(100)..=secs(3_600),
             because "bounds the log that a restart replays when writes are few";
@@ -74,18 +77,27 @@ settings! {
         /// Bytes after which one answer to a read ends; the client goes on from there.
         read_response_max: Size = Size::mib(1), within Size::kib(4)..=Size::mib(16),
             because "bounds the memory of one reader; larger answers are hardly faster";
-        /// Bytes of request bodies and answers that may be in memory at once; more wait or are answered 429.
-        byte_permits: Size = Size::mib(32), within Size::mib(1)..=Size::gib(16),
+        /// Bytes of request bodies that may be in memory at once; more wait, then are answered 429.
+        request_permits: Size = Size::mib(32), within Size::mib(1)..=Size::gib(16),
             because "a quarter of the memory that a node may take under load (128 MiB)";
+        /// Bytes of answers that may be in memory at once; more wait, then are answered 503.
+        response_permits: Size = Size::mib(32), within Size::mib(1)..=Size::gib(16),
+            because "another quarter: 32 readers of full answers at the same moment";
+        /// How long a request waits for its permits before it is turned away.
+        permit_wait: Duration = millis(500), within Duration::ZERO..=secs(60),
+            because "rides over a burst of a hundred group commits, and tells a client of real overload soon";
         /// Connections that may be open at once; the next one is answered 503 and closed.
         connections_max: u32 = 16_384, within 1..=1_000_000,
             because "10,000 idle subscribers and room for everybody else";
         /// Time in which the whole head of a request must arrive.
         header_timeout: Duration = secs(10), within millis(100)..=secs(300),
             because "a slow honest client needs a second or two; a slow-loris holds its place no longer";
-        /// Longest pause while a body arrives or an answer is taken.
-        transfer_timeout: Duration = secs(30), within millis(100)..=secs(3_600),
+        /// Time that the transfer of a body may take in either direction, beyond what its size needs at transfer-rate-min.
+        transfer_timeout: Duration = secs(10), within millis(100)..=secs(3_600),
             because "survives a change of network, ends a peer that never reads";
+        /// Slowest transfer of a body in either direction, in bytes per second.
+        transfer_rate_min: Size = Size::kib(16), within Size::bytes(16)..=Size::mib(1024),
+            because "slower than any usable link; a body of 4 MiB is gone after four and a half minutes at most";
         /// Time that a connection may stay open without a request.
         idle_timeout: Duration = secs(75), within secs(1)..=secs(3_600),
             because "longer than the 60 s that common proxies keep theirs, so the proxy closes first";
@@ -98,6 +110,9 @@ settings! {
         /// Longest silence in a stream of server-sent events before a comment is sent.
         sse_keep_alive: Duration = secs(15), within millis(100)..=secs(600),
             because "below every usual idle timeout of proxies";
+        /// Message bytes that one server-sent event carries at most; a longer run is sent as several.
+        sse_event_max: Size = Size::kib(128), within Size::kib(4)..=Size::mib(4),
+            because "an event is rendered into memory, for each subscriber";
         /// Which web pages may use the node: the value of Access-Control-Allow-Origin.
         cors_origin: CorsOrigin = CorsOrigin::Any,
             because "streams carry no cookies, so a foreign page can do no more than any client";
@@ -109,6 +124,9 @@ settings! {
         /// Bytes of recent messages kept in wire form for readers at the tail.
         tail_cache: Size = Size::mib(32), within Size::mib(1)..=Size::gib(64),
             because "seconds of full write load, so that tailing readers do not touch the disk";
+        /// Heads of streams kept in memory (about half a KiB each); others are loaded when they are written to.
+        heads_max: u32 = 40_000, within 16..=100_000_000,
+            because "20 MiB; a stream that is not written to for a while costs one small read more";
     }
     "Stored data" {
         /// Largest stream; an append beyond it is answered 413.

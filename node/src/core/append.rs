@@ -5,7 +5,7 @@ use super::expiry::living;
 use super::head::Head;
 use super::producer::{Standing, standing};
 use super::{Append, AppendError, Appended, Reply};
-use crate::types::{AppendOp, Framing, Messages, Op, ProducerState, StreamMeta};
+use crate::types::{AppendOp, ContentType, Framing, Messages, Op, ProducerState, StreamMeta};
 
 /// Decides an append or a closure.
 pub(super) fn append(head: Option<&Head>, append: Append, context: &Context<'_>) -> Verdict {
@@ -27,13 +27,13 @@ fn judge(head: Option<&Head>, append: Append, context: &Context<'_>) -> Judgemen
         return Err(AppendError::Gone);
     }
     let Append { content_type, body, close, producer, seq, if_match, .. } = append;
-    let body = present(body?);
-    if body.is_none() && !close {
-        return Err(AppendError::EmptyBody);
+    let body = body.map(present);
+    match body {
+        Ok(None) if !close => return Err(AppendError::EmptyBody),
+        Ok(Some(_)) | Err(_) if content_type.is_none() => return Err(AppendError::MissingContentType),
+        _ => {}
     }
-    if body.is_some() && content_type.is_none() {
-        return Err(AppendError::MissingContentType);
-    }
+    let body = body?;
     let last = producer.as_ref().and_then(|stamp| head.producers.get(&stamp.id).flatten());
     let standing = producer.as_ref().map(|stamp| standing(last, stamp.state));
     match standing {
@@ -49,7 +49,7 @@ fn judge(head: Option<&Head>, append: Append, context: &Context<'_>) -> Judgemen
             Err(AppendError::Closed { tail: meta.tail })
         };
     }
-    check_type(meta, content_type.as_ref(), body.as_ref())?;
+    check_type(head, content_type.as_ref(), body.as_ref())?;
     let received = producer.as_ref().map_or(0, |stamp| stamp.state.seq);
     match standing {
         Some(Standing::EpochStart) => return Err(AppendError::EpochStart),
@@ -64,7 +64,7 @@ fn judge(head: Option<&Head>, append: Append, context: &Context<'_>) -> Judgemen
     }
     check_room(head, body.as_ref(), producer.is_some() && last.is_none(), context)?;
     let data = body.is_some();
-    let messages = body.unwrap_or_else(|| Messages::none(meta.framing()));
+    let messages = body.unwrap_or_else(|| Messages::none(head.framing));
     let appended = Appended {
         tail: messages.end(meta.tail),
         closed: close,
@@ -87,16 +87,16 @@ fn repeated(meta: &StreamMeta, producer: Option<ProducerState>) -> Appended {
 }
 
 fn check_type(
-    meta: &StreamMeta,
-    content_type: Option<&crate::types::ContentType>,
+    head: &Head,
+    content_type: Option<&ContentType>,
     body: Option<&Messages>,
 ) -> Result<(), AppendError> {
     let Some(body) = body else { return Ok(()) };
-    let framed = body.framing() == meta.framing();
-    if framed && content_type.is_some_and(|named| *named == meta.config.content_type) {
+    let expected = &head.meta.config.content_type;
+    if fits(body, head.framing) && content_type.is_some_and(|named| named == expected) {
         Ok(())
     } else {
-        Err(AppendError::ContentType { expected: meta.config.content_type.clone() })
+        Err(AppendError::ContentType { expected: expected.clone() })
     }
 }
 

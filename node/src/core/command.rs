@@ -97,7 +97,7 @@ impl Fork {
 }
 
 /// POST: append, close, or both.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Append {
     /// Which.
     pub name: StreamName,

@@ -84,10 +84,15 @@ fn conflict(meta: &StreamMeta, create: &Create) -> Option<&'static str> {
 
 /// The record that creates a stream, and the state that it leads to.
 fn plan(create: Create, context: &Context<'_>) -> Result<(Vec<Op>, StreamMeta), CreateError> {
-    let Create { name, mut config, content_type_given, closed, body, fork, .. } = create;
-    match (&config.fork, &fork) {
+    let Create { name, mut config, content_type_given, fork_offset_given, closed, body, fork } = create;
+    match (&mut config.fork, &fork) {
         (Some(_), None) => return Err(CreateError::Unpinned),
-        (_, Some(fork)) => inherit(&mut config, content_type_given, fork)?,
+        (origin, Some(fork)) => {
+            if let Some(origin) = origin.as_mut().filter(|_| !fork_offset_given) {
+                origin.offset = fork.parent.upto;
+            }
+            inherit(&mut config, content_type_given, fork)?;
+        }
         (None, None) => {}
     }
     let framing = if config.content_type.is_json() { Framing::Json } else { Framing::Plain };

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::types::{AppendOp, LogIndex, Op, PinId, ProducerId, ProducerState, StreamMeta};
+use crate::types::{AppendOp, Framing, LogIndex, Op, PinId, ProducerId, ProducerState, StreamMeta};
 
 /// Applies one op of this stream to its state. Ops that create or remove a stream do not change a state.
 pub fn advance(meta: &mut StreamMeta, op: &Op) {
@@ -81,6 +81,8 @@ impl<K: Ord, V: Copy> Facts<K, V> {
 #[derive(Debug)]
 pub(super) struct Head {
     pub(super) meta: StreamMeta,
+    /// The framing of its content type, which every append is compared with.
+    pub(super) framing: Framing,
     /// How many producers the stream remembers, known here or not.
     pub(super) producer_count: u32,
     pub(super) producers: Facts<ProducerId, ProducerState>,
@@ -89,8 +91,8 @@ pub(super) struct Head {
 
 impl Head {
     pub(super) fn new(meta: StreamMeta, producer_count: u32) -> Self {
-        let pins = Facts::new(meta.pins == 0);
-        Self { meta, producer_count, producers: Facts::new(producer_count == 0), pins }
+        let (framing, pins) = (meta.framing(), Facts::new(meta.pins == 0));
+        Self { meta, framing, producer_count, producers: Facts::new(producer_count == 0), pins }
     }
 
     /// Applies an op of this stream that was decided for the record at `index`.

@@ -35,8 +35,8 @@ struct Resident {
 /// All residents of a shard.
 #[derive(Debug)]
 pub(super) struct Residents {
-    slab: Vec<Option<Resident>>,
-    free: Vec<u32>,
+    /// Without holes: the last one fills the place of one that leaves.
+    slab: Vec<Resident>,
     by_name: HashMap<StreamName, u32, SeaHash>,
     by_id: HashMap<StreamId, u32, SeaHash>,
     /// Residents and the facts that they remember: what is bounded.
@@ -51,7 +51,6 @@ impl Residents {
         let hash = SeaHash::new(hash_seed);
         Self {
             slab: Vec::new(),
-            free: Vec::new(),
             by_name: HashMap::with_hasher(hash),
             by_id: HashMap::with_hasher(hash),
             weight: 0,
@@ -70,11 +69,11 @@ impl Residents {
     }
 
     fn at(&self, place: Place) -> Option<&Resident> {
-        self.slab.get(place.0 as usize)?.as_ref()
+        self.slab.get(place.0 as usize)
     }
 
     fn at_mut(&mut self, place: Place) -> Option<&mut Resident> {
-        self.slab.get_mut(place.0 as usize)?.as_mut()
+        self.slab.get_mut(place.0 as usize)
     }
 
     /// The stream there, if it exists.
@@ -126,13 +125,15 @@ impl Residents {
         self.change(place, None, fact);
     }
 
-    /// Applies the op of the record at `index` that was decided on what is at `place`.
-    pub(super) fn apply(&mut self, place: Place, op: &Op, index: LogIndex) {
+    /// Applies an op of the record at `index` that was decided on what is at `place`; the next op of that record is about
+    /// what is at the returned place.
+    pub(super) fn apply(&mut self, place: Place, op: &Op, index: LogIndex) -> Place {
         match op {
-            Op::Create(meta) => self.create(meta, index),
+            Op::Create(meta) => return self.create(meta, index),
             Op::Delete { .. } => self.remove(place, index),
             _ => self.change(place, Some(index), |head| head.advance(op, index)),
         }
+        place
     }
 
     fn change(&mut self, place: Place, index: Option<LogIndex>, how: impl FnOnce(&mut Head)) {
@@ -145,15 +146,18 @@ impl Residents {
         self.weight = self.weight + after - before;
     }
 
-    /// A stream begins. Whoever had its name keeps at most its number.
-    fn create(&mut self, meta: &StreamMeta, index: LogIndex) {
+    /// A stream begins. Whoever had its name keeps at most its number; that nobody had its number is over.
+    fn create(&mut self, meta: &StreamMeta, index: LogIndex) -> Place {
         if let Some(&at) = self.by_name.get(&meta.name) {
             match self.at_mut(Place(at)).map(|resident| &mut resident.entry) {
                 Some(Entry::Gone { name, stream: Some(_) }) => *name = None,
                 _ => self.discard(at),
             }
         }
-        self.insert(Entry::Head(Box::new(Head::new(meta.clone(), 0))), index);
+        if let Some(&at) = self.by_id.get(&meta.id) {
+            self.discard(at);
+        }
+        self.insert(Entry::Head(Box::new(Head::new(meta.clone(), 0))), index)
     }
 
     /// A stream ends; that it is gone must be remembered until the tables know.
@@ -167,12 +171,9 @@ impl Residents {
         self.weight -= facts;
     }
 
-    fn insert(&mut self, entry: Entry, changed: LogIndex) {
-        let at = match self.free.pop() {
-            Some(at) => at,
-            // A slab of 2^32 residents would fill the memory of any machine long before.
-            None => u32::try_from(self.slab.len()).unwrap_or(u32::MAX),
-        };
+    fn insert(&mut self, entry: Entry, changed: LogIndex) -> Place {
+        // A slab of 2^32 residents would fill the memory of any machine long before.
+        let at = u32::try_from(self.slab.len()).unwrap_or(u32::MAX);
         let (name, stream) = keys(&entry);
         if let Some(name) = name {
             self.by_name.insert(name.clone(), at);
@@ -182,26 +183,34 @@ impl Residents {
         }
         // An absent name may leave at once: whoever asks for names that do not exist must not drive out those that do.
         let used = matches!(entry, Entry::Head(_));
-        let resident = Some(Resident { entry, changed, used });
-        match self.slab.get_mut(at as usize) {
-            Some(slot) => *slot = resident,
-            None => self.slab.push(resident),
-        }
+        self.slab.push(Resident { entry, changed, used });
         self.weight += 1;
+        Place(at)
     }
 
     fn discard(&mut self, at: u32) {
-        let Some(resident) = self.slab.get_mut(at as usize).and_then(Option::take) else { return };
-        let (name, stream) = keys(&resident.entry);
-        if let Some(name) = name.filter(|name| self.by_name.get(*name) == Some(&at)) {
+        if at as usize >= self.slab.len() {
+            return;
+        }
+        let leaving = self.slab.swap_remove(at as usize);
+        let (name, stream) = keys(&leaving.entry);
+        if let Some(name) = name {
             self.by_name.remove(name);
         }
         if let Some(stream) = stream {
             self.by_id.remove(&stream);
         }
-        let facts = if let Entry::Head(head) = &resident.entry { head.facts() } else { 0 };
+        if let Some(moved) = self.slab.get(at as usize) {
+            let (name, stream) = keys(&moved.entry);
+            if let Some(entry) = name.and_then(|name| self.by_name.get_mut(name)) {
+                *entry = at;
+            }
+            if let Some(entry) = stream.and_then(|stream| self.by_id.get_mut(&stream)) {
+                *entry = at;
+            }
+        }
+        let facts = if let Entry::Head(head) = &leaving.entry { head.facts() } else { 0 };
         self.weight -= 1 + facts;
-        self.free.push(at);
     }
 
     /// Forgets a stream and whatever is known of its name.
@@ -228,35 +237,40 @@ impl Residents {
         let mut steps = if excess == 0 { 0 } else { 2 * excess + STEPS_MIN };
         while steps > 0 && self.weight + more > self.weight_max && !self.slab.is_empty() {
             steps -= 1;
-            self.hand = if self.hand + 1 < self.slab.len() { self.hand + 1 } else { 0 };
-            self.pass(self.hand);
+            self.pass();
         }
     }
 
-    fn pass(&mut self, at: usize) {
+    /// The hand looks at one resident.
+    fn pass(&mut self) {
         let applied = self.applied;
-        let Some(Some(resident)) = self.slab.get_mut(at) else { return };
-        if resident.used {
-            resident.used = false;
-            if let Entry::Head(head) = &mut resident.entry {
-                let before = head.facts();
-                if before > FACTS_KEPT {
-                    head.producers.forget(applied);
-                    head.pins.forget(applied);
-                    self.weight -= before - head.facts();
-                }
+        let Some(resident) = self.slab.get_mut(self.hand) else {
+            self.hand = 0;
+            return;
+        };
+        if !resident.used && resident.changed <= applied {
+            // The slab holds this index, so the conversion holds. Whoever fills the place is looked at next.
+            self.discard(u32::try_from(self.hand).unwrap_or(u32::MAX));
+            return;
+        }
+        self.hand += 1;
+        resident.used = false;
+        if let Entry::Head(head) = &mut resident.entry {
+            let before = head.facts();
+            if before > self.weight_max.min(16 * FACTS_KEPT_MAX) / 16 {
+                head.producers.forget(applied);
+                head.pins.forget(applied);
+                self.weight -= before - head.facts();
             }
-        } else if resident.changed <= applied {
-            // The slab was found at this index, so the conversion holds.
-            self.discard(u32::try_from(at).unwrap_or(u32::MAX));
         }
     }
 }
 
 /// Steps of the hand that one call makes at least when there is too much: enough to pass a few busy residents.
 const STEPS_MIN: usize = 16;
-/// Facts that a busy stream keeps when the hand passes: most streams have few producers, and loading costs a look-up each.
-const FACTS_KEPT: usize = 64;
+/// Facts that a busy stream keeps at most when the hand passes: most streams have few producers, and loading costs a
+/// look-up each. A small core keeps a sixteenth of its bound.
+const FACTS_KEPT_MAX: usize = 64;
 
 fn keys(entry: &Entry) -> (Option<&StreamName>, Option<StreamId>) {
     match entry {

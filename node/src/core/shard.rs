@@ -124,9 +124,10 @@ impl ShardCore {
         self.residents.mark_used(place);
         let verdict = self.judge(place, command, now, last_read);
         let basis = if verdict.ops.is_empty() { self.residents.changed(place) } else { index };
+        let mut subject = place;
         for op in verdict.ops.as_slice() {
             self.note_id(op);
-            self.residents.apply(place, op, index);
+            subject = self.residents.apply(subject, op, index);
         }
         let Verdict { ops, reply, released } = verdict;
         Ok(Decision { ops, reply, basis, released })

@@ -4,13 +4,16 @@
 //! checkpoints to the log, and the choice of when to apply, checkpoint, reap and scrub to the runtime.
 
 mod apply;
+mod blocks;
 mod chunks;
 mod fault;
 mod open;
 mod read;
 mod reap;
 mod row;
+mod run;
 mod schema;
+mod seals;
 mod state;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};

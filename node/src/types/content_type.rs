@@ -57,7 +57,8 @@ impl Default for ContentType {
 
 impl PartialEq for ContentType {
     fn eq(&self, other: &Self) -> bool {
-        self.media().eq_ignore_ascii_case(other.media())
+        // Nearly always the same text; only then the parameters need to be cut off.
+        self.0 == other.0 || self.media().eq_ignore_ascii_case(other.media())
     }
 }
 

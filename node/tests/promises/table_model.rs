@@ -194,7 +194,7 @@ impl Plain {
             pins: BTreeMap::new(),
         };
         let mut ops = vec![Op::Create(Box::new(meta))];
-        if name % 2 == 0 {
+        if name.is_multiple_of(2) {
             ops.push(append(&mut plain, &[content(self.next, 33)], false, None, at));
         }
         self.streams.insert(self.next, plain);
@@ -223,7 +223,7 @@ fn append(plain: &mut PlainStream, parts: &[Bytes], close: bool, producer: Optio
     Op::Append(AppendOp { stream: plain.meta.id, start, messages, close, producer, seq: None, at })
 }
 
-fn join(framing: Framing, parts: &[Bytes]) -> Messages {
+pub(crate) fn join(framing: Framing, parts: &[Bytes]) -> Messages {
     let lengths: Vec<u32> = parts.iter().map(|part| u32::try_from(part.len()).unwrap()).collect();
     let separator: &[u8] = if framing == Framing::Json { b"," } else { b"" };
     let wire = parts.iter().map(|part| part.to_vec()).collect::<Vec<_>>().join(separator);

@@ -112,10 +112,10 @@ fn settings_that_do_not_go_together_are_refused_with_the_way_out() {
     );
     for toml in [
         "segment-size = \"128MiB\"",
-        "request-body-max = \"64MiB\"\nbyte-permits = \"64MiB\"",
+        "request-body-max = \"64MiB\"\nrequest-permits = \"64MiB\"",
         "checkpoint-log-size = \"4MiB\"",
         "request-body-max = \"33MiB\"",
-        "read-response-max = \"2MiB\"\nbyte-permits = \"1MiB\"\nrequest-body-max = \"1MiB\"",
+        "read-response-max = \"2MiB\"\nresponse-permits = \"1MiB\"",
         "stream-size-max = \"2GiB\"\ntotal-size-max = \"1GiB\"",
     ] {
         let text = refusal(toml);

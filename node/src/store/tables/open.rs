@@ -11,6 +11,7 @@ use redb::backends::FileBackend;
 use redb::{Builder, Database, Durability, ReadableDatabase, StorageBackend};
 
 use super::apply::{Scratch, write_epochs, write_state};
+use super::blocks::CheckedBlocks;
 use super::fault::{TablesError, corrupt, other, panic_text};
 use super::schema::{
     CHUNKS, DOOMED, EXPIRY, FACTS, NAMES, PINS, PRODUCERS, STATE, STREAMS, TableNumber, opened, sealed,
@@ -85,7 +86,7 @@ impl Tables {
         identity: Identity,
         cache_bytes: usize,
     ) -> Result<Self, TablesError> {
-        let database = guarded(|| Ok(builder(cache_bytes).create_with_backend(backend)?))?;
+        let database = guarded(|| open_database(backend, cache_bytes))?;
         guarded(|| initialise(&database, identity))?;
         Ok(Self::with(database, identity.shard, ShardState::default()))
     }
@@ -100,7 +101,7 @@ impl Tables {
         if backend.len().map_err(|error| device(&error))? == 0 {
             return Err(TablesError::Missing { file: file_name(identity.shard) });
         }
-        let database = guarded(|| Ok(builder(cache_bytes).create_with_backend(backend)?))?;
+        let database = guarded(|| open_database(backend, cache_bytes))?;
         let state = guarded(|| load(&database, identity))?;
         Ok(Self::with(database, identity.shard, state))
     }
@@ -112,10 +113,11 @@ impl Tables {
     }
 }
 
-fn builder(cache_bytes: usize) -> Builder {
-    let mut builder = Builder::new();
-    builder.set_cache_size(cache_bytes);
-    builder
+/// One part in sixteen of the cache holds block checksums: enough for sixteen times the data that the rest holds.
+fn open_database(backend: impl StorageBackend, cache_bytes: usize) -> Result<Database, TablesError> {
+    let seal_bytes = cache_bytes / 16;
+    let checked = CheckedBlocks::new(backend, seal_bytes);
+    Ok(Builder::new().set_cache_size(cache_bytes - seal_bytes).create_with_backend(checked)?)
 }
 
 fn guarded<T>(access: impl FnOnce() -> Result<T, TablesError>) -> Result<T, TablesError> {

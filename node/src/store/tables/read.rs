@@ -3,31 +3,27 @@
 
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
-use redb::{ReadOnlyTable, ReadTransaction, ReadableDatabase};
+use bytes::Bytes;
+use redb::{ReadTransaction, ReadableDatabase};
 
 use super::Shared;
 use super::apply::read_row;
+use super::blocks::with_sealed_leaves;
 use super::fault::{ReadFault, TablesError, corrupt};
 use super::row::StreamEntry;
+use super::run::{Goal, Run};
 use super::schema::{
     CHUNKS, EXPIRY, FACTS, NAMES, PINS, PRODUCERS, STATE, STREAMS, TableNumber, expiry_key, fact_key, opened,
     pin_key, producer_key, split_expiry_key,
 };
 use super::state::{STATE_ROW, Totals, get_state};
 use crate::codec::CodecError;
-use crate::codec::chunk::{
-    ChunkHead, ChunkKey, chunk_key, decode_first_row, decode_next_row, split_chunk_key,
-};
 use crate::codec::fields::Cursor;
 use crate::codec::meta::{get_pin, get_producer_state};
-use crate::types::limits::CHUNK_BYTES_TARGET;
 use crate::types::{
-    Lengths, Messages, Offset, PinId, PinOp, ProducerId, ProducerState, Retention, Segment, ShardId, Space,
-    StreamId, StreamName, UnixMillis,
+    Offset, PinId, PinOp, ProducerId, ProducerState, Retention, Segment, ShardId, Space, StreamId,
+    StreamName, UnixMillis,
 };
-
-type ChunkRows = ReadOnlyTable<&'static [u8; 20], &'static [u8]>;
 
 /// Reads the tables of one shard.
 #[derive(Debug, Clone)]
@@ -235,7 +231,7 @@ impl Reader {
                 }
             }
             let run = Run { chunks: &chunks, shard, stream, earliest: meta.earliest };
-            run.read(from, upto, bytes_max)
+            with_sealed_leaves(|| run.read(from, upto, bytes_max))
         })
     }
 
@@ -253,55 +249,11 @@ impl Reader {
                 read_row(&transaction.open_table(STREAMS)?, shard, stream)?.ok_or(ReadFault::NotFound)?;
             let chunks = transaction.open_table(CHUNKS)?;
             let meta = &row.meta;
-            let goal = Goal { keep, tail: meta.tail, now };
-            let mut reached = meta.earliest;
             let run = Run { chunks: &chunks, shard, stream, earliest: meta.earliest };
-            let mut next = reached.max(meta.base);
-            for _ in 0..chunks_max {
-                if next >= meta.tail {
-                    break;
-                }
-                let (head, _) = run.chunk_at(next.messages)?;
-                let boundary = goal.within(&head, reached);
-                reached = reached.max(boundary);
-                if boundary < head.end() {
-                    break;
-                }
-                next = head.end();
-            }
+            let goal = Goal { keep, tail: meta.tail, now };
+            let reached = with_sealed_leaves(|| run.boundary(goal, meta.base, chunks_max))?;
             Ok((reached > meta.earliest).then_some(reached))
         })
-    }
-}
-
-/// What retention asks for.
-struct Goal {
-    keep: Retention,
-    tail: Offset,
-    now: UnixMillis,
-}
-
-impl Goal {
-    fn exceeded(&self, at: Offset) -> bool {
-        self.keep.messages.is_some_and(|most| self.tail.messages - at.messages > most)
-            || self.keep.bytes.is_some_and(|most| self.tail.bytes - at.bytes > most)
-    }
-
-    /// The boundary within a chunk.
-    fn within(&self, head: &ChunkHead, from: Offset) -> Offset {
-        let old =
-            self.keep.seconds.is_some_and(|most| self.now > head.last_at.plus(most.saturating_mul(1000)));
-        if old {
-            return head.end();
-        }
-        let mut at = head.start;
-        for &length in head.lengths.as_slice() {
-            if at >= from && !self.exceeded(at) {
-                break;
-            }
-            at = at.advanced(1, u64::from(length));
-        }
-        at
     }
 }
 
@@ -324,161 +276,5 @@ fn named_entry(
             Ok(StreamEntry { meta: row.meta, producers: row.producers })
         }
         _ => Err(corrupt(format!("stream {stream}"), CodecError::Impossible("the row of a name"))),
-    }
-}
-
-/// The chunks of one stream in one snapshot.
-struct Run<'a> {
-    chunks: &'a ChunkRows,
-    shard: ShardId,
-    stream: StreamId,
-    earliest: Offset,
-}
-
-impl Run<'_> {
-    fn corrupt(&self, at: u64, cause: CodecError) -> ReadFault {
-        ReadFault::Tables(corrupt(format!("the chunk of stream {} at message {at}", self.stream), cause))
-    }
-
-    /// The chunk that holds message `at`: its head and the key of its first row.
-    fn chunk_at(&self, at: u64) -> Result<(ChunkHead, ChunkKey), ReadFault> {
-        let range = chunk_key(self.stream, 0, 0)..=chunk_key(self.stream, at, 0);
-        let found = self.chunks.range::<&[u8; 20]>(range.start()..=range.end())?.next_back().transpose()?;
-        let Some((key, value)) = found else { return Err(self.hole(at)) };
-        let (head, _) = decode_first_row(self.shard, key.value(), value.value())
-            .map_err(|cause| self.corrupt(at, cause))?;
-        if head.end().messages <= at { Err(self.hole(at)) } else { Ok((head, *key.value())) }
-    }
-
-    /// A missing chunk: let go by retention, or lost.
-    fn hole(&self, at: u64) -> ReadFault {
-        if at < self.earliest.messages {
-            ReadFault::Trimmed { earliest: self.earliest }
-        } else {
-            self.corrupt(at, CodecError::Truncated("the chunk table"))
-        }
-    }
-
-    fn read(&self, from: Offset, upto: Offset, bytes_max: usize) -> Result<Vec<Segment>, ReadFault> {
-        let mut segments = Vec::new();
-        if from.messages >= upto.messages {
-            return if from.messages == upto.messages && from.bytes != upto.bytes {
-                Err(ReadFault::Misaligned)
-            } else {
-                Ok(segments)
-            };
-        }
-        let (_, first) = self.chunk_at(from.messages)?;
-        let end = chunk_key(self.stream, upto.messages, 0);
-        let mut rows = self.chunks.range::<&[u8; 20]>(&first..&end)?;
-        let (mut at, mut room) = (from, bytes_max);
-        while at.messages < upto.messages {
-            let Some((key, value)) = rows.next().transpose()? else { return Err(self.hole(at.messages)) };
-            let (head, wire) = decode_first_row(self.shard, key.value(), value.value())
-                .map_err(|cause| self.corrupt(at.messages, cause))?;
-            let mut spread = BytesMut::new();
-            let cut = Cut::new(&head, at, upto, room, segments.is_empty())?;
-            let Some(cut) = cut else { break };
-            let wire = if head.rows() > 1 {
-                spread.reserve(head.wire_bytes());
-                spread.extend_from_slice(wire);
-                for part in 1..head.rows() {
-                    let row = rows.next().transpose()?;
-                    self.spread_part(
-                        &head,
-                        part,
-                        row.as_ref().map(|(key, value)| (key.value(), value.value())),
-                        &mut spread,
-                    )?;
-                }
-                spread.freeze()
-            } else {
-                Bytes::copy_from_slice(wire.get(cut.bytes.clone()).unwrap_or_default())
-            };
-            let lengths = cut.lengths(&head);
-            let messages = Messages::from_parts(head.framing, lengths, wire)
-                .ok_or_else(|| self.corrupt(at.messages, CodecError::Impossible("a chunk")))?;
-            room = room.saturating_sub(messages.wire().len());
-            let segment = Segment { start: at, messages };
-            at = segment.end();
-            segments.push(segment);
-            if at.messages < head.end().messages {
-                break;
-            }
-        }
-        Ok(segments)
-    }
-
-    fn spread_part(
-        &self,
-        head: &ChunkHead,
-        part: usize,
-        row: Option<(&ChunkKey, &[u8])>,
-        out: &mut BytesMut,
-    ) -> Result<(), ReadFault> {
-        let at = head.start.messages;
-        let lost = || self.corrupt(at, CodecError::Truncated("a spread message"));
-        let (key, value) = row.ok_or_else(lost)?;
-        let expected = (self.stream, at, u32::try_from(part).unwrap_or(u32::MAX));
-        let bytes = decode_next_row(self.shard, key, value).map_err(|cause| self.corrupt(at, cause))?;
-        let due = (head.wire_bytes() - out.len()).min(CHUNK_BYTES_TARGET);
-        if split_chunk_key(key) != expected || bytes.len() != due {
-            return Err(lost());
-        }
-        out.extend_from_slice(bytes);
-        Ok(())
-    }
-}
-
-/// The part of a chunk that a read takes.
-struct Cut {
-    messages: std::ops::Range<usize>,
-    bytes: std::ops::Range<usize>,
-}
-
-impl Cut {
-    /// From boundary `from` up to `upto`, at most `room` bytes (or one message if nothing was taken before). `None`:
-    /// no room for a single message.
-    fn new(
-        head: &ChunkHead,
-        from: Offset,
-        upto: Offset,
-        room: usize,
-        first: bool,
-    ) -> Result<Option<Self>, ReadFault> {
-        let lengths = head.lengths.as_slice();
-        let separator = head.framing.separator_len();
-        let skip = usize::try_from(from.messages.saturating_sub(head.start.messages)).unwrap_or(usize::MAX);
-        let before = lengths.get(..skip).ok_or(ReadFault::Misaligned)?;
-        let skipped: u64 = before.iter().map(|&length| u64::from(length)).sum();
-        if head.start.messages > from.messages || head.start.bytes + skipped != from.bytes {
-            return Err(ReadFault::Misaligned);
-        }
-        let begin = before.iter().map(|&length| length as usize + separator).sum();
-        let (mut end, mut taken) = (begin, skip);
-        let mut at = from;
-        for &length in &lengths[skip..] {
-            if at.messages == upto.messages {
-                break;
-            }
-            let gap = if taken == skip { 0 } else { separator };
-            let next = end + gap + length as usize;
-            if next - begin > room && !(first && taken == skip) {
-                break;
-            }
-            (end, taken) = (next, taken + 1);
-            at = at.advanced(1, u64::from(length));
-        }
-        if at.messages == upto.messages && at.bytes != upto.bytes {
-            return Err(ReadFault::Misaligned);
-        }
-        Ok((taken > skip).then_some(Self { messages: skip..taken, bytes: begin..end }))
-    }
-
-    fn lengths(&self, head: &ChunkHead) -> Lengths {
-        match &head.lengths.as_slice()[self.messages.clone()] {
-            [one] => Lengths::One(*one),
-            many => Lengths::Many(many.into()),
-        }
     }
 }

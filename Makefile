@@ -1,0 +1,56 @@
+# Every verb of this repository. The line behind `##` is what `make help` shows.
+# Arguments: ARGS="--shards 4" for run and bench, SECONDS_EACH=600 for fuzz, THALWEG_TIER=ci|long for test.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help run test check bench fuzz long docs deny setup
+STEP := scripts/step
+ARGS ?=
+SECONDS_EACH ?= 60
+# Where scripts/setup puts a Node.js of its own when the system's is too old.
+export PATH := $(CURDIR)/target/tools/bin:$(PATH)
+
+help: ## lists these verbs
+	@echo "Thalweg: durable streams. Verbs:"
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' Makefile
+
+run: ## builds and starts a single node on 127.0.0.1:4437, data in ./data (ARGS="--shards 4 …")
+	@scripts/setup build
+	cargo run --release --package thalweg-node --bin node -- $(ARGS)
+
+test: ## every test a developer runs: units, crash images, conformance 338, kill -9, a quick benchmark (about 12 min)
+	@scripts/setup test
+	@$(STEP) "build" cargo build --workspace --all-targets
+	@$(STEP) "unit, property, crash and architecture tests, fuzz corpora" cargo test --workspace --exclude thalweg-e2e
+	@$(STEP) "processes: conformance suite, official client, kill -9" cargo test --package thalweg-e2e -- --nocapture --test-threads=1
+	@$(STEP) "benchmark, quick" cargo run --release --package thalweg-e2e -- bench --quick
+
+check: ## format, lints, documentation and architecture, without the long tests
+	@scripts/setup build
+	@$(STEP) "format" cargo fmt --all --check
+	@$(STEP) "lints" cargo clippy --workspace --all-targets -- -D warnings
+	@$(STEP) "documentation" env RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items
+	@$(STEP) "architecture" cargo test --package thalweg-node --test architecture
+
+bench: ## measures the node and writes docs/benchmarks.md's table (ARGS="--vs" adds other servers)
+	@scripts/setup build
+	cargo run --release --package thalweg-e2e -- bench $(ARGS)
+
+fuzz: ## fuzzes each parser for SECONDS_EACH=60 seconds (installs a nightly toolchain and cargo-fuzz)
+	@scripts/setup fuzz
+	@scripts/fuzz $(SECONDS_EACH)
+
+long: ## the long tier: hours of crash images, kills and growth; resumable
+	@scripts/setup test
+	@$(STEP) "long tier, in process" env THALWEG_TIER=long cargo test --release --workspace --exclude thalweg-e2e -- --nocapture
+	@$(STEP) "long tier, processes" env THALWEG_TIER=long THALWEG_CONFORMANCE=all cargo test --release --package thalweg-e2e -- --nocapture --test-threads=1
+
+docs: ## writes the generated pages anew (docs/configuration.md)
+	UPDATE_DOCS=1 cargo test --package thalweg-node --lib -- the_documentation_page_is_current
+
+deny: ## licences, advisories and sources of all dependencies (needs cargo-deny)
+	@cargo deny --version >/dev/null 2>&1 || { echo "cargo-deny is missing: cargo install --locked cargo-deny" >&2; exit 1; }
+	cargo deny --workspace check
+
+setup: ## installs the tools that the tests need
+	@scripts/setup test

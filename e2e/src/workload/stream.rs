@@ -1,0 +1,161 @@
+//! A stream under test: its name, its present life, and what is known of it.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::RwLock;
+
+use super::payload::Format;
+use crate::checker::{Dialect, check};
+use crate::history::{Action, Event, FinalLog, History, Message, MessageId, Outcome, Position};
+
+/// Offsets that a stream remembers for readers.
+const REMEMBERED: usize = 64;
+
+/// A stream name and the life that it is in. Whoever uses the stream holds the lock for reading, whoever ends the life
+/// for writing.
+#[derive(Debug)]
+pub struct Stream {
+    /// Its name.
+    pub name: String,
+    /// How its messages look.
+    pub format: Format,
+    /// The life.
+    pub life: RwLock<Life>,
+}
+
+/// One life.
+#[derive(Debug)]
+pub struct Life {
+    /// Its number, from 1.
+    pub(super) number: u64,
+    /// The next `Stream-Seq`.
+    pub(super) next_seq: AtomicU64,
+    record: Mutex<Record>,
+}
+
+#[derive(Debug, Default)]
+struct Record {
+    events: Vec<Event>,
+    positions: Vec<Position>,
+    tail: Position,
+}
+
+/// What went wrong, over all streams and lives, and how much was looked at.
+#[derive(Debug, Default)]
+pub struct Findings {
+    problems: Mutex<Vec<String>>,
+    events: AtomicU64,
+    acknowledged: AtomicU64,
+    lives: AtomicU64,
+    ids: AtomicU64,
+}
+
+impl Findings {
+    /// Reports what cannot be part of a history at all: altered bytes, an unexpected status.
+    pub fn problem(&self, what: impl Into<String>) {
+        self.problems.lock().unwrap_or_else(PoisonError::into_inner).push(what.into());
+    }
+
+    /// Everything that went wrong so far.
+    #[must_use]
+    pub fn problems(&self) -> Vec<String> {
+        self.problems.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Requests that were judged.
+    #[must_use]
+    pub fn events(&self) -> u64 {
+        self.events.load(Ordering::Relaxed)
+    }
+
+    /// Appends among them that were acknowledged.
+    #[must_use]
+    pub fn acknowledged(&self) -> u64 {
+        self.acknowledged.load(Ordering::Relaxed)
+    }
+
+    /// Lives that were judged.
+    #[must_use]
+    pub fn lives(&self) -> u64 {
+        self.lives.load(Ordering::Relaxed)
+    }
+
+    /// A message id that no other message has.
+    pub fn next_id(&self) -> MessageId {
+        self.ids.fetch_add(1, Ordering::Relaxed) + 1
+    }
+}
+
+impl Stream {
+    /// Number `number` of the streams under test; every other one holds JSON.
+    #[must_use]
+    pub fn new(number: usize) -> Arc<Self> {
+        let format = if number.is_multiple_of(2) { Format::Text } else { Format::Json };
+        Arc::new(Self { name: format!("checked/{number}"), format, life: RwLock::new(Life::new(1)) })
+    }
+}
+
+impl Life {
+    pub(super) fn new(number: u64) -> Self {
+        Self { number, next_seq: AtomicU64::new(1), record: Mutex::default() }
+    }
+
+    fn record(&self) -> std::sync::MutexGuard<'_, Record> {
+        self.record.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds a request.
+    pub(super) fn push(&self, event: Event) {
+        let mut record = self.record();
+        let shown = match event.outcome {
+            Outcome::Created { seen, .. } | Outcome::Appended { seen, .. } | Outcome::Headed(seen) => {
+                Some(seen.tail)
+            }
+            Outcome::Read(content) => Some(content.next),
+            _ => None,
+        };
+        if let Some(position) = shown {
+            record.tail = record.tail.max(position);
+            if record.positions.len() < REMEMBERED {
+                record.positions.push(position);
+            } else {
+                let at = usize::try_from(event.call).unwrap_or(0) % REMEMBERED;
+                record.positions[at] = position;
+            }
+        }
+        record.events.push(event);
+    }
+
+    /// The last tail that was seen.
+    pub(super) fn tail(&self) -> Position {
+        self.record().tail
+    }
+
+    /// Offsets that were seen.
+    pub(super) fn positions(&self) -> Vec<Position> {
+        self.record().positions.clone()
+    }
+
+    /// Judges the life, which held `messages` when nobody wrote any more.
+    pub(super) fn judge(
+        &self,
+        name: &str,
+        dialect: Dialect,
+        (messages, closed, present): (Vec<Message>, bool, bool),
+        findings: &Findings,
+    ) {
+        let events = std::mem::take(&mut self.record().events);
+        findings.events.fetch_add(events.len() as u64, Ordering::Relaxed);
+        findings.lives.fetch_add(1, Ordering::Relaxed);
+        let acknowledged = events.iter().filter(|event| {
+            matches!((&event.action, event.outcome), (Action::Append(_), Outcome::Appended { .. }))
+        });
+        findings.acknowledged.fetch_add(acknowledged.count() as u64, Ordering::Relaxed);
+        let name = format!("{name} (life {})", self.number);
+        let history = History { name: name.clone(), events, end: FinalLog { messages, closed, present } };
+        for violation in check(&history, dialect) {
+            findings.problem(format!("{name}: {violation}"));
+        }
+    }
+}

@@ -1,0 +1,39 @@
+//! Where the server is at the moment, for clients that outlive it.
+
+use std::net::SocketAddr;
+
+use tokio::sync::watch;
+
+/// Tells clients where the server is, or that it is down.
+#[derive(Debug)]
+pub struct Target(watch::Sender<Option<SocketAddr>>);
+
+/// A client's view of it.
+#[derive(Debug, Clone)]
+pub struct TargetWatch(watch::Receiver<Option<SocketAddr>>);
+
+impl Target {
+    /// A server that serves there.
+    #[must_use]
+    pub fn new(address: SocketAddr) -> (Self, TargetWatch) {
+        let (sender, receiver) = watch::channel(Some(address));
+        (Self(sender), TargetWatch(receiver))
+    }
+
+    /// It was stopped.
+    pub fn down(&self) {
+        self.0.send_replace(None);
+    }
+
+    /// It serves again.
+    pub fn up(&self, address: SocketAddr) {
+        self.0.send_replace(Some(address));
+    }
+}
+
+impl TargetWatch {
+    /// Where it is; waits while it is down. `None` when it will not come back.
+    pub async fn address(&mut self) -> Option<SocketAddr> {
+        *self.0.wait_for(Option::is_some).await.ok()?
+    }
+}

@@ -1,0 +1,25 @@
+//! One function per parser: what must hold for any bytes. `tests/corpus.rs` runs each over its stored corpus on the
+//! stable toolchain; `libfuzzer/` hands the same functions to libFuzzer, which grows the corpus.
+//!
+//! Invariant: a target panics exactly when a promise of its parser is broken; an error value is a fine answer.
+//! To add one: a function, a row here, inputs in `corpus/`, five lines in `libfuzzer/fuzz_targets`, a `[[bin]]` there.
+
+mod disk;
+mod edge;
+
+pub use disk::{chunk, op, record, segment};
+pub use edge::{config, json, name};
+
+/// A parser under test: takes any bytes, and panics only if they break a promise.
+pub type Target = fn(&[u8]);
+
+/// All targets by name; the name is also that of the corpus directory and of the file in `libfuzzer/fuzz_targets`.
+pub const TARGETS: &[(&str, Target)] = &[
+    ("chunk", chunk),
+    ("config", config),
+    ("json", json),
+    ("name", name),
+    ("op", op),
+    ("record", record),
+    ("segment", segment),
+];

@@ -1,0 +1,12 @@
+//! The promises of the core, without disk: tables of cases, and random histories against a naive model.
+
+mod closing;
+mod creating;
+mod expiring;
+mod forking;
+mod histories;
+mod model;
+mod producing;
+mod residing;
+mod tables;
+mod world;
