@@ -19,6 +19,7 @@ use thalweg_node::http::wire::{
     Body, Exchange, Limits, Live, LiveStep, Method, Registry, Request, ResponseHead, Service, serve,
 };
 use thalweg_node::seam::SystemClock;
+use thalweg_node::telemetry::Metrics;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 
@@ -68,7 +69,7 @@ fn on_server_thread(
 
 fn start_ours() -> SocketAddr {
     on_server_thread(|listener| {
-        let registry = Registry::new(Limits::default(), Arc::new(SystemClock));
+        let registry = Registry::new(Limits::default(), Arc::new(SystemClock), Arc::new(Metrics::new(1)));
         Box::pin(async move {
             serve(listener, Arc::new(Bare), registry, std::future::pending()).await;
         })

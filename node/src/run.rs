@@ -42,7 +42,7 @@ async fn node(config: &Config) -> anyhow::Result<()> {
     let running = opened?;
     greet(config, address, &running.report);
     let api = Api::new(running.engine.clone(), Arc::clone(&clock), draw, settings(config), site(&metrics));
-    let registry = Registry::new(limits(config), clock);
+    let registry = Registry::new(limits(config), clock, Arc::clone(&metrics));
     let fatal = running.fatal.clone();
     let ended = Arc::new(tokio::sync::OnceCell::new());
     let shutdown = {
@@ -136,7 +136,9 @@ fn limits(config: &Config) -> Limits {
         body_timeout: config.transfer_timeout,
         write_timeout: config.transfer_timeout,
         shutdown_timeout: config.shutdown_grace,
-        request_bytes_in_flight_max: config.byte_permits.as_usize(),
+        request_bytes_in_flight_max: config.request_permits.as_usize(),
+        response_bytes_in_flight_max: config.response_permits.as_usize(),
+        admission_wait: config.permit_wait,
         ..Limits::default()
     }
 }

@@ -11,6 +11,7 @@ use std::time::Duration;
 use bytes::BufMut;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 
 use super::body::BodyRefusal;
 use super::problem::Problem;
@@ -19,13 +20,15 @@ use super::{
     Body, Exchange, Head, HeadError, Interrupt, Limits, Method, Parsed, Request, ResponseHead, Service,
     buffers, parse_head,
 };
+use crate::telemetry::Route;
 
 /// Attempts to parse a head that comes in tiny pieces; behind that only a line end is worth another.
 const EAGER_PARSES_MAX: u32 = 16;
-/// Bytes of an unwanted request that are read so that the client sees the answer instead of a reset.
-const LINGER_BYTES_MAX: usize = 256 * 1024;
+/// Bytes of an unwanted request that are read and thrown away, so that the client sees the answer instead of a reset:
+/// common clients write their whole body before they look.
+const LINGER_BYTES_MAX: usize = 64 << 20;
 /// How long a client may take to notice that the connection ends.
-const LINGER_TIMEOUT: Duration = Duration::from_millis(500);
+const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The connection is over and there is nobody to tell.
 #[derive(Debug)]
@@ -187,18 +190,37 @@ impl<S: Service> Connection<S> {
         };
         let exchange = Exchange { stream: &self.stream, membership: &self.membership };
         let request = Request { head, bytes, body: incoming.body };
+        let started = Instant::now();
+        let received = request.body.len() as u64;
         let body = self.service.call(request, &exchange, &mut out).await;
         drop(incoming.grant);
+        self.count(&out, received);
         self.consume(incoming.occupied);
         let keep_alive = head.keep_alive && !self.membership.registry.is_closing();
+        let timed = !out.waited() && !matches!(body, Body::Live(_));
         self.respond(head, out, body, keep_alive).await?;
+        if timed {
+            self.membership.registry.metrics.http.request_time.observe(started.elapsed());
+        }
         if keep_alive { Ok(()) } else { Err(self.linger().await) }
+    }
+
+    fn count(&self, out: &ResponseHead, received: u64) {
+        let metrics = &self.membership.registry.metrics;
+        if received > 0 {
+            metrics.http.received.inc_by(received);
+        }
+        if let Some(code) = out.refusal() {
+            metrics.refused(code);
+        }
     }
 
     /// Answers a request that never reached the service, and ends.
     async fn refuse(&mut self, problem: Problem, detail: &str) -> Stop {
         let mut out = ResponseHead::new(buffers::take_output());
         let body: Body<S::Live> = Body::Full(problem.write(&mut out, detail));
+        self.membership.registry.metrics.requests.count(Route::Other, problem.status);
+        self.count(&out, 0);
         let head_only = self.buffered().starts_with(b"HEAD ");
         match Box::pin(self.respond_refusal(head_only, out, body)).await {
             Ok(()) => self.linger().await,
