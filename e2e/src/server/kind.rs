@@ -48,7 +48,7 @@ impl FsyncMode {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Always => "always",
-            Self::Interval => "interval:5ms",
+            Self::Interval => "interval=5ms",
             Self::Never => "never",
         }
     }
@@ -149,6 +149,11 @@ impl ServerKind {
 }
 
 fn node_flags(command: &mut Command, options: &NodeOptions, address: SocketAddr, data: &Path, poll_ms: u64) {
+    // A setting of the surroundings would be a setting of the node, and ours are unknown to it.
+    let settings = std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("THALWEG_"));
+    for (name, _) in settings {
+        command.env_remove(name);
+    }
     command.arg("--listen").arg(address.to_string());
     command.arg("--data").arg(data);
     command.arg("--shards").arg(options.shards.to_string());

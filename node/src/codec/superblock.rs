@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::fields::{Fields, Short};
+use super::fixed::{Fields, Short};
 use crate::types::{Boot, Epoch, RecordEpoch, ShardId};
 
 /// First bytes of every copy. Persisted, keep stable.
