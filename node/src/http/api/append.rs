@@ -21,7 +21,8 @@ pub(super) async fn append(
         Err(rejection) => return rejection.write(out),
     };
     let stamped = command.producer.is_some();
-    match api.engine().append(command).await {
+    // Boxed, because every idle connection would carry room for it otherwise.
+    match Box::pin(api.engine().append(command)).await {
         Ok(appended) => write_appended(out, &appended, stamped),
         Err(EngineError::Refused(error)) => write_refusal(out, &error),
         Err(EngineError::Failure(failure)) => write_failure(out, &failure),

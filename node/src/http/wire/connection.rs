@@ -29,6 +29,8 @@ const EAGER_PARSES_MAX: u32 = 16;
 const LINGER_BYTES_MAX: usize = 64 << 20;
 /// How long a client may take to notice that the connection ends.
 const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
+/// The same while the server closes: shutdown does not wait for clients that forget to hang up.
+const LINGER_CLOSING_TIMEOUT: Duration = Duration::from_millis(200);
 
 /// The connection is over and there is nobody to tell.
 #[derive(Debug)]
@@ -231,7 +233,8 @@ impl<S: Service> Connection<S> {
     /// Closes our half and reads a little of what still comes: closing at once would reset the connection and could
     /// take the answer with it.
     async fn linger(&mut self) -> Stop {
-        self.membership.arm(LINGER_TIMEOUT);
+        let closing = self.membership.registry.is_closing();
+        self.membership.arm(if closing { LINGER_CLOSING_TIMEOUT } else { LINGER_TIMEOUT });
         if self.stream.shutdown().await.is_err() {
             return Stop;
         }
