@@ -128,6 +128,11 @@ impl Api {
 impl Service for Api {
     type Live = Sse;
 
+    fn may_wait(&self, request: &Request<'_>) -> bool {
+        request.head.method == Method::Get
+            && request.query().is_some_and(|query| memchr::memmem::find(query, b"live").is_some())
+    }
+
     async fn call<'a>(
         &'a self,
         request: Request<'a>,
