@@ -23,7 +23,7 @@ test: ## every test a developer runs: units, crash images, conformance 338, kill
 	@$(STEP) "build" cargo build --workspace --all-targets
 	@$(STEP) "unit, property, crash and architecture tests, fuzz corpora" cargo test --workspace --exclude thalweg-e2e
 	@$(STEP) "processes: conformance suite, official client, kill -9" cargo test --package thalweg-e2e -- --nocapture --test-threads=1
-	@$(STEP) "benchmark, quick" cargo run --release --package thalweg-e2e -- bench --quick
+	@$(STEP) "benchmark, quick" cargo run --release --package thalweg-e2e --bin bench -- --quick
 
 check: ## format, lints, documentation and architecture, without the long tests
 	@scripts/setup build
@@ -32,9 +32,9 @@ check: ## format, lints, documentation and architecture, without the long tests
 	@$(STEP) "documentation" env RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items
 	@$(STEP) "architecture" cargo test --package thalweg-node --test architecture
 
-bench: ## measures the node and writes docs/benchmarks.md's table (ARGS="--vs" adds other servers)
+bench: ## measures the node (ARGS="--vs official,acid,memory" runs other servers beside it, "--write FILE" keeps the page)
 	@scripts/setup build
-	cargo run --release --package thalweg-e2e -- bench $(ARGS)
+	cargo run --release --package thalweg-e2e --bin bench -- $(ARGS)
 
 fuzz: ## fuzzes each parser for SECONDS_EACH=60 seconds (installs a nightly toolchain and cargo-fuzz)
 	@scripts/setup fuzz

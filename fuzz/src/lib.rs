@@ -6,9 +6,11 @@
 
 mod disk;
 mod edge;
+mod request;
 
 pub use disk::{chunk, op, record, segment};
 pub use edge::{config, json, name};
+pub use request::{chunked, http_head, query};
 
 /// A parser under test: takes any bytes, and panics only if they break a promise.
 pub type Target = fn(&[u8]);
@@ -16,10 +18,13 @@ pub type Target = fn(&[u8]);
 /// All targets by name; the name is also that of the corpus directory and of the file in `libfuzzer/fuzz_targets`.
 pub const TARGETS: &[(&str, Target)] = &[
     ("chunk", chunk),
+    ("chunked", chunked),
     ("config", config),
+    ("http_head", http_head),
     ("json", json),
     ("name", name),
     ("op", op),
+    ("query", query),
     ("record", record),
     ("segment", segment),
 ];

@@ -136,7 +136,9 @@ fn limits(config: &Config) -> Limits {
         body_timeout: config.transfer_timeout,
         write_timeout: config.transfer_timeout,
         shutdown_timeout: config.shutdown_grace,
-        request_bytes_in_flight_max: config.byte_permits.as_usize(),
+        request_bytes_in_flight_max: config.request_permits.as_usize(),
+        response_bytes_in_flight_max: config.response_permits.as_usize(),
+        admission_wait: config.permit_wait,
         ..Limits::default()
     }
 }

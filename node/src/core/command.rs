@@ -122,7 +122,8 @@ pub struct Pin {
     pub source: StreamName,
     /// The fork.
     pub fork: StreamName,
-    /// The divergence point; `None` = the source's tail.
+    /// The divergence point; `None` = the source's tail. The pin keeps the source's data up to here, so it must be where
+    /// the fork's own data begins: a sub-offset that counts messages is added before pinning, not after.
     pub offset: Option<Offset>,
     /// Names the pin.
     pub pin: PinId,

@@ -224,6 +224,14 @@ impl Residents {
         }
     }
 
+    /// Forgets everybody.
+    pub(super) fn clear(&mut self) {
+        self.slab.clear();
+        self.by_name.clear();
+        self.by_id.clear();
+        (self.weight, self.hand) = (0, 0);
+    }
+
     /// The tables hold everything up to `index`.
     pub(super) fn applied(&mut self, index: LogIndex) {
         self.applied = self.applied.max(index);

@@ -17,7 +17,7 @@ pub struct CoreLimits {
     pub stream_bytes_max: Option<u64>,
     /// Producers that a stream remembers.
     pub producers_per_stream_max: u32,
-    /// Heads, absent names, producers and pins that are kept in memory (about 0.5 KiB each). What the tables do not hold
+    /// Heads, absent names, producers and pins that are kept in memory (about 0.65 KiB for a head). What the tables do not hold
     /// yet stays beyond the bound until they do.
     pub heads_max: usize,
     /// Keys the hash of names, which clients choose: any number that they cannot guess.
@@ -184,6 +184,12 @@ impl ShardCore {
     /// The tables hold every record up to `index`: heads that were not changed since may be forgotten.
     pub fn applied(&mut self, index: LogIndex) {
         self.residents.applied(index);
+    }
+
+    /// Forgets every head, because records that were decided here will never be written (the log refused them, or another
+    /// leads now). The tables must hold all records that were written before the next decision. Ids are not taken back.
+    pub fn forget(&mut self) {
+        self.residents.clear();
     }
 
     /// Takes note of an op that was not decided here: at restart, or on a follower. The stream is forgotten rather than

@@ -1,5 +1,6 @@
 //! The promises of the core, without disk: tables of cases, and random histories against a naive model.
 
+mod actions;
 mod closing;
 mod creating;
 mod expiring;

@@ -2,9 +2,10 @@
 //! shards; a pin whose fork never came to be is found and dropped by the sweeper.
 
 use super::engine::{Engine, EngineError, ForkRequest};
-use super::{Failure, ReadError};
-use crate::core::{Command, Create, CreateError, Created, Fork, Pin, PinError, Pinned, Reply};
-use crate::types::{ForkOrigin, Framing, Messages, PinId, ShardId};
+use super::shared::Shared;
+use super::{Failure, ReadError, ReadFrom};
+use crate::core::{Command, Create, CreateError, Created, Fork, Pin, PinError, Reply};
+use crate::types::{ForkOrigin, Messages, Offset, PinId, Segment, ShardId, StreamId};
 
 type Error = EngineError<CreateError>;
 
@@ -23,71 +24,108 @@ pub(super) async fn create(
         Err(EngineError::Refused(CreateError::Unpinned)) => {}
         decided => return decided,
     }
+    let Divergence { offset, upto, prefix } = Divergence::find(engine, &request)?;
+    create.config.fork = Some(origin(offset));
     let pin = PinId(getrandom::u64().map_err(|_| EngineError::Failure(Failure::Overloaded))?);
     let shard = request.source.shard(engine.shared.count);
-    let command =
-        Pin { source: request.source.clone(), fork: create.name.clone(), offset: request.offset, pin };
+    let command = Pin { source: request.source, fork: create.name.clone(), offset: Some(upto), pin };
     let pinned = match engine.submit(shard, Command::Pin(command)).await.map_err(EngineError::Failure)? {
         Reply::Pin(pinned) => pinned.map_err(|error| EngineError::Refused(CreateError::Source(error)))?,
         _ => return Err(EngineError::Failure(Failure::LogFailed)),
     };
-    create.config.fork = Some(origin(pinned.upto));
-    let parent = Fork::granted(shard, pin, &pinned, None).parent;
-    match divergence(engine, shard, &pinned, request.sub_offset) {
-        // A refusal after this names the pin as released, and `submit` lets it go.
-        Ok((pinned, prefix)) => {
-            create.fork = Some(Fork::granted(shard, pin, &pinned, prefix));
-            engine.create_here(create).await
+    create.fork = Some(Fork::granted(shard, pin, &pinned, prefix));
+    // A refusal names the pin as released, and the engine lets it go.
+    engine.create_here(create).await
+}
+
+/// Where a fork leaves its source.
+struct Divergence {
+    /// The offset that the request named, or the source's tail.
+    offset: Offset,
+    /// The boundary at which the fork's own data begins.
+    upto: Offset,
+    /// The part of the source's next message that the fork copies.
+    prefix: Option<Messages>,
+}
+
+impl Divergence {
+    /// Reads the source. In a JSON stream the sub-offset counts messages, so the fork simply begins behind them; elsewhere
+    /// it cuts a message, and the part in front of the cut is the fork's own.
+    fn find(engine: &Engine, request: &ForkRequest) -> Result<Self, Error> {
+        let (view, snapshot) = engine.shared.living(&request.source).map_err(source_error)?;
+        let (tail, earliest) = (snapshot.state.tail, snapshot.state.earliest);
+        let offset = request.offset.unwrap_or(tail);
+        if offset < earliest {
+            return Err(EngineError::Refused(CreateError::Source(PinError::BeforeEarliest)));
         }
-        Err(error) => {
-            engine.release(Some(parent)).await;
-            Err(error)
+        Shared::resolve(ReadFrom::At(offset), &snapshot.state).map_err(source_error)?;
+        let source =
+            Source { engine, shard: request.source.shard(engine.shared.count), stream: view.id, tail };
+        // Also without a sub-offset: reading proves that the offset is a message boundary.
+        let next = source.messages_at(offset, 1)?;
+        if request.sub_offset == 0 {
+            return Ok(Self { offset, upto: offset, prefix: None });
         }
+        if snapshot.state.config.content_type.is_json() {
+            return Ok(Self { offset, upto: source.skip(offset, request.sub_offset)?, prefix: None });
+        }
+        let first = next.first().map(|segment| segment.messages.slice(0, 1)).ok_or_else(beyond)?;
+        let cut = usize::try_from(request.sub_offset)
+            .ok()
+            .filter(|cut| *cut <= first.wire().len())
+            .ok_or_else(beyond)?;
+        Ok(Self { offset, upto: offset, prefix: Messages::single(first.wire().slice(..cut)) })
     }
 }
 
-/// Where the fork begins, and the bytes of the source's next message that it copies. In a JSON stream the sub-offset counts
-/// messages, so the fork simply begins behind them; elsewhere it cuts a message, and the part in front is the fork's own.
-fn divergence(
-    engine: &Engine,
+/// The source of a fork, by id.
+struct Source<'a> {
+    engine: &'a Engine,
     shard: ShardId,
-    pinned: &Pinned,
-    sub_offset: u64,
-) -> Result<(Pinned, Option<Messages>), Error> {
-    let (meta, upto) = (&pinned.meta, pinned.upto);
-    // One message is read even without a sub-offset: it proves that the fork offset is a message boundary.
-    let bytes_max = if meta.framing() == Framing::Json && sub_offset > 0 { usize::MAX } else { 1 };
-    let found = if upto == meta.tail {
-        Vec::new()
-    } else {
-        engine.shared.gather(shard, meta.id, upto, meta.tail, bytes_max).map_err(source_error)?
-    };
-    if sub_offset == 0 {
-        return Ok((pinned.clone(), None));
+    stream: StreamId,
+    tail: Offset,
+}
+
+impl Source<'_> {
+    fn messages_at(&self, offset: Offset, bytes_max: usize) -> Result<Vec<Segment>, Error> {
+        let found = self.engine.shared.gather(self.shard, self.stream, offset, self.tail, bytes_max);
+        found.map_err(source_error)
     }
-    let beyond = || EngineError::Refused(CreateError::SubOffset);
-    let wanted = usize::try_from(sub_offset).map_err(|_| beyond())?;
-    if meta.framing() == Framing::Json {
-        let lengths: Vec<u32> =
-            found.iter().flat_map(|segment| segment.messages.lengths()).copied().take(wanted).collect();
-        if lengths.len() < wanted {
+
+    /// The boundary `count` messages behind `offset`, found in bounded steps.
+    fn skip(&self, offset: Offset, count: u64) -> Result<Offset, Error> {
+        const STEP_BYTES: usize = 256 * 1024;
+        if count > self.tail.messages - offset.messages {
             return Err(beyond());
         }
-        let bytes = lengths.iter().map(|&length| u64::from(length)).sum();
-        return Ok((Pinned { meta: meta.clone(), upto: upto.advanced(sub_offset, bytes) }, None));
+        let goal = offset.messages + count;
+        let mut at = offset;
+        while at.messages < goal {
+            let found = self.messages_at(at, STEP_BYTES)?;
+            let lengths = found.iter().flat_map(|segment| segment.messages.lengths());
+            let before = at;
+            for length in lengths.take(usize::try_from(goal - at.messages).unwrap_or(usize::MAX)) {
+                at = at.advanced(1, u64::from(*length));
+            }
+            if at == before {
+                return Err(EngineError::Failure(Failure::Corrupt));
+            }
+        }
+        Ok(at)
     }
-    let next = found.first().map(|segment| segment.messages.slice(0, 1)).ok_or_else(beyond)?;
-    if wanted > next.wire().len() {
-        return Err(beyond());
-    }
-    Ok((pinned.clone(), Messages::single(next.wire().slice(..wanted))))
+}
+
+fn beyond() -> Error {
+    EngineError::Refused(CreateError::SubOffset)
 }
 
 fn source_error(error: ReadError) -> Error {
     match error {
         ReadError::Failure(failure) => EngineError::Failure(failure),
         ReadError::Misaligned => EngineError::Refused(CreateError::Source(PinError::Misaligned)),
-        // The source changed under the pin: only its end could do that.
-        _ => EngineError::Refused(CreateError::Source(PinError::NotFound)),
+        ReadError::BeyondTail { .. } => EngineError::Refused(CreateError::Source(PinError::BeyondTail)),
+        ReadError::Trimmed { .. } => EngineError::Refused(CreateError::Source(PinError::BeforeEarliest)),
+        ReadError::Gone => EngineError::Refused(CreateError::Source(PinError::Retired)),
+        ReadError::NotFound => EngineError::Refused(CreateError::Source(PinError::NotFound)),
     }
 }

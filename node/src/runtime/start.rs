@@ -26,7 +26,8 @@ use crate::config::Config;
 use crate::core::{CoreLimits, ShardCore};
 use crate::seam::Clock;
 use crate::store::aol::{Lane, LaneOptions, RecoveryReport};
-use crate::store::tables::{Identity, Tables};
+use crate::store::layout::Layout;
+use crate::store::tables::{Identity, Tables, TablesError};
 use crate::telemetry::Metrics;
 use crate::types::limits::PRODUCERS_PER_STREAM_MAX;
 use crate::types::{Epoch, LaneId, LanePosition, RecordEpoch, ShardId, StreamId, UnixMillis};
@@ -82,9 +83,10 @@ impl Running {
 pub fn start(config: &Config, clock: Arc<dyn Clock>, metrics: Arc<Metrics>) -> anyhow::Result<Running> {
     let before = clock.elapsed();
     let lanes = u16::try_from(config.lanes).context("lanes")?;
-    let volume = Volume::open(&config.data, config.shards, lanes)
+    let layout = Layout { shards: config.shards, lanes };
+    let mut volume = Volume::open(&config.data, layout, &config.node_name.to_string())
         .with_context(|| format!("cannot use the data directory {}", config.data.display()))?;
-    let mut report = StartReport { created: volume.created, ..StartReport::default() };
+    let mut report = StartReport { created: volume.unserved(), ..StartReport::default() };
     let mut replays = open_tables(&volume, config, &mut report)?;
     let mut logs = Vec::new();
     for lane in 0..lanes {
@@ -96,6 +98,7 @@ pub fn start(config: &Config, clock: Arc<dyn Clock>, metrics: Arc<Metrics>) -> a
     for replay in replays.values_mut() {
         replay.flush();
     }
+    volume.begin().context("the start cannot be recorded in the superblock")?;
     let parts = Parts { volume, config, clock: Arc::clone(&clock), metrics };
     let running = parts.assemble(replays, logs, &mut report)?;
     report.took = clock.elapsed().saturating_sub(before);
@@ -103,16 +106,17 @@ pub fn start(config: &Config, clock: Arc<dyn Clock>, metrics: Arc<Metrics>) -> a
 }
 
 fn open_tables(volume: &Volume, config: &Config, report: &mut StartReport) -> anyhow::Result<Replays> {
-    let directory = volume.path.join("shards");
+    let directory = volume.path.join("tables");
     std::fs::create_dir_all(&directory)?;
-    let cache = usize::try_from(config.table_cache.get())? / usize::from(volume.shards.get());
+    let cache = usize::try_from(config.table_cache.get())? / usize::from(volume.layout.shards.get());
     let mut replays = BTreeMap::new();
-    for shard in volume.shards.shards() {
-        let identity = Identity { shard, shards: volume.shards, layout: volume.cluster };
-        let opened = if volume.created {
-            Tables::create(&directory, identity, cache)
-        } else {
-            Tables::open(&directory, identity, cache)
+    for shard in volume.layout.shards.shards() {
+        let identity = Identity { shard, shards: volume.layout.shards, layout: volume.cluster() };
+        let opened = match Tables::open(&directory, identity, cache) {
+            Err(TablesError::Missing { .. }) if volume.unserved() => {
+                Tables::create(&directory, identity, cache)
+            }
+            opened => opened,
         };
         match opened {
             Ok(tables) => {
@@ -135,7 +139,7 @@ fn open_log(
     let options = LaneOptions {
         segment_bytes: config.segment_size.get(),
         segment_bytes_max: config.segment_size_max.get(),
-        ..LaneOptions::new(lane, volume.cluster, volume.created)
+        ..LaneOptions::new(lane, volume.cluster(), volume.unserved())
     };
     Ok(Lane::open(&directory, options, |record| replay::take(replays, &record))?)
 }
@@ -180,7 +184,7 @@ impl Parts<'_> {
             let lane = usize::from(self.volume.lane_of(shard).0);
             mailboxes.get(lane).map(Arc::clone).unwrap_or_default()
         };
-        let by_shard: Arc<[Arc<Mailbox>]> = self.volume.shards.shards().map(mailbox_of).collect();
+        let by_shard: Arc<[Arc<Mailbox>]> = self.volume.layout.shards.shards().map(mailbox_of).collect();
         let mut sound = BTreeMap::new();
         for (shard, replay) in replays {
             match replay.damage {
@@ -219,8 +223,8 @@ impl Parts<'_> {
     }
 
     fn shared(&self, sound: &Replays, report: &StartReport, mailboxes: &[Arc<Mailbox>]) -> Shared {
-        let seed = seahash::hash(&self.volume.cluster);
-        let resident = RESIDENT_STREAMS_MAX / usize::from(self.volume.shards.get());
+        let seed = seahash::hash(&self.volume.cluster());
+        let resident = RESIDENT_STREAMS_MAX / usize::from(self.volume.layout.shards.get());
         let slot = |shard: ShardId| match (sound.get(&shard), mailboxes.get(usize::from(shard.0))) {
             (Some(replay), Some(mailbox)) => {
                 let views = ShardViews::new(shard, seed, resident);
@@ -231,9 +235,9 @@ impl Parts<'_> {
                 Slot::Damaged(reason.map_or("unknown", |(_, reason)| reason.as_str()).into())
             }
         };
-        let slots = self.volume.shards.shards().map(slot).collect();
+        let slots = self.volume.layout.shards.shards().map(slot).collect();
         let cache = SegmentCache::new(usize::try_from(self.config.tail_cache.get()).unwrap_or(usize::MAX));
-        Shared::new(self.volume.shards, slots, Arc::clone(&self.clock), cache, seed)
+        Shared::new(self.volume.layout.shards, slots, Arc::clone(&self.clock), cache, seed)
     }
 
     fn lane_owners(
@@ -279,7 +283,7 @@ impl Parts<'_> {
         let limits = CoreLimits {
             stream_bytes_max: self.config.stream_size_max.map(|size| size.get()),
             producers_per_stream_max: PRODUCERS_PER_STREAM_MAX,
-            heads_max: RESIDENT_STREAMS_MAX / usize::from(self.volume.shards.get()),
+            heads_max: RESIDENT_STREAMS_MAX / usize::from(self.volume.layout.shards.get()),
             hash_seed: getrandom::u64()?,
         };
         let mut deadlines = std::collections::BTreeSet::new();
@@ -294,7 +298,7 @@ impl Parts<'_> {
             shard,
             core: ShardCore::new(shard, replay.tables.state().next_stream, limits),
             shared: Arc::clone(shared),
-            epoch: Epoch { record: RecordEpoch(1), boot: self.volume.boot },
+            epoch: Epoch { record: RecordEpoch(1), boot: self.volume.boot() },
             last: replay.last,
             chain: replay.chain,
             started_at: self.clock.now(),

@@ -1,59 +1,90 @@
-//! The volume of a node: locked, identified, its boot counted.
+//! The volume of a node: locked, laid out, identified, its boot counted.
+//!
+//! Invariant: the boot is durable before anything of it is written. A volume at boot 0 was never served: whatever a
+//! crash left of its first formatting is taken up again.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::seam::disk::{Dir, RealDir};
-use crate::store::lock::DirectoryLock;
-use crate::types::{Boot, LaneId, ShardCount};
+use anyhow::Context;
 
-/// An opened volume.
+use crate::codec::superblock::{ClusterId, Superblock, VolumeIncarnation};
+use crate::seam::disk::{Dir, RealDir};
+use crate::store::layout::Layout;
+use crate::store::lock::DirectoryLock;
+use crate::store::superblock::SuperblockStore;
+use crate::types::{Boot, LaneId, ShardId};
+
+/// An opened volume; locked for as long as it lives.
 #[derive(Debug)]
 pub(crate) struct Volume {
     pub(crate) path: PathBuf,
     pub(crate) root: Arc<dyn Dir>,
-    /// Identifies the data: seeds every checksum and token.
-    pub(crate) cluster: [u8; 16],
-    /// This start.
-    pub(crate) boot: Boot,
-    /// Nothing was here before.
-    pub(crate) created: bool,
-    pub(crate) shards: ShardCount,
-    pub(crate) lanes: u16,
+    pub(crate) layout: Layout,
+    superblock: SuperblockStore,
     _lock: DirectoryLock,
 }
 
 impl Volume {
-    pub(crate) fn open(path: &Path, shards: ShardCount, lanes: u16) -> anyhow::Result<Self> {
-        std::fs::create_dir_all(path)?;
+    /// Opens or formats `path`. Nothing is overwritten that does not belong to this layout.
+    pub(crate) fn open(path: &Path, layout: Layout, node: &str) -> anyhow::Result<Self> {
+        std::fs::create_dir_all(path).context("it cannot be created")?;
         let lock = DirectoryLock::acquire(path)?;
-        let root: Arc<dyn Dir> = RealDir::open(path)?;
-        let file = path.join("interim-volume");
-        let text = std::fs::read_to_string(&file).unwrap_or_default();
-        let mut parts = text.split_whitespace();
-        let (id, boot) = (
-            parts.next().and_then(|t| t.parse::<u64>().ok()),
-            parts.next().and_then(|t| t.parse::<u64>().ok()),
-        );
-        let created = id.is_none();
-        let id = id.unwrap_or(getrandom::u64()?);
-        let boot = boot.unwrap_or(0) + 1;
-        std::fs::write(&file, format!("{id} {boot}"))?;
-        let mut cluster = [0; 16];
-        cluster[..8].copy_from_slice(&id.to_le_bytes());
-        Ok(Self {
-            path: path.to_owned(),
-            root,
-            cluster,
-            boot: Boot(boot),
-            created,
-            shards,
-            lanes,
-            _lock: lock,
-        })
+        let root = RealDir::open(path)?;
+        let fresh = Layout::open(root.as_ref(), layout)?;
+        let superblock = match SuperblockStore::open(root.as_ref())? {
+            Some(found) => found,
+            None if fresh || root.entries()?.iter().all(|(name, _)| !is_data(name)) => {
+                SuperblockStore::create(root.as_ref(), first_superblock(node)?)?
+            }
+            None => anyhow::bail!(
+                "the superblock is missing although there is data; restore it or the whole directory"
+            ),
+        };
+        Ok(Self { path: path.to_owned(), root, layout, superblock, _lock: lock })
     }
 
-    pub(crate) fn lane_of(&self, shard: crate::types::ShardId) -> LaneId {
-        LaneId(shard.0 % self.lanes)
+    /// Whether nothing was ever served from here.
+    pub(crate) fn unserved(&self) -> bool {
+        self.boot() == Boot(0)
     }
+
+    /// This start, once [`Self::begin`] has counted it.
+    pub(crate) fn boot(&self) -> Boot {
+        self.superblock.get().boot
+    }
+
+    /// Identifies the data: seeds every checksum and token.
+    pub(crate) fn cluster(&self) -> [u8; 16] {
+        self.superblock.get().cluster.0
+    }
+
+    /// Counts this start, durably. From here on the log is written.
+    pub(crate) fn begin(&mut self) -> anyhow::Result<()> {
+        self.superblock.update(|superblock| superblock.boot = Boot(superblock.boot.0 + 1))?;
+        Ok(())
+    }
+
+    pub(crate) fn lane_of(&self, shard: ShardId) -> LaneId {
+        LaneId(shard.0 % self.layout.lanes)
+    }
+}
+
+fn is_data(name: &str) -> bool {
+    name == "tables" || name.starts_with("lane-")
+}
+
+fn first_superblock(node: &str) -> anyhow::Result<Superblock> {
+    let (mut cluster, mut incarnation) = ([0; 16], [0; 16]);
+    getrandom::fill(&mut cluster)?;
+    getrandom::fill(&mut incarnation)?;
+    Ok(Superblock {
+        cluster: ClusterId(cluster),
+        node: node.to_owned(),
+        incarnation: VolumeIncarnation(incarnation),
+        volume: None,
+        boot: Boot(0),
+        peers: std::collections::BTreeMap::new(),
+        shards: std::collections::BTreeMap::new(),
+    })
 }

@@ -46,6 +46,9 @@ fn children(source: &Source) -> Vec<String> {
         found.push(format!("{own}/{name}.rs"));
         found.push(format!("{own}/{name}/mod.rs"));
     }
+    // A path attribute stands in a literal, which the bare code does not show.
+    let named = source.text.split("#[path = \"").skip(1).filter_map(|rest| rest.split('"').next());
+    found.extend(named.map(|name| format!("{folder}/{name}")));
     found
 }
 
@@ -57,7 +60,8 @@ fn planted_dead_files_are_found() {
         ("node/src/a/b.rs", ""),
         ("node/src/a/d.rs", "// mod e;"),
         ("node/src/a/e.rs", ""),
-        ("node/src/c.rs", ""),
+        ("node/src/c.rs", "#[path = \"else/where.rs\"]\nmod other;"),
+        ("node/src/else/where.rs", ""),
         ("node/tests/whole/main.rs", "mod part;"),
         ("node/tests/whole/part.rs", ""),
         ("node/tests/whole/other.rs", ""),

@@ -50,13 +50,15 @@ fn config() -> impl Strategy<Value = StreamConfig> {
 }
 
 fn meta() -> impl Strategy<Value = StreamMeta> {
-    let parent =
-        (any::<u16>(), any::<u64>(), offset(), any::<u64>()).prop_map(|(shard, stream, upto, pin)| Parent {
+    let parent = (any::<u16>(), any::<u64>(), offset(), any::<u64>(), any::<u32>()).prop_map(
+        |(shard, stream, upto, pin, depth)| Parent {
             shard: ShardId(shard),
             stream: StreamId(stream),
             upto,
             pin: PinId(pin),
-        });
+            depth,
+        },
+    );
     let state = (
         any::<bool>(),
         prop::option::of(stamp()),
@@ -203,7 +205,13 @@ fn golden_ops() -> Vec<Op> {
         closed: true,
         closed_by: Some(stamp.clone()),
         last_seq: Some(StreamSeq(Bytes::from_static(b"s9"))),
-        parent: Some(Parent { shard: ShardId(3), stream: StreamId(7), upto: start, pin: PinId(0xfeed) }),
+        parent: Some(Parent {
+            shard: ShardId(3),
+            stream: StreamId(7),
+            upto: start,
+            pin: PinId(0xfeed),
+            depth: 1,
+        }),
         pins: 4,
         retired: true,
     };

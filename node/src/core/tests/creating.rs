@@ -13,6 +13,9 @@ fn with(change: impl FnOnce(&mut Create)) -> Create {
     create
 }
 
+/// The field that conflicts, and how the request differs in it.
+type Change = (&'static str, fn(&mut Create));
+
 #[test]
 fn the_same_configuration_confirms_and_any_other_conflicts() {
     let base = || {
@@ -21,7 +24,7 @@ fn the_same_configuration_confirms_and_any_other_conflicts() {
             create.config.retention.messages = Some(5);
         })
     };
-    let cases: [(&str, fn(&mut Create)); 7] = [
+    let cases: [Change; 7] = [
         ("content type", |create| create.config.content_type = kind("text/html")),
         ("lifetime", |create| create.config.lifetime = Lifetime::Forever),
         ("lifetime", |create| create.config.lifetime = Lifetime::Sliding(61)),

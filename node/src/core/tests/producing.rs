@@ -139,7 +139,7 @@ fn the_checks_of_a_write_stand_in_the_order_of_the_protocol() {
     let expected = kind("text/plain");
     assert_eq!(
         world.post(by(post_json("s", "1"), "p", 1, 9)),
-        Err(AppendError::ContentType { expected: expected.clone() }),
+        Err(AppendError::ContentType { expected }),
         "type before gap"
     );
     world.post(Append { seq: seq("m"), ..post("s", "d") }).unwrap();

@@ -3,7 +3,8 @@
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::TestRunner;
 
-use super::histories::{Pair, history};
+use super::actions::history;
+use super::histories::Pair;
 use super::world::{LIMITS, World, close, fork_of, name, post, put, stamp};
 use crate::core::{Append, Command, CoreLimits, Missing};
 use crate::types::{LogIndex, Op, StreamId};
@@ -101,6 +102,35 @@ fn an_answer_without_a_record_waits_for_what_it_was_decided_on() {
     assert_eq!((absent.ops.is_empty(), absent.basis), (true, LogIndex(5)), "404 waits for the deletion");
     let never = world.run(Command::Append(post("never", "x")));
     assert_eq!(never.basis, LogIndex(0));
+}
+
+#[test]
+fn a_record_that_was_refused_by_the_log_leaves_no_trace() {
+    let mut world = World::open();
+    world.put(put("s")).unwrap();
+    let (now, index) = (world.now, LogIndex(2));
+    for command in [Command::Append(post("s", "lost")), Command::Delete(name("s"))] {
+        assert!(!world.core.decide(command, now, index, &|_| None).unwrap().ops.is_empty());
+    }
+    world.apply(usize::MAX);
+    world.core.forget();
+    assert_eq!(world.core.resident(), 0);
+    world.post(post("s", "kept")).unwrap();
+    assert_eq!(world.text("s"), "kept");
+}
+
+/// Found by a random history: somebody asks for a number before a stream gets it.
+#[test]
+fn that_nobody_has_a_number_is_no_longer_believed_once_a_stream_gets_it() {
+    let mut world = small(2);
+    let sweep = Command::Expire { stream: StreamId(1), touched_at: None };
+    assert!(world.run(sweep.clone()).ops.is_empty());
+    world.put(put("s")).unwrap();
+    for number in 0..20 {
+        assert!(world.post(post(&format!("absent{number}"), "x")).is_err());
+    }
+    assert_eq!(world.core.missing(&sweep), None, "the tables do not hold the stream yet");
+    assert_eq!(world.run(sweep).basis, LogIndex(1));
 }
 
 #[test]

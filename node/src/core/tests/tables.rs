@@ -1,19 +1,20 @@
 //! The tables as a test sees them: ops applied to plain maps, written apart from the core and strict about what a
 //! well-formed log may say.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
 use crate::types::{
-    AppendOp, Op, PinId, ProducerId, ProducerState, StreamId, StreamMeta, StreamName, UnixMillis,
+    AppendOp, Offset, Op, PinId, ProducerId, ProducerState, StreamId, StreamMeta, StreamName, UnixMillis,
 };
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Row {
     pub(super) meta: StreamMeta,
     pub(super) producers: BTreeMap<ProducerId, ProducerState>,
-    pub(super) pins: BTreeSet<PinId>,
+    /// Up to where each fork may read.
+    pub(super) pins: BTreeMap<PinId, Offset>,
     /// The stream's own messages.
     pub(super) messages: Vec<Bytes>,
 }
@@ -41,10 +42,14 @@ impl Tables {
                 self.last_id = meta.id.0;
                 assert_eq!(self.names.insert(meta.name.clone(), meta.id), None, "the name is free");
                 assert_eq!((meta.tail, meta.pins, meta.retired), (meta.base, 0, false));
+                if let Some(parent) = meta.parent {
+                    let pinned = self.rows.get(&parent.stream).and_then(|row| row.pins.get(&parent.pin));
+                    assert_eq!(pinned, Some(&parent.upto), "the pin reaches as far as the fork reads");
+                }
                 let row = Row {
                     meta: (**meta).clone(),
                     producers: BTreeMap::new(),
-                    pins: BTreeSet::new(),
+                    pins: BTreeMap::new(),
                     messages: vec![],
                 };
                 self.rows.insert(meta.id, row);
@@ -62,13 +67,13 @@ impl Tables {
             }
             Op::Pin(pin) => {
                 let row = self.row(pin.stream);
-                assert!(row.pins.insert(pin.pin), "a pin is new");
+                assert_eq!(row.pins.insert(pin.pin, pin.upto), None, "a pin is new");
                 assert!(pin.upto >= row.meta.earliest && pin.upto <= row.meta.tail && !row.meta.retired);
                 row.meta.pins += 1;
             }
             Op::Unpin { stream, pin } => {
                 let row = self.row(*stream);
-                assert!(row.pins.remove(pin), "a pin is taken back once");
+                assert!(row.pins.remove(pin).is_some(), "a pin is taken back once");
                 row.meta.pins -= 1;
             }
             Op::Trim { stream, earliest } => {

@@ -109,7 +109,7 @@ impl World {
                 self.core.install_producer(stream, id, state);
             }
             Missing::Pin(stream, pin) => {
-                let held = self.tables.rows.get(&stream).is_some_and(|row| row.pins.contains(&pin));
+                let held = self.tables.rows.get(&stream).is_some_and(|row| row.pins.contains_key(&pin));
                 self.core.install_pin(stream, pin, held);
             }
         }

@@ -1,0 +1,262 @@
+//! How many appends the log makes durable per second, beside the floor that the disk sets in the same run.
+//!
+//! `cargo bench -p thalweg-node --bench aol [-- files|group|lanes]`. All compared variants share the threads and the
+//! hand-over, so that only the log differs. Figures of one run are compared with each other, never across runs.
+#![allow(missing_docs, clippy::unwrap_used, reason = "a measuring tool")]
+#![allow(clippy::disallowed_methods, clippy::print_stdout, reason = "it measures time and prints it")]
+
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use thalweg_node::codec::record::{RecordKind, total_bytes};
+use thalweg_node::seam::disk::RealDir;
+use thalweg_node::store::aol::{Lane, LaneOptions, RecordHead};
+use thalweg_node::types::{Boot, Chain, Epoch, LaneId, LogIndex, RecordEpoch, ShardId};
+
+const PAYLOAD: [u8; 100] = [7; 100];
+const ROUND: Duration = Duration::from_secs(2);
+
+/// What makes appends durable.
+trait Log: Send {
+    fn append(&mut self, shard: u16);
+    fn commit(&mut self);
+    fn rest(&mut self) {}
+}
+
+/// The floor: one write and one sync of as many bytes, into a file whose blocks were all written before.
+struct Floor {
+    file: std::fs::File,
+    buffer: Vec<u8>,
+    at: u64,
+}
+
+const FLOOR_BYTES: u64 = 64 << 20;
+
+impl Floor {
+    fn new(path: &Path) -> Self {
+        let file = std::fs::File::create(path).unwrap();
+        for piece in 0..FLOOR_BYTES >> 20 {
+            file.write_all_at(&vec![0; 1 << 20], piece << 20).unwrap();
+        }
+        file.sync_all().unwrap();
+        Self { file, buffer: Vec::new(), at: 0 }
+    }
+}
+
+impl Log for Floor {
+    fn append(&mut self, _: u16) {
+        let total = usize::try_from(total_bytes(PAYLOAD.len())).unwrap();
+        self.buffer.resize(self.buffer.len() + total, 7);
+    }
+
+    fn commit(&mut self) {
+        if self.at + self.buffer.len() as u64 > FLOOR_BYTES {
+            self.at = 0;
+        }
+        self.file.write_all_at(&self.buffer, self.at).unwrap();
+        self.file.sync_data().unwrap();
+        self.at += self.buffer.len() as u64;
+        self.buffer.clear();
+    }
+}
+
+/// A lane, which lets go of its segments a while behind the tail, as checkpoints do.
+struct Ours {
+    lane: Lane,
+    heads: Vec<(u64, Chain)>,
+    keep_bytes: u64,
+}
+
+impl Ours {
+    fn new(folder: &Path, segment_bytes: u64, keep_bytes: u64) -> Self {
+        let dir = RealDir::open(folder).unwrap();
+        let options = LaneOptions { segment_bytes, ..LaneOptions::new(LaneId(0), [1; 16], true) };
+        let (mut lane, _) = Lane::open(&dir, options, |_| {}).unwrap();
+        while lane.tend().unwrap() {}
+        Self { lane, heads: vec![(0, Chain(0)); 256], keep_bytes }
+    }
+}
+
+impl Log for Ours {
+    fn append(&mut self, shard: u16) {
+        let (index, chain) = &mut self.heads[usize::from(shard)];
+        *index += 1;
+        let epoch = Epoch { record: RecordEpoch(1), boot: Boot(1) };
+        let (kind, shard) = (RecordKind::Batch, ShardId(shard));
+        let head = RecordHead { kind, shard, epoch, index: LogIndex(*index), chain: *chain };
+        *chain = self.lane.append(&head, |out| out.extend_from_slice(&PAYLOAD)).unwrap().chain;
+    }
+
+    fn commit(&mut self) {
+        self.lane.write().unwrap();
+        self.lane.sync().unwrap();
+    }
+
+    fn rest(&mut self) {
+        let upto = self.lane.synced().0.saturating_sub(self.keep_bytes);
+        self.lane.release(thalweg_node::types::LanePosition(upto)).unwrap();
+        self.lane.tend().unwrap();
+    }
+}
+
+/// A waiting writer.
+struct Request {
+    shard: u16,
+    done: Sender<()>,
+}
+
+fn commit_loop(mut log: Box<dyn Log>, requests: &Receiver<Request>) {
+    let mut waiting = Vec::new();
+    while let Ok(first) = requests.recv() {
+        waiting.push(first);
+        waiting.extend(requests.try_iter());
+        waiting.iter().for_each(|request| log.append(request.shard));
+        log.commit();
+        waiting.drain(..).for_each(|request| request.done.send(()).unwrap_or_default());
+        log.rest();
+    }
+}
+
+struct Figures {
+    per_second: f64,
+    p50: Duration,
+    p99: Duration,
+}
+
+/// `writers` threads that each wait for their append; shards are spread over the logs.
+fn run(logs: Vec<Box<dyn Log>>, writers: usize, shards: u16) -> Figures {
+    let stop = AtomicBool::new(false);
+    let count = AtomicU64::new(0);
+    let latencies = Mutex::new(Vec::new());
+    let mut senders = Vec::new();
+    let started = Instant::now();
+    std::thread::scope(|scope| {
+        for log in logs {
+            let (sender, receiver) = channel();
+            senders.push(sender);
+            scope.spawn(move || commit_loop(log, &receiver));
+        }
+        let senders = Arc::new(std::mem::take(&mut senders));
+        for writer in 0..writers {
+            let (stop, count, latencies, senders) = (&stop, &count, &latencies, senders.clone());
+            scope.spawn(move || {
+                let (done, finished) = channel();
+                let mut mine = Vec::new();
+                let mut choice = writer as u64;
+                while !stop.load(Ordering::Relaxed) {
+                    choice = choice
+                        .wrapping_mul(6_364_136_223_846_793_005)
+                        .wrapping_add(1_442_695_040_888_963_407);
+                    let shard = u16::try_from((choice >> 33) % u64::from(shards)).unwrap();
+                    let begun = Instant::now();
+                    let lane = usize::from(shard) % senders.len();
+                    senders[lane].send(Request { shard, done: done.clone() }).unwrap();
+                    finished.recv().unwrap();
+                    mine.push(begun.elapsed());
+                    count.fetch_add(1, Ordering::Relaxed);
+                }
+                latencies.lock().unwrap().append(&mut mine);
+            });
+        }
+        drop(senders);
+        while started.elapsed() < ROUND {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+    let elapsed = started.elapsed().as_secs_f64();
+    let mut latencies = latencies.into_inner().unwrap();
+    latencies.sort_unstable();
+    let at = |per_mille: usize| latencies[latencies.len() * per_mille / 1000];
+    #[expect(clippy::cast_precision_loss, reason = "a figure to print")]
+    let per_second = count.into_inner() as f64 / elapsed;
+    Figures { per_second, p50: at(500), p99: at(990) }
+}
+
+fn print(what: &str, figures: &Figures, floor: Option<&Figures>) {
+    let ratio = floor.map_or(String::new(), |floor| format!("{:.2}", figures.per_second / floor.per_second));
+    let (p50, p99) = (figures.p50.as_secs_f64() * 1e3, figures.p99.as_secs_f64() * 1e3);
+    println!("{what:<44} {:>9.0}/s  p50 {p50:.3} ms  p99 {p99:.3} ms  {ratio}", figures.per_second);
+}
+
+fn group(root: &Path) {
+    for writers in [1, 16, 64] {
+        let floor = || run(vec![Box::new(Floor::new(&root.join("floor")))], writers, 16);
+        let before = floor();
+        print(&format!("floor, {writers} writers"), &before, None);
+        for (name, keep) in [("fresh segments", u64::MAX), ("recycled segments", 16 << 20)] {
+            let folder = root.join(format!("group-{writers}-{keep}"));
+            let figures = run(vec![Box::new(Ours::new(&folder, 8 << 20, keep))], writers, 16);
+            print(&format!("lane, {writers} writers, {name}"), &figures, Some(&before));
+            std::fs::remove_dir_all(folder).unwrap();
+        }
+        print(&format!("floor again, {writers} writers"), &floor(), None);
+    }
+}
+
+fn lanes(root: &Path) {
+    let writers = 64;
+    for shards in [1, 16, 256] {
+        for lanes in [1, 2, shards] {
+            if lanes > shards || (lanes == shards && shards <= 2 && lanes != 1) {
+                continue;
+            }
+            let folder = root.join(format!("lanes-{shards}-{lanes}"));
+            std::fs::create_dir(&folder).unwrap();
+            let logs = (0..lanes).map(|lane| -> Box<dyn Log> {
+                Box::new(Ours::new(&folder.join(lane.to_string()), 1 << 20, 2 << 20))
+            });
+            let figures = run(logs.collect(), writers, shards);
+            print(&format!("{shards} shards in {lanes} lanes, {writers} writers"), &figures, None);
+            std::fs::remove_dir_all(folder).unwrap();
+            if lanes == shards {
+                break;
+            }
+        }
+    }
+}
+
+/// One thread, bare writes and syncs of 176 bytes: what the state of the file costs.
+fn files(root: &Path) {
+    use thalweg_node::seam::disk::Dir;
+    let dir: Arc<dyn Dir> = RealDir::open(&root.join("files")).unwrap();
+    let bytes = 8 << 20;
+    for state in ["growing", "allocated, never written", "zeros written ahead"] {
+        let file = dir.create(state).unwrap();
+        if state != "growing" {
+            file.allocate(bytes).unwrap();
+        }
+        if state == "zeros written ahead" {
+            file.write_at(&vec![0; usize::try_from(bytes).unwrap()], 0).unwrap();
+        }
+        file.sync().unwrap();
+        dir.sync().unwrap();
+        let (started, mut count) = (Instant::now(), 0_u64);
+        while started.elapsed() < ROUND && count * 176 < bytes - 176 {
+            file.write_at(&[7; 176], count * 176).unwrap();
+            file.sync().unwrap();
+            count += 1;
+        }
+        #[expect(clippy::cast_precision_loss, reason = "a figure to print")]
+        let per_second = count as f64 / started.elapsed().as_secs_f64();
+        println!("{state:<44} {per_second:>9.0} syncs/s");
+    }
+}
+
+fn main() {
+    let wanted: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with("--")).collect();
+    let root = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("aol-{}", std::process::id()));
+    std::fs::create_dir_all(&root).unwrap();
+    let parts: [(&str, fn(&Path)); 3] = [("files", files), ("group", group), ("lanes", lanes)];
+    for (name, part) in parts {
+        if wanted.is_empty() || wanted.iter().any(|word| word == name) {
+            println!("# {name}");
+            part(&root);
+        }
+    }
+    std::fs::remove_dir_all(root).unwrap();
+}
