@@ -28,15 +28,32 @@ const persistent = async (input, init) => {
 const backoffOptions = { initialDelay: 20, maxDelay: 200, multiplier: 1.5, maxRetries: Infinity }
 const handle = await DurableStream.create({ url, contentType: "application/json", backoffOptions })
 
+// A connection that breaks in the middle of a live answer ends the session; the reader goes on where it was, from the
+// offset that came with its last batch.
 const tailed = []
-const end = new AbortController()
-const live = await stream({ url, offset: "-1", live: mode, json: true, signal: end.signal, backoffOptions })
-const all = new Promise((resolve) => {
-  live.subscribeJson((batch) => {
-    for (const item of batch.items) tailed.push(item.n)
-    if (tailed.length >= count) resolve()
-  })
+let sessions = 0
+const follow = async () => {
+  let offset = "-1"
+  while (tailed.length < count) {
+    try {
+      sessions += 1
+      const live = await stream({ url, offset, live: mode, json: true, backoffOptions })
+      live.subscribeJson((batch) => {
+        for (const item of batch.items) tailed.push(item.n)
+        offset = batch.offset
+      })
+      await live.closed
+    } catch {
+      await pause(20)
+    }
+  }
+}
+// The session object also rejects promises that nobody holds when its connection breaks.
+process.on("unhandledRejection", () => {})
+process.on("uncaughtException", (error) => {
+  if (error?.message !== "terminated") throw error
 })
+follow()
 
 const problems = []
 const producer = new IdempotentProducer(handle, "official-client", {
@@ -55,14 +72,13 @@ for (let n = 0; n < count; n += 1) {
   }
 }
 await producer.flush()
-await all
+while (tailed.length < count) await pause(10)
 // Whatever came twice would come now.
 await pause(200)
-end.abort()
 
 const again = await stream({ url, offset: "-1", live: false, json: true, backoffOptions })
 const read = (await again.json()).map((item) => item.n)
 const wanted = Array.from({ length: count }, (_, n) => n)
 const same = (numbers) => JSON.stringify(numbers) === JSON.stringify(wanted)
-say({ done: true, read: same(read), tailed: same(tailed), readCount: read.length, tailedCount: tailed.length, retries, problems })
+say({ done: true, read: same(read), tailed: same(tailed), readCount: read.length, tailedCount: tailed.length, retries, sessions, problems })
 process.exit(0)

@@ -19,9 +19,8 @@ const KILL_EVERY: u32 = 150;
 /// The client's own back-off is what takes long.
 const DEADLINE: Duration = Duration::from_secs(120);
 
-#[derive(Deserialize, Debug)]
+#[derive(Deserialize, Debug, Default)]
 #[serde(rename_all = "camelCase", default)]
-#[derive(Default)]
 struct Line {
     written: u32,
     done: bool,
@@ -29,6 +28,8 @@ struct Line {
     tailed: bool,
     read_count: u32,
     tailed_count: u32,
+    retries: u32,
+    sessions: u32,
     problems: Vec<String>,
 }
 
@@ -58,6 +59,7 @@ async fn writes_and_tails_through_kills(mode: &str) -> anyhow::Result<()> {
         }
     }
     println!("{mode}: {kills} kills, {last:?}");
+    ensure!(last.retries + last.sessions > 1, "the kills went unnoticed");
     ensure!(kills >= 3 && last.done && last.problems.is_empty());
     ensure!(
         last.read && last.read_count == COUNT,
