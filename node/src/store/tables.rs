@@ -13,6 +13,7 @@ mod reap;
 mod row;
 mod run;
 mod schema;
+mod scrub;
 mod seals;
 mod state;
 
@@ -25,6 +26,7 @@ pub use fault::{ReadFault, TablesError};
 pub use open::{Identity, file_name};
 pub use read::Reader;
 pub use row::StreamEntry;
+pub use scrub::{ScrubCursor, Scrubbed};
 pub use state::{Applied, EpochStart, ShardState, Totals};
 
 use crate::types::{LogIndex, Op, ShardId};
