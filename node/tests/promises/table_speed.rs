@@ -1,6 +1,8 @@
 //! Promise: the ends of a long stream read alike. Beside it, measurements that are run by hand:
 //! `cargo test --release --test promises -- --ignored --nocapture --test-threads=1 table_speed`.
 
+#![expect(clippy::disallowed_methods, reason = "measurements read the machine's clock")]
+
 use std::time::Instant;
 
 use bytes::Bytes;

@@ -167,7 +167,7 @@ impl Pass<'_> {
                 let named =
                     self.transaction.open_table(NAMES)?.get(row.meta.name.as_str().as_bytes())?.is_some();
                 let chunks = self.transaction.open_table(CHUNKS)?;
-                let last = row.last.map(|last| chunk_key(row.meta.id, last.start.messages, 0));
+                let last = row.last.map(|last| chunk_key(row.meta.id, last.messages, 0));
                 let there = match last {
                     Some(key) => with_sealed_leaves(|| Ok::<_, TablesError>(chunks.get(&key)?.is_some()))?,
                     None => row.meta.tail <= row.meta.earliest.max(row.meta.base),
@@ -208,7 +208,7 @@ impl Pass<'_> {
             }
             _ => read_row(&self.transaction.open_table(STREAMS)?, self.shard, stream)?,
         };
-        let ends = |row: &StreamRow| row.last.is_none_or(|last| last.start != start || row.meta.tail == end);
+        let ends = |row: &StreamRow| row.last.is_none_or(|last| last != start || row.meta.tail == end);
         if !row.as_ref().is_none_or(ends) {
             self.note(Err(CodecError::Impossible("the end of the last chunk")), unit);
         }
