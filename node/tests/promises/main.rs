@@ -9,6 +9,8 @@ mod table_disk;
 #[cfg(test)]
 mod table_faults;
 #[cfg(test)]
+mod table_files;
+#[cfg(test)]
 mod table_model;
 #[cfg(test)]
 mod table_speed;
