@@ -11,6 +11,8 @@ mod table_faults;
 #[cfg(test)]
 mod table_files;
 #[cfg(test)]
+mod table_lookup;
+#[cfg(test)]
 mod table_model;
 #[cfg(test)]
 mod table_speed;

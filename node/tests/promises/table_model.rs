@@ -22,7 +22,7 @@ pub(crate) struct PlainStream {
 
 impl PlainStream {
     /// The boundary before message `index`, counted over the stream's own data.
-    fn boundary(&self, index: usize) -> Offset {
+    pub(crate) fn boundary(&self, index: usize) -> Offset {
         let bytes: usize = self.messages[..index].iter().map(Bytes::len).sum();
         self.meta.base.advanced(index as u64, bytes as u64)
     }
