@@ -373,7 +373,7 @@ impl Pending {
 
     fn created(meta: StreamMeta) -> Self {
         let run_start = meta.tail;
-        let row = StreamRow { meta, producers: 0, last: None };
+        let row = StreamRow { meta, producers: 0, last: None, small: Vec::new() };
         Self { row, deadline_before: None, bytes_before: 0, run_start, run: Vec::new(), deleted: false }
     }
 }

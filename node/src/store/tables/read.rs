@@ -28,7 +28,7 @@ use crate::types::{
 /// Reads the tables of one shard.
 #[derive(Debug, Clone)]
 pub struct Reader {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
 }
 
 impl Reader {
