@@ -18,7 +18,9 @@ use thalweg_node::store::aol::{Lane, LaneOptions, RecordHead};
 use thalweg_node::types::{Boot, Chain, Epoch, LaneId, LogIndex, RecordEpoch, ShardId};
 
 const PAYLOAD: [u8; 100] = [7; 100];
-const ROUND: Duration = Duration::from_secs(2);
+/// Variants take turns in short rounds: others use the machine and its disk too.
+const ROUND: Duration = Duration::from_millis(100);
+const ROUNDS: usize = 41;
 
 /// What makes appends durable.
 trait Log: Send {
@@ -109,7 +111,7 @@ struct Request {
     done: Sender<()>,
 }
 
-fn commit_loop(mut log: Box<dyn Log>, requests: &Receiver<Request>) {
+fn commit_loop(log: &mut dyn Log, requests: &Receiver<Request>) {
     let mut waiting = Vec::new();
     while let Ok(first) = requests.recv() {
         waiting.push(first);
@@ -128,7 +130,7 @@ struct Figures {
 }
 
 /// `writers` threads that each wait for their append; shards are spread over the logs.
-fn run(logs: Vec<Box<dyn Log>>, writers: usize, shards: u16) -> Figures {
+fn run(logs: &mut [Box<dyn Log>], writers: usize, shards: u16) -> Figures {
     let stop = AtomicBool::new(false);
     let count = AtomicU64::new(0);
     let latencies = Mutex::new(Vec::new());
@@ -138,7 +140,7 @@ fn run(logs: Vec<Box<dyn Log>>, writers: usize, shards: u16) -> Figures {
         for log in logs {
             let (sender, receiver) = channel();
             senders.push(sender);
-            scope.spawn(move || commit_loop(log, &receiver));
+            scope.spawn(move || commit_loop(log.as_mut(), &receiver));
         }
         let senders = Arc::new(std::mem::take(&mut senders));
         for writer in 0..writers {
@@ -164,7 +166,7 @@ fn run(logs: Vec<Box<dyn Log>>, writers: usize, shards: u16) -> Figures {
         }
         drop(senders);
         while started.elapsed() < ROUND {
-            std::thread::sleep(Duration::from_millis(10));
+            std::thread::sleep(Duration::from_millis(2));
         }
         stop.store(true, Ordering::Relaxed);
     });
@@ -177,46 +179,69 @@ fn run(logs: Vec<Box<dyn Log>>, writers: usize, shards: u16) -> Figures {
     Figures { per_second, p50: at(500), p99: at(990) }
 }
 
-fn print(what: &str, figures: &Figures, floor: Option<&Figures>) {
-    let ratio = floor.map_or(String::new(), |floor| format!("{:.2}", figures.per_second / floor.per_second));
-    let (p50, p99) = (figures.p50.as_secs_f64() * 1e3, figures.p99.as_secs_f64() * 1e3);
-    println!("{what:<44} {:>9.0}/s  p50 {p50:.3} ms  p99 {p99:.3} ms  {ratio}", figures.per_second);
+/// A variant: its name, its logs, how many shards.
+type Variant = (String, Vec<Box<dyn Log>>, u16);
+
+/// Runs the variants in turn and prints of each the median round and a quiet one (the ninth decile), with its ratio to the
+/// first variant's.
+fn compare(writers: usize, mut variants: Vec<Variant>) {
+    let mut rounds: Vec<Vec<Figures>> = variants.iter().map(|_| Vec::new()).collect();
+    for _ in 0..ROUNDS {
+        for ((_, logs, shards), rounds) in variants.iter_mut().zip(&mut rounds) {
+            rounds.push(run(logs, writers, *shards));
+        }
+    }
+    let mut first = None;
+    for ((name, ..), rounds) in variants.iter().zip(&mut rounds) {
+        rounds.sort_by(|one, other| one.per_second.total_cmp(&other.per_second));
+        let (median, quiet) = (&rounds[ROUNDS / 2], &rounds[ROUNDS * 9 / 10]);
+        let ratio = quiet.per_second / *first.get_or_insert(quiet.per_second);
+        let (p50, p99) = (quiet.p50.as_secs_f64() * 1e3, quiet.p99.as_secs_f64() * 1e3);
+        println!(
+            "{writers:>3} writers, {name:<28} median {:>7.0}/s  quiet {:>7.0}/s  p50 {p50:.2} ms  p99 {p99:.2} ms  {ratio:.2}",
+            median.per_second, quiet.per_second,
+        );
+    }
 }
 
 fn group(root: &Path) {
     for writers in [1, 16, 64] {
-        let floor = || run(vec![Box::new(Floor::new(&root.join("floor")))], writers, 16);
-        let before = floor();
-        print(&format!("floor, {writers} writers"), &before, None);
-        for (name, keep) in [("fresh segments", u64::MAX), ("recycled segments", 16 << 20)] {
-            let folder = root.join(format!("group-{writers}-{keep}"));
-            let figures = run(vec![Box::new(Ours::new(&folder, 8 << 20, keep))], writers, 16);
-            print(&format!("lane, {writers} writers, {name}"), &figures, Some(&before));
-            std::fs::remove_dir_all(folder).unwrap();
+        let folder = |name: &str| root.join(format!("{name}-{writers}"));
+        let mut recycled = Ours::new(&folder("recycled"), 1 << 20, 2 << 20);
+        while recycled.lane.tail().0 < 8 << 20 {
+            (0..500).for_each(|_| recycled.append(0));
+            recycled.commit();
+            recycled.rest();
         }
-        print(&format!("floor again, {writers} writers"), &floor(), None);
+        compare(
+            writers,
+            vec![
+                ("floor".to_owned(), vec![Box::new(Floor::new(&folder("floor")))], 16),
+                ("lane, segments used again".to_owned(), vec![Box::new(recycled)], 16),
+                (
+                    "lane, new segments".to_owned(),
+                    vec![Box::new(Ours::new(&folder("new"), 8 << 20, u64::MAX))],
+                    16,
+                ),
+            ],
+        );
     }
 }
 
 fn lanes(root: &Path) {
-    let writers = 64;
     for shards in [1, 16, 256] {
-        for lanes in [1, 2, shards] {
-            if lanes > shards || (lanes == shards && shards <= 2 && lanes != 1) {
-                continue;
-            }
+        let mut counts = vec![1, 2, shards];
+        counts.retain(|lanes| *lanes <= shards);
+        counts.dedup();
+        let variants = counts.into_iter().map(|lanes| {
             let folder = root.join(format!("lanes-{shards}-{lanes}"));
             std::fs::create_dir(&folder).unwrap();
             let logs = (0..lanes).map(|lane| -> Box<dyn Log> {
                 Box::new(Ours::new(&folder.join(lane.to_string()), 1 << 20, 2 << 20))
             });
-            let figures = run(logs.collect(), writers, shards);
-            print(&format!("{shards} shards in {lanes} lanes, {writers} writers"), &figures, None);
-            std::fs::remove_dir_all(folder).unwrap();
-            if lanes == shards {
-                break;
-            }
-        }
+            (format!("{shards} shards in {lanes} lanes"), logs.collect(), shards)
+        });
+        compare(64, variants.collect());
     }
 }
 
@@ -236,7 +261,7 @@ fn files(root: &Path) {
         file.sync().unwrap();
         dir.sync().unwrap();
         let (started, mut count) = (Instant::now(), 0_u64);
-        while started.elapsed() < ROUND && count * 176 < bytes - 176 {
+        while started.elapsed() < ROUND * 4 && count * 176 < bytes - 176 {
             file.write_at(&[7; 176], count * 176).unwrap();
             file.sync().unwrap();
             count += 1;
@@ -251,11 +276,14 @@ fn main() {
     let wanted: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with("--")).collect();
     let root = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("aol-{}", std::process::id()));
     std::fs::create_dir_all(&root).unwrap();
-    let parts: [(&str, fn(&Path)); 3] = [("files", files), ("group", group), ("lanes", lanes)];
-    for (name, part) in parts {
+    for name in ["files", "group", "lanes"] {
         if wanted.is_empty() || wanted.iter().any(|word| word == name) {
             println!("# {name}");
-            part(&root);
+            match name {
+                "files" => files(&root),
+                "group" => group(&root),
+                _ => lanes(&root),
+            }
         }
     }
     std::fs::remove_dir_all(root).unwrap();

@@ -156,8 +156,10 @@ impl Lane {
             if !options.may_create {
                 return Err(LaneError::Missing);
             }
-            supply
-                .require(Place { number: 1, base: LanePosition(0), live_bytes: 0 }, options.segment_bytes)?;
+            supply.require(
+                Place { number: 1, base: LanePosition(0), live_bytes: 0, used: 0 },
+                options.segment_bytes,
+            )?;
             segments.extend(supply.take());
         }
         let mut recovered = Recovery::run(dir.clone(), &options, segments, &mut visitor)?;
@@ -291,8 +293,8 @@ impl Lane {
         Ok(self.synced)
     }
 
-    /// Does one small step of making the next segment ready; `false` when there is nothing to do. To be called between
-    /// commits. A full volume is no error here: [`Self::has_room`] tells.
+    /// Does one small step of making the next segment ready; `false` when there is nothing to do for now. To be called
+    /// after every commit, once its writers were answered. A full volume is no error here: [`Self::has_room`] tells.
     pub fn tend(&mut self) -> Result<bool, LaneError> {
         self.check()?;
         if !self.parts.is_empty() {

@@ -41,6 +41,7 @@ impl Lane {
             number: self.active.number + 1,
             base: self.active.end(),
             live_bytes: self.shared.live_bytes(),
+            used: (self.tail.0 - self.active.base.0) * 1024 / self.active.bytes.max(1),
         }
     }
 
