@@ -247,28 +247,39 @@ fn lanes(root: &Path) {
 
 /// One thread, bare writes and syncs of 176 bytes: what the state of the file costs.
 fn files(root: &Path) {
-    use thalweg_node::seam::disk::Dir;
+    use thalweg_node::seam::disk::{Dir, File};
     let dir: Arc<dyn Dir> = RealDir::open(&root.join("files")).unwrap();
-    let bytes = 8 << 20;
-    for state in ["growing", "allocated, never written", "zeros written ahead"] {
+    let bytes = 64 << 20;
+    let states = ["growing", "allocated, never written", "zeros written ahead"];
+    let mut files: Vec<(Arc<dyn File>, u64, Vec<f64>)> = Vec::new();
+    for state in states {
         let file = dir.create(state).unwrap();
         if state != "growing" {
             file.allocate(bytes).unwrap();
         }
         if state == "zeros written ahead" {
-            file.write_at(&vec![0; usize::try_from(bytes).unwrap()], 0).unwrap();
+            (0..bytes >> 20).for_each(|piece| file.write_at(&vec![0; 1 << 20], piece << 20).unwrap());
         }
         file.sync().unwrap();
-        dir.sync().unwrap();
-        let (started, mut count) = (Instant::now(), 0_u64);
-        while started.elapsed() < ROUND * 4 && count * 176 < bytes - 176 {
-            file.write_at(&[7; 176], count * 176).unwrap();
-            file.sync().unwrap();
-            count += 1;
+        files.push((file, 0, Vec::new()));
+    }
+    dir.sync().unwrap();
+    for _ in 0..ROUNDS {
+        for (file, at, rates) in &mut files {
+            let (started, from) = (Instant::now(), *at);
+            while started.elapsed() < ROUND {
+                file.write_at(&[7; 176], *at * 176).unwrap();
+                file.sync().unwrap();
+                *at += 1;
+            }
+            #[expect(clippy::cast_precision_loss, reason = "a figure to print")]
+            rates.push((*at - from) as f64 / started.elapsed().as_secs_f64());
         }
-        #[expect(clippy::cast_precision_loss, reason = "a figure to print")]
-        let per_second = count as f64 / started.elapsed().as_secs_f64();
-        println!("{state:<44} {per_second:>9.0} syncs/s");
+    }
+    for ((_, _, rates), state) in files.iter_mut().zip(states) {
+        rates.sort_by(f64::total_cmp);
+        let (median, quiet) = (rates[ROUNDS / 2], rates[ROUNDS * 9 / 10]);
+        println!("{state:<26} median {median:>6.0} syncs/s  quiet {quiet:>6.0} syncs/s");
     }
 }
 

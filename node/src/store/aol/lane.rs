@@ -167,7 +167,14 @@ impl Lane {
         for extra in recovered.behind.iter().rev() {
             remove_durably(dir.as_ref(), extra.number).map_err(LaneError::io(Operation::Open))?;
         }
-        let active = recovered.segments.back().cloned().ok_or(LaneError::Missing)?;
+        let mut active = recovered.segments.back().cloned().ok_or(LaneError::Missing)?;
+        if recovered.tail > active.end() {
+            // The last segments are lost: go on behind the hole that recovery leaves.
+            let place = Place { number: active.number + 2, base: recovered.tail, live_bytes: 0, used: 0 };
+            supply.require(place, options.segment_bytes)?;
+            active = supply.take().ok_or(LaneError::Missing)?;
+            recovered.segments.push_back(active.clone());
+        }
         match next {
             Some(next) if next.base == active.end() => supply.put_ready(next),
             Some(other) => {

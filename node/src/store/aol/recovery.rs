@@ -17,6 +17,7 @@ use super::scan::{Evidence, Found, SegmentScan, evidence_from, next_header};
 use super::segment::Segment;
 use super::window::Window;
 use crate::codec::record::{HEADER_BYTES, LANE_ITSELF, LaneKey, MAGIC, RecordHeader, RecordKind};
+use crate::codec::segment::BLOCK_BYTES;
 use crate::seam::disk::Dir;
 use crate::types::LanePosition;
 
@@ -82,7 +83,7 @@ impl Recovery {
         let mut scan: Option<SegmentScan> = None;
         loop {
             let Some(segment) = self.segments.iter().find(|segment| position < segment.end()) else {
-                return Ok(position);
+                return Ok(self.next_is_lost(position));
             };
             if position < segment.base {
                 // A whole segment is missing.
@@ -97,7 +98,7 @@ impl Recovery {
                 other => other.insert(SegmentScan::new(self.key, segment.clone())),
             };
             let end = segment.end();
-            if !scan.has_space_at(position) && self.segments.iter().any(|later| later.base >= end) {
+            if !scan.has_space_at(position) {
                 position = end;
                 continue;
             }
@@ -116,6 +117,15 @@ impl Recovery {
                 },
             }
         }
+    }
+
+    /// The log goes on in a segment that is not there. Its file and directory entry were durable before the roll was
+    /// written, so it is lost. A hole stays behind it, so that later starts see that, too.
+    fn next_is_lost(&mut self, position: LanePosition) -> LanePosition {
+        let to = position.advanced(BLOCK_BYTES);
+        self.continuity.blind(position);
+        self.report.damaged.push(DamagedRange { from: position, to, kept: false });
+        to
     }
 
     fn deliver(
