@@ -1,6 +1,6 @@
 //! How many appends the log makes durable per second, beside the floor that the disk sets in the same run.
 //!
-//! `cargo bench -p thalweg-node --bench aol [-- files|group|lanes]`. All compared variants share the threads and the
+//! `cargo bench -p thalweg-node --bench aol [-- files|group|lanes|work]`. All compared variants share the threads and the
 //! hand-over, so that only the log differs. Figures of one run are compared with each other, never across runs.
 #![allow(missing_docs, clippy::unwrap_used, reason = "a measuring tool")]
 #![allow(clippy::disallowed_methods, clippy::print_stdout, reason = "it measures time and prints it")]
@@ -230,7 +230,7 @@ fn group(root: &Path) {
 
 fn lanes(root: &Path) {
     for shards in [1, 16, 256] {
-        let mut counts = vec![1, 2, shards];
+        let mut counts = vec![1, 2, 4, shards];
         counts.retain(|lanes| *lanes <= shards);
         counts.dedup();
         let variants = counts.into_iter().map(|lanes| {
@@ -283,17 +283,38 @@ fn files(root: &Path) {
     }
 }
 
+/// What the log itself costs, without waiting for the device: encoding and writing a million records, and recovery.
+fn work(root: &Path) {
+    const RECORDS: u32 = 1_000_000;
+    let folder = root.join("work");
+    let mut ours = Ours::new(&folder, 8 << 20, u64::MAX);
+    let started = Instant::now();
+    for _ in 0..RECORDS / 50 {
+        (0..50).for_each(|shard| ours.append(shard % 16));
+        ours.lane.write().unwrap();
+    }
+    println!("append and write, batches of 50: {:?} per record", started.elapsed() / RECORDS);
+    ours.lane.close().unwrap();
+    let started = Instant::now();
+    let dir = RealDir::open(&folder).unwrap();
+    let mut seen = 0;
+    let (_, report) = Lane::open(&dir, LaneOptions::new(LaneId(0), [1; 16], false), |_| seen += 1).unwrap();
+    assert_eq!((seen, report.records), (RECORDS, u64::from(RECORDS)));
+    println!("recovery of {RECORDS} records, warm: {:?}", started.elapsed());
+}
+
 fn main() {
     let wanted: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with("--")).collect();
     let root = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("aol-{}", std::process::id()));
     std::fs::create_dir_all(&root).unwrap();
-    for name in ["files", "group", "lanes"] {
+    for name in ["files", "group", "lanes", "work"] {
         if wanted.is_empty() || wanted.iter().any(|word| word == name) {
             println!("# {name}");
             match name {
                 "files" => files(&root),
                 "group" => group(&root),
-                _ => lanes(&root),
+                "lanes" => lanes(&root),
+                _ => work(&root),
             }
         }
     }

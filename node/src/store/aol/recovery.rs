@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::Record;
 use super::error::{LaneError, Operation};
 use super::heads::{Continuity, Heads};
-use super::lane::LaneOptions;
+use super::options::LaneOptions;
 use super::quarantine::Quarantine;
 use super::report::{CutTail, DamagedRange, RecoveryReport};
 use super::scan::{Evidence, Found, SegmentScan, evidence_from, next_header};

@@ -9,7 +9,7 @@ use std::io;
 use std::sync::Arc;
 
 use super::error::{LaneError, Operation, is_full};
-use super::lane::LaneOptions;
+use super::options::LaneOptions;
 use super::segment::{Segment, name_of};
 use crate::codec::segment::{BLOCK_BYTES, SegmentHeader};
 use crate::seam::disk::{Dir, File};
