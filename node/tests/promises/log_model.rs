@@ -71,6 +71,7 @@ pub(crate) struct Tally {
     pub(crate) whole_records_cut: u64,
     pub(crate) segments: u64,
     pub(crate) interrupted_recoveries: u64,
+    pub(crate) refused_batches: u64,
 }
 
 impl Model {
@@ -208,7 +209,10 @@ pub(crate) fn step(
     }
     match lane.write() {
         Ok(_) => model.written = model.entries.len(),
-        Err(LaneError::Full) => model.entries.truncate(model.written),
+        Err(LaneError::Full) => {
+            model.tally.refused_batches += 1;
+            model.entries.truncate(model.written);
+        }
         Err(error) => return Err(error),
     }
     if random.chance(mix.write_back_percent) {
