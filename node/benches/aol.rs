@@ -173,7 +173,7 @@ fn run(logs: &mut [Box<dyn Log>], writers: usize, shards: u16) -> Figures {
     let elapsed = started.elapsed().as_secs_f64();
     let mut latencies = latencies.into_inner().unwrap();
     latencies.sort_unstable();
-    let at = |per_mille: usize| latencies[latencies.len() * per_mille / 1000];
+    let at = |per_mille: usize| latencies.get(latencies.len() * per_mille / 1000).copied().unwrap_or(ROUND);
     #[expect(clippy::cast_precision_loss, reason = "a figure to print")]
     let per_second = count.into_inner() as f64 / elapsed;
     Figures { per_second, p50: at(500), p99: at(990) }
