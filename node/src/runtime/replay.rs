@@ -124,7 +124,7 @@ fn epoch_starts(tables: &Tables, records: &[Committed]) -> Vec<EpochStart> {
 
 fn ops_of(kind: RecordKind, payload: &Bytes) -> Result<Vec<Op>, String> {
     match kind {
-        RecordKind::Batch => decode_ops(payload).map_err(|error| error.to_string()),
+        RecordKind::Batch | RecordKind::Relief => decode_ops(payload).map_err(|error| error.to_string()),
         _ => Ok(Vec::new()),
     }
 }

@@ -268,6 +268,7 @@ impl Parts<'_> {
                 scratch: bytes::BytesMut::new(),
                 unsynced_since: None,
                 swept_at: Duration::ZERO,
+                unmarked: false,
                 full: false,
             });
         }

@@ -178,11 +178,11 @@ impl Lane {
         Ok(Appended { position: header.position, end: header.end(), payload: payload_range, chain })
     }
 
-    /// Whether records of `bytes` in all (payloads, and [`total_bytes`] of nothing for each) will be taken. Makes the
+    /// Whether records of this kind and of `bytes` in all (payloads, and [`total_bytes`] of nothing for each) will be taken. Makes the
     /// next segment ready if that needs it.
-    pub fn has_room(&mut self, bytes: usize) -> Result<bool, LaneError> {
+    pub fn has_room(&mut self, bytes: usize, kind: RecordKind) -> Result<bool, LaneError> {
         self.check()?;
-        match self.room_for(total_bytes(bytes), RecordKind::Batch) {
+        match self.room_for(total_bytes(bytes), kind) {
             Ok(_) => Ok(true),
             Err(LaneError::Full) => Ok(false),
             Err(error) => Err(error),

@@ -44,6 +44,11 @@ impl StreamRow {
         self.meta.tail.bytes.saturating_sub(first)
     }
 
+    /// Whether the sweeper looks at it: it lets old messages go. A retired stream's data is its forks'.
+    pub(super) fn retained(&self) -> bool {
+        !self.meta.retired && self.meta.config.retention != Retention::default()
+    }
+
     /// When it ends, if it can: a retired stream has ended already.
     pub(super) fn deadline(&self) -> Option<UnixMillis> {
         if self.meta.retired { None } else { self.meta.deadline() }
