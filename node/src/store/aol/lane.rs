@@ -85,10 +85,8 @@ impl Lane {
             if !options.may_create {
                 return Err(LaneError::Missing);
             }
-            supply.require(
-                Place { number: 1, base: LanePosition(0), live_bytes: 0, used: 0 },
-                options.segment_bytes,
-            )?;
+            // All of it with zeros ahead: nobody waits yet.
+            while supply.step(Place { number: 1, base: LanePosition(0), live_bytes: 0, used: 1024 })? {}
             segments.extend(supply.take());
         }
         let mut recovered = Recovery::run(dir.clone(), &options, segments, &mut visitor)?;
