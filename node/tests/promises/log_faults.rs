@@ -96,7 +96,7 @@ fn on_a_full_volume_batches_are_refused_epoch_starts_are_not_and_room_sets_it_go
     disk.set_capacity(100 << 10);
     let (mut lane, _) = Lane::open(&lane_dir(&disk), options(), |_| {}).unwrap();
     let (mut index, mut chain) = (0, Chain(0));
-    while lane.has_room(900).unwrap() {
+    while lane.has_room(900, RecordKind::Batch).unwrap() {
         index += 1;
         chain = lane
             .append(&head(RecordKind::Batch, index, chain), |out| out.extend_from_slice(&[1; 900]))
@@ -121,7 +121,7 @@ fn on_a_full_volume_batches_are_refused_epoch_starts_are_not_and_room_sets_it_go
     let readable = lane.reader().read_from(lane.reader().start()).map(Result::unwrap).count();
     assert_eq!(readable as u64, index);
     disk.set_capacity(1 << 20);
-    assert!(lane.has_room(900).unwrap());
+    assert!(lane.has_room(900, RecordKind::Batch).unwrap());
     lane.append(&head(RecordKind::Batch, index + 1, chain), |out| out.extend_from_slice(&[1; 900])).unwrap();
     lane.write().unwrap();
     lane.sync().unwrap();
@@ -137,9 +137,9 @@ fn room_comes_back_through_release_alone() {
     let (mut lane, _) = Lane::open(&lane_dir(&disk), options(), |_| {}).unwrap();
     let mut chain = Chain(0);
     for index in 1..5000 {
-        if !lane.has_room(900).unwrap() {
+        if !lane.has_room(900, RecordKind::Batch).unwrap() {
             lane.release(lane.synced()).unwrap();
-            assert!(lane.has_room(900).unwrap(), "released segments are not used again");
+            assert!(lane.has_room(900, RecordKind::Batch).unwrap(), "released segments are not used again");
         }
         chain = lane
             .append(&head(RecordKind::Batch, index, chain), |out| out.extend_from_slice(&[1; 900]))

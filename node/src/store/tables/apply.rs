@@ -10,8 +10,8 @@ use super::chunks::{Buffers, ChunkTable, write_run};
 use super::fault::{TablesError, corrupt};
 use super::row::{StreamRow, get_row, put_row};
 use super::schema::{
-    CHUNKS, DOOMED, EXPIRY, FACTS, NAMES, PINS, PRODUCERS, RETAINED, STATE, STREAMS, TableNumber, expiry_key, fact_key,
-    opened, pin_key, producer_key, sealed, stream_key, unsealed,
+    CHUNKS, DOOMED, EXPIRY, FACTS, NAMES, PINS, PRODUCERS, RETAINED, STATE, STREAMS, TableNumber, expiry_key,
+    fact_key, opened, pin_key, producer_key, sealed, stream_key, unsealed,
 };
 use super::state::{Applied, EPOCHS_ROW, EpochStart, STATE_ROW, ShardState, put_epochs, put_state};
 use crate::codec::fields::put_number;
@@ -372,12 +372,28 @@ impl Pending {
     fn stored(row: StreamRow) -> Self {
         let (deadline_before, bytes_before, run_start) = (row.deadline(), row.own_bytes(), row.meta.tail);
         let retained_before = row.retained();
-        Self { row, deadline_before, retained_before, bytes_before, run_start, run: Vec::new(), deleted: false }
+        Self {
+            row,
+            deadline_before,
+            retained_before,
+            bytes_before,
+            run_start,
+            run: Vec::new(),
+            deleted: false,
+        }
     }
 
     fn created(meta: StreamMeta) -> Self {
         let run_start = meta.tail;
         let row = StreamRow { meta, producers: 0, last: None, small: Vec::new() };
-        Self { row, deadline_before: None, retained_before: false, bytes_before: 0, run_start, run: Vec::new(), deleted: false }
+        Self {
+            row,
+            deadline_before: None,
+            retained_before: false,
+            bytes_before: 0,
+            run_start,
+            run: Vec::new(),
+            deleted: false,
+        }
     }
 }

@@ -13,8 +13,8 @@ use super::fault::{ReadFault, TablesError, corrupt};
 use super::row::StreamEntry;
 use super::run::{Goal, Run};
 use super::schema::{
-    CHUNKS, EXPIRY, FACTS, NAMES, PINS, PRODUCERS, STATE, STREAMS, TableNumber, expiry_key, fact_key, opened,
-    pin_key, producer_key, split_expiry_key,
+    CHUNKS, EXPIRY, FACTS, NAMES, PINS, PRODUCERS, RETAINED, STATE, STREAMS, TableNumber, expiry_key,
+    fact_key, opened, pin_key, producer_key, split_expiry_key,
 };
 use super::state::{STATE_ROW, Totals, get_state};
 use crate::codec::CodecError;

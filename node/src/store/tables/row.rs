@@ -4,7 +4,7 @@
 use crate::codec::CodecError;
 use crate::codec::fields::{Cursor, put_number, put_offset, put_time, put_u8};
 use crate::codec::meta::{get_meta, put_meta};
-use crate::types::{Offset, StreamMeta, UnixMillis};
+use crate::types::{Offset, Retention, StreamMeta, UnixMillis};
 
 const VERSION: u8 = 1;
 
