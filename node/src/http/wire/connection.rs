@@ -185,7 +185,7 @@ impl<S: Service> Connection<S> {
             Err(BodyRefusal::Stop) => return Err(Stop),
             Err(BodyRefusal::Problem(problem, detail)) => return Err(self.refuse(problem, detail).await),
         };
-        let mut out = ResponseHead::new(buffers::take_output());
+        let mut out = ResponseHead::new();
         let bytes = match &incoming.head_copy {
             Some(copy) => copy.as_slice(),
             None => self.buffered().get(..head.length).unwrap_or_default(),
@@ -219,7 +219,7 @@ impl<S: Service> Connection<S> {
 
     /// Answers a request that never reached the service, and ends.
     async fn refuse(&mut self, problem: Problem, detail: &str) -> Stop {
-        let mut out = ResponseHead::new(buffers::take_output());
+        let mut out = ResponseHead::new();
         let body: Body<S::Live> = Body::Full(problem.write(&mut out, detail));
         self.membership.registry.metrics.requests.count(Route::Other, problem.status);
         self.count(&out, 0);

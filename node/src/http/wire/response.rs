@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 
-use super::Grant;
 use super::date::DateText;
+use super::{Grant, buffers};
 
 /// On every response, errors included. Browsers may read all headers: `*` covers them, since credentials are never
 /// part of a request here.
@@ -57,15 +57,15 @@ pub(super) enum Delimiter {
 }
 
 impl ResponseHead {
-    pub(super) fn new(bytes: Vec<u8>) -> Self {
-        Self { bytes, status: 0, refusal: None, waited: false }
+    pub(super) fn new() -> Self {
+        Self { bytes: Vec::new(), status: 0, refusal: None, waited: false }
     }
 
     /// For tests of whoever writes heads.
     #[cfg(test)]
     #[must_use]
     pub fn for_test() -> Self {
-        Self::new(Vec::new())
+        Self::new()
     }
 
     /// The head so far, as text.
@@ -85,6 +85,10 @@ impl ResponseHead {
     pub fn begin(&mut self, status: u16) {
         self.status = status;
         self.refusal = None;
+        if self.bytes.capacity() == 0 {
+            // Not before: a request may wait for long until it is answered.
+            self.bytes = buffers::take_output();
+        }
         self.bytes.clear();
         self.bytes.extend_from_slice(b"HTTP/1.1 ");
         self.bytes.extend_from_slice(itoa::Buffer::new().format(status).as_bytes());
