@@ -89,6 +89,9 @@ struct CyclesArguments {
     /// Shards of the node.
     #[arg(long, default_value_t = 16)]
     shards: u32,
+    /// Log mode of the node; only `sync` is meant to survive.
+    #[arg(long, value_enum, default_value = "sync")]
+    aol: AolMode,
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -129,7 +132,11 @@ async fn conformance_of(kind: &ServerKind, title: &str) -> anyhow::Result<()> {
 async fn cycles(arguments: CyclesArguments) -> anyhow::Result<()> {
     let server = match &arguments.rival {
         Some(name) => ServerKind::rival(name)?,
-        None => ServerKind::Node(NodeOptions { shards: arguments.shards, ..NodeOptions::default() }),
+        None => ServerKind::Node(NodeOptions {
+            shards: arguments.shards,
+            aol: arguments.aol,
+            ..NodeOptions::default()
+        }),
     };
     let mut cycles = Cycles::new(server, arguments.count, arguments.seed);
     (cycles.clients, cycles.streams) = (arguments.clients, arguments.streams);
