@@ -168,7 +168,7 @@ impl Client {
                 self.simple(stream, life, Action::Head).await;
             }
             Choice::Confirm => {
-                self.simple(stream, life, Action::Create).await;
+                self.simple(stream, life, Action::Create(Append::default())).await;
             }
         }
     }
@@ -246,10 +246,10 @@ impl Client {
         draft
     }
 
-    /// PUT, HEAD or DELETE.
+    /// PUT without content, HEAD or DELETE.
     async fn simple(&mut self, stream: &Stream, life: &Life, action: Action) -> Outcome {
         let request = match action {
-            Action::Create => Request::create(&stream.name, stream.format.content_type()),
+            Action::Create(_) => Request::create(&stream.name, stream.format.content_type()),
             Action::Delete => Request::delete(&stream.name),
             _ => Request::head(&stream.name),
         };
@@ -366,8 +366,21 @@ impl Client {
         end
     }
 
+    /// PUT until it is there, every other time with content.
     async fn create(&mut self, stream: &Stream, life: &Life) {
-        while !matches!(self.simple(stream, life, Action::Create).await, Outcome::Created { .. }) {
+        let count = u32::try_from(life.number % 2).unwrap_or(0);
+        let payload = self.payload(stream.format, count);
+        let body: &[u8] = if count == 0 { b"" } else { &payload.body };
+        let request = Request::draft("PUT", &Request::stream_path(&stream.name))
+            .header("Content-Type", stream.format.content_type())
+            .body(body);
+        loop {
+            let action = Action::Create(Append { messages: payload.messages.clone(), ..Append::default() });
+            let call = self.clock.nanoseconds();
+            let answer = self.exchange(&request).await;
+            if matches!(self.conclude(life, call, action, &answer), Outcome::Created { .. }) {
+                return;
+            }
             sleep(RETRY_DELAY).await;
         }
     }
