@@ -10,7 +10,7 @@ use anyhow::ensure;
 use thalweg_e2e::client::EventStream;
 use thalweg_e2e::client::{Connection, Request};
 use thalweg_e2e::cycles::{Cycles, Mix, STOP_DEADLINE};
-use thalweg_e2e::server::{NodeOptions, Server, ServerKind, complaints};
+use thalweg_e2e::server::{AolMode, NodeOptions, Server, ServerKind, complaints};
 
 fn number(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
@@ -40,6 +40,18 @@ async fn the_same_holds_with_one_shard_and_kills_in_quick_succession() -> anyhow
     cycles.mix = Mix { kills: 1, pauses: 0, stops: 0 };
     cycles.calm = Duration::from_millis(300);
     survives(&cycles).await
+}
+
+/// What the others show is worth something only if a loss would be seen.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_without_a_log_is_caught_losing_writes() -> anyhow::Result<()> {
+    let node = ServerKind::Node(NodeOptions { aol: AolMode::Never, ..NodeOptions::default() });
+    let mut cycles = Cycles::new(node, 1, 3);
+    cycles.mix = Mix { kills: 1, pauses: 0, stops: 0 };
+    let data = tempfile::tempdir()?;
+    let report = cycles.run(data.path()).await?;
+    ensure!(!report.problems.is_empty(), "nothing was found: {report}");
+    Ok(())
 }
 
 #[tokio::test]
