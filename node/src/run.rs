@@ -37,7 +37,7 @@ async fn node(config: &Config) -> anyhow::Result<()> {
     let metrics = Arc::new(Metrics::new(config.lanes));
     let opened = {
         let (config, clock, metrics) = (config.clone(), Arc::clone(&clock), Arc::clone(&metrics));
-        tokio::task::spawn_blocking(move || start(&config, clock, metrics)).await?
+        tokio::task::spawn_blocking(move || start(&config, &clock, metrics)).await?
     };
     let running = opened?;
     greet(config, address, &running.report);
@@ -122,7 +122,7 @@ fn settings(config: &Config) -> Settings {
         sse_lifetime: config.sse_lifetime,
         sse_keep_alive: config.sse_keep_alive,
         read_bytes_max: config.read_response_max.as_usize(),
-        ..Settings::default()
+        sse_event_bytes_max: config.sse_event_max.as_usize(),
     }
 }
 
@@ -134,6 +134,7 @@ fn limits(config: &Config) -> Limits {
         head_timeout: config.header_timeout,
         idle_timeout: config.idle_timeout,
         body_timeout: config.transfer_timeout,
+        bytes_per_second_min: config.transfer_rate_min.get(),
         write_timeout: config.transfer_timeout,
         shutdown_timeout: config.shutdown_grace,
         request_bytes_in_flight_max: config.request_permits.as_usize(),

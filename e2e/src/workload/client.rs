@@ -15,7 +15,9 @@ use super::stream::{Findings, Life, Stream};
 use super::target::TargetWatch;
 use crate::checker::Dialect;
 use crate::client::{Answer, Connection, Draft, Failure, Request};
-use crate::history::{Action, Append, Content, Event, Message, Outcome, Position, Refusal, Stamp, chain};
+use crate::history::{
+    Action, Append, Content, Event, FinalLog, Message, Outcome, Position, Refusal, Stamp, chain,
+};
 use crate::stopwatch::Stopwatch;
 
 /// An answer that is not there by then will not be waited for; the request's fate is unknown.
@@ -23,7 +25,7 @@ const ANSWER_DEADLINE: Duration = Duration::from_secs(15);
 /// Between attempts that were refused for want of a server.
 const RETRY_DELAY: Duration = Duration::from_millis(10);
 /// How often the last read of a life is tried again; a start in between takes some hundred of them.
-const READ_FAILURES_MAX: u32 = 1_000;
+const READ_FAILURES_MAX: u32 = 500;
 /// How often a producer tries again at once; then it goes on with something else first.
 const PRODUCER_ATTEMPTS: usize = 3;
 
@@ -113,8 +115,8 @@ impl Client {
         for stream in self.streams.clone().iter() {
             let life = stream.life.write().await;
             self.simple(stream, &life, Action::Head).await;
-            let Some((messages, closed)) = self.read_all(stream, &life).await else { continue };
-            life.judge(&stream.name, self.dialect, (messages, closed, true), &self.findings);
+            let end = self.read_all(stream, &life).await;
+            life.judge(&stream.name, self.dialect, end, &self.findings);
         }
     }
 
@@ -166,7 +168,7 @@ impl Client {
                 self.simple(stream, life, Action::Head).await;
             }
             Choice::Confirm => {
-                self.simple(stream, life, Action::Create).await;
+                self.simple(stream, life, Action::Create(Append::default())).await;
             }
         }
     }
@@ -244,10 +246,10 @@ impl Client {
         draft
     }
 
-    /// PUT, HEAD or DELETE.
+    /// PUT without content, HEAD or DELETE.
     async fn simple(&mut self, stream: &Stream, life: &Life, action: Action) -> Outcome {
         let request = match action {
-            Action::Create => Request::create(&stream.name, stream.format.content_type()),
+            Action::Create(_) => Request::create(&stream.name, stream.format.content_type()),
             Action::Delete => Request::delete(&stream.name),
             _ => Request::head(&stream.name),
         };
@@ -341,28 +343,44 @@ impl Client {
         }
     }
 
-    /// All messages and whether it is closed; as often as it takes. `None` when that cannot be had.
-    async fn read_all(&mut self, stream: &Stream, life: &Life) -> Option<(Vec<Message>, bool)> {
-        let (mut all, mut from) = (Vec::new(), Position::default());
-        let mut failures = 0;
-        while failures < READ_FAILURES_MAX {
-            let Some((content, messages)) = self.read(stream, life, from, false).await else {
-                failures += 1;
-                sleep(RETRY_DELAY).await;
-                continue;
-            };
-            all.extend(messages);
-            from = content.next;
-            if content.up_to_date {
-                return Some((all, content.closed));
+    /// All that the stream holds; as often as it takes.
+    async fn read_all(&mut self, stream: &Stream, life: &Life) -> FinalLog {
+        let mut end = FinalLog { present: true, ..FinalLog::default() };
+        let mut from = Position::default();
+        for _ in 0..READ_FAILURES_MAX {
+            while let Some((content, messages)) = self.read(stream, life, from, false).await {
+                end.messages.extend(messages);
+                from = content.next;
+                if content.up_to_date {
+                    end.closed = content.closed;
+                    return end;
+                }
             }
+            if self.simple(stream, life, Action::Head).await == Outcome::Refused(Refusal::NotFound) {
+                end.present = false;
+                return end;
+            }
+            sleep(RETRY_DELAY).await;
         }
         self.findings.problem(format!("{} cannot be read", stream.name));
-        None
+        end
     }
 
+    /// PUT until it is there, every other time with content.
     async fn create(&mut self, stream: &Stream, life: &Life) {
-        while !matches!(self.simple(stream, life, Action::Create).await, Outcome::Created { .. }) {
+        let count = u32::try_from(life.number % 2).unwrap_or(0);
+        let payload = self.payload(stream.format, count);
+        let body: &[u8] = if count == 0 { b"" } else { &payload.body };
+        let request = Request::draft("PUT", &Request::stream_path(&stream.name))
+            .header("Content-Type", stream.format.content_type())
+            .body(body);
+        loop {
+            let action = Action::Create(Append { messages: payload.messages.clone(), ..Append::default() });
+            let call = self.clock.nanoseconds();
+            let answer = self.exchange(&request).await;
+            if matches!(self.conclude(life, call, action, &answer), Outcome::Created { .. }) {
+                return;
+            }
             sleep(RETRY_DELAY).await;
         }
     }
@@ -370,7 +388,7 @@ impl Client {
     /// Ends a life and begins the next.
     async fn renew(&mut self, stream: &Stream) {
         let mut life = stream.life.write().await;
-        let Some((messages, closed)) = self.read_all(stream, &life).await else { return };
+        let mut end = self.read_all(stream, &life).await;
         loop {
             match self.simple(stream, &life, Action::Delete).await {
                 Outcome::Deleted | Outcome::Refused(Refusal::NotFound) => break,
@@ -378,7 +396,8 @@ impl Client {
             }
         }
         self.simple(stream, &life, Action::Head).await;
-        life.judge(&stream.name, self.dialect, (messages, closed, false), &self.findings);
+        end.present = false;
+        life.judge(&stream.name, self.dialect, end, &self.findings);
         *life = Life::new(life.number + 1);
         self.create(stream, &life).await;
     }

@@ -41,6 +41,14 @@ pub enum Command {
     },
 }
 
+impl Command {
+    /// Whether it can only let go of what is stored (or, for a stream that forks still read, mark it so).
+    #[must_use]
+    pub fn frees_room(&self) -> bool {
+        matches!(self, Self::Delete(_) | Self::Unpin { .. } | Self::Expire { .. } | Self::Trim { .. })
+    }
+}
+
 /// PUT: create or confirm.
 #[derive(Debug, Clone)]
 pub struct Create {
