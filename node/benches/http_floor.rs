@@ -2,7 +2,12 @@
 //! client in the same run. `cargo bench -p thalweg-node --bench http_floor [-- seconds connections]`.
 //!
 //! CPU is read per thread from the kernel, so the figures hold on a machine that others use as well.
-#![expect(clippy::unwrap_used, clippy::print_stdout, clippy::disallowed_methods, reason = "a benchmark that cannot go on ends")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    reason = "a benchmark that cannot go on ends"
+)]
 
 use std::convert::Infallible;
 use std::io::{Read, Write};

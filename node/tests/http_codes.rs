@@ -1,5 +1,5 @@
 //! Every error code that the code can answer stands in `docs/http-api.md` with its status, and no other.
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on ends")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on ends")]
 
 use std::collections::BTreeSet;
 use std::fs;
