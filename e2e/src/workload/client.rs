@@ -24,8 +24,8 @@ use crate::stopwatch::Stopwatch;
 const ANSWER_DEADLINE: Duration = Duration::from_secs(15);
 /// Between attempts that were refused for want of a server.
 const RETRY_DELAY: Duration = Duration::from_millis(10);
-/// How often the last read of a life is tried again; a start in between takes some hundred of them.
-const READ_FAILURES_MAX: u32 = 500;
+/// How often what must succeed is tried again; a start in between takes some hundred of them.
+const ATTEMPTS_MAX: u32 = 500;
 /// How often a producer tries again at once; then it goes on with something else first.
 const PRODUCER_ATTEMPTS: usize = 3;
 
@@ -347,7 +347,7 @@ impl Client {
     async fn read_all(&mut self, stream: &Stream, life: &Life) -> FinalLog {
         let mut end = FinalLog { present: true, ..FinalLog::default() };
         let mut from = Position::default();
-        for _ in 0..READ_FAILURES_MAX {
+        for _ in 0..ATTEMPTS_MAX {
             while let Some((content, messages)) = self.read(stream, life, from, false).await {
                 end.messages.extend(messages);
                 from = content.next;
@@ -374,7 +374,7 @@ impl Client {
         let request = Request::draft("PUT", &Request::stream_path(&stream.name))
             .header("Content-Type", stream.format.content_type())
             .body(body);
-        loop {
+        for _ in 0..ATTEMPTS_MAX {
             let action = Action::Create(Append { messages: payload.messages.clone(), ..Append::default() });
             let call = self.clock.nanoseconds();
             let answer = self.exchange(&request).await;
@@ -383,13 +383,14 @@ impl Client {
             }
             sleep(RETRY_DELAY).await;
         }
+        self.findings.problem(format!("{} cannot be created", stream.name));
     }
 
     /// Ends a life and begins the next.
     async fn renew(&mut self, stream: &Stream) {
         let mut life = stream.life.write().await;
         let mut end = self.read_all(stream, &life).await;
-        loop {
+        for _ in 0..ATTEMPTS_MAX {
             match self.simple(stream, &life, Action::Delete).await {
                 Outcome::Deleted | Outcome::Refused(Refusal::NotFound) => break,
                 _ => sleep(RETRY_DELAY).await,
