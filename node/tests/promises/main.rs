@@ -1,12 +1,4 @@
 //! The promises of the node's library, one module each; the list of modules is the list of promises.
-#![allow(missing_docs, reason = "tests are named after what they show")]
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::print_stdout,
-    reason = "a test may panic"
-)]
 
 #[cfg(test)]
 mod engine_restart;

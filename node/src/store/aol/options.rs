@@ -12,7 +12,7 @@ pub struct LaneOptions {
     pub lane: LaneId,
     /// Its identity on this volume: seeds all checksums.
     pub uuid: [u8; 16],
-    /// Whether an empty directory becomes a new lane; otherwise it is [`LaneError::Missing`].
+    /// Whether an empty directory becomes a new lane; otherwise it is [`super::LaneError::Missing`].
     pub may_create: bool,
     /// Bytes of a new segment, at least.
     pub segment_bytes: u64,
@@ -69,9 +69,9 @@ pub struct RecordHead {
 pub struct Appended {
     /// Its position.
     pub position: LanePosition,
-    /// The position behind it: it is durable when [`Lane::synced`] has reached this.
+    /// The position behind it: it is durable when [`super::Lane::synced`] has reached this.
     pub end: LanePosition,
-    /// Its payload within the batch that the next [`Lane::write`] returns.
+    /// Its payload within the batch that the next [`super::Lane::write`] returns.
     pub payload: Range<usize>,
     /// The shard's chain after it.
     pub chain: Chain,
