@@ -1,4 +1,4 @@
-//! Judges a [`History`](crate::history::History): is there an order of all requests, within their real-time intervals, that explains every
+//! Judges a [`History`]: is there an order of all requests, within their real-time intervals, that explains every
 //! answer? In O(n log n), because the offsets already give the order of the appends.
 //!
 //! What must hold: offsets unique and dense; appends in real-time order; every read a part of the final log, no older

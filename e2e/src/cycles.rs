@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use tokio::task::JoinSet;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use crate::checker::Dialect;
 use crate::dice::Dice;
@@ -20,6 +20,8 @@ use crate::workload::{Client, Findings, Stream, Target};
 
 /// A node must end by then after SIGTERM, whoever is connected.
 pub const STOP_DEADLINE: Duration = Duration::from_secs(10);
+/// Clients end by then, or the server never answers them.
+const DRAIN_DEADLINE: Duration = Duration::from_secs(30);
 /// Short, so that waiting readers do not hold up the end of a life.
 const LONG_POLL_MS: u64 = 500;
 
@@ -135,8 +137,18 @@ impl Cycles {
         }
         let server = self.disturb(server, data, &target, &mut report).await?;
         stop.store(true, Ordering::Relaxed);
-        while let Some(ended) = clients.join_next().await {
-            ended.context("a client panicked")?;
+        loop {
+            match timeout(DRAIN_DEADLINE, clients.join_next()).await {
+                Ok(Some(Err(error))) if !error.is_cancelled() => {
+                    return Err(error).context("a client panicked");
+                }
+                Ok(Some(_)) => {}
+                Ok(None) => break,
+                Err(_) => {
+                    findings.problem(format!("{} clients still wait for something", clients.len()));
+                    clients.abort_all();
+                }
+            }
         }
         client(self.clients + 1).judge_all().await;
         self.finish(server, &findings, report).await

@@ -55,8 +55,8 @@ pub struct Append {
 /// What was asked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Action {
-    /// PUT without content.
-    Create,
+    /// PUT, with what it puts into a new stream: messages or none.
+    Create(Append),
     /// POST.
     Append(Append),
     /// GET from a position, waiting or not.

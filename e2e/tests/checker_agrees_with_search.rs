@@ -41,13 +41,14 @@ impl Model {
     /// What the stream answers, and what it becomes.
     fn apply(&mut self, action: &Action) -> Outcome {
         match action {
-            Action::Create if !self.live && !self.gone => {
+            Action::Create(content) if !self.live && !self.gone => {
                 self.live = true;
+                self.log.extend(content.messages.iter().map(|message| message.id));
                 Outcome::Created { new: true, seen: self.seen() }
             }
             _ if !self.live => Outcome::Refused(Refusal::NotFound),
-            Action::Create if self.closed => Outcome::Refused(Refusal::Conflict),
-            Action::Create => Outcome::Created { new: false, seen: self.seen() },
+            Action::Create(_) if self.closed => Outcome::Refused(Refusal::Conflict),
+            Action::Create(_) => Outcome::Created { new: false, seen: self.seen() },
             Action::Append(append) if self.closed && !append.messages.is_empty() => {
                 Outcome::Refused(Refusal::Closed(Some(self.seen().tail)))
             }
@@ -108,19 +109,25 @@ impl Dice {
     }
 }
 
+fn draw_messages(id: &mut MessageId, count: u64) -> Vec<Message> {
+    let ids = *id + 1..=*id + count;
+    *id += count;
+    ids.map(|id| Message { id, bytes: 1 }).collect()
+}
+
+fn draw_create(dice: &mut Dice, id: &mut MessageId) -> Action {
+    let count = if dice.once_in(2) { 0 } else { 1 + u64::from(dice.once_in(2)) };
+    Action::Create(Append { messages: draw_messages(id, count), ..Append::default() })
+}
+
 /// A history has either several creations or deletions: a life is not created again after its deletion.
 fn draw_action(dice: &mut Dice, id: &mut MessageId, deletes: bool) -> Action {
-    let mut messages = |count: usize| -> Vec<Message> {
-        let ids = *id + 1..=*id + count as u64;
-        *id += count as u64;
-        ids.map(|id| Message { id, bytes: 1 }).collect()
-    };
     match dice.below(14) {
-        0 if !deletes => Action::Create,
+        0 if !deletes => draw_create(dice, id),
         0 => Action::Delete,
-        1..=5 => Action::Append(Append { messages: messages(1), ..Append::default() }),
-        6 => Action::Append(Append { messages: messages(2), ..Append::default() }),
-        7 => Action::Append(Append { messages: messages(1), close: true, ..Append::default() }),
+        1..=5 => Action::Append(Append { messages: draw_messages(id, 1), ..Append::default() }),
+        6 => Action::Append(Append { messages: draw_messages(id, 2), ..Append::default() }),
+        7 => Action::Append(Append { messages: draw_messages(id, 1), close: true, ..Append::default() }),
         8 => Action::Append(Append { close: true, ..Append::default() }),
         9..=11 => Action::Read { from: Position::default() },
         _ => Action::Head,
@@ -145,8 +152,11 @@ fn correct_history(dice: &mut Dice, count: usize) -> History {
         let client = dice.below(3);
         match &mut pending[client] {
             None if events.len() < count => {
-                let action =
-                    if events.is_empty() { Action::Create } else { draw_action(dice, &mut id, deletes) };
+                let action = if events.is_empty() {
+                    draw_create(dice, &mut id)
+                } else {
+                    draw_action(dice, &mut id, deletes)
+                };
                 let event = events.len();
                 let (call, ret) = (time, u64::MAX);
                 let number = u32::try_from(client).unwrap_or(0);

@@ -26,6 +26,10 @@ fn append(ids: &[u64]) -> Append {
     Append { messages: ids.iter().map(|&id| message(id)).collect(), ..Append::default() }
 }
 
+fn create() -> Action {
+    Action::Create(Append::default())
+}
+
 fn done(tail: u64) -> Outcome {
     Outcome::Appended { duplicate: false, seen: seen(tail, false) }
 }
@@ -58,7 +62,7 @@ fn correct() -> History {
     let close = Append { close: true, ..append(&[9]) };
     history(
         vec![
-            (Action::Create, Outcome::Created { new: true, seen: seen(0, false) }),
+            (create(), Outcome::Created { new: true, seen: seen(0, false) }),
             (Action::Append(append(&[1])), done(1)),
             (Action::Append(append(&[2, 3])), done(3)),
             (from(0), read(&[1, 2, 3], 3, false)),
@@ -195,7 +199,21 @@ const BENDS: &[(&str, Kind, Bend)] = &[
         append.if_match = Some(at(4));
     }),
     ("two were told that they created it", Kind::CreatedTwice, |h| {
-        insert(h, 0, Action::Create, Outcome::Created { new: true, seen: seen(0, false) });
+        insert(h, 0, create(), Outcome::Created { new: true, seen: seen(0, false) });
+    }),
+    ("a new stream lost its content", Kind::LostAcknowledged, |h| {
+        h.events[0].action = Action::Create(append(&[50]));
+        outcome(h, 0, Outcome::Created { new: true, seen: seen(1, false) });
+    }),
+    ("a new stream was seen before its content", Kind::TornAppend, |h| {
+        h.events[0].action = Action::Create(append(&[1]));
+        outcome(h, 0, Outcome::Created { new: true, seen: seen(1, false) });
+        h.events.remove(1);
+        insert(h, 0, Action::Head, Outcome::Headed(seen(0, false)));
+    }),
+    ("the content of a second creation is there", Kind::RefusedButPresent, |h| {
+        insert(h, 1, Action::Create(append(&[60])), Outcome::Created { new: false, seen: seen(1, false) });
+        h.end.messages.insert(1, message(60));
     }),
     ("it was missing for a moment", Kind::Vanished, |h| {
         insert(h, 3, Action::Head, Outcome::Refused(Refusal::NotFound));

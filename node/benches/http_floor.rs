@@ -2,7 +2,12 @@
 //! client in the same run. `cargo bench -p thalweg-node --bench http_floor [-- seconds connections]`.
 //!
 //! CPU is read per thread from the kernel, so the figures hold on a machine that others use as well.
-#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark that cannot go on ends")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    reason = "a benchmark that cannot go on ends"
+)]
 
 use std::convert::Infallible;
 use std::io::{Read, Write};
@@ -19,6 +24,7 @@ use thalweg_node::http::wire::{
     Body, Exchange, Limits, Live, LiveStep, Method, Registry, Request, ResponseHead, Service, serve,
 };
 use thalweg_node::seam::SystemClock;
+use thalweg_node::telemetry::Metrics;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 
@@ -68,7 +74,7 @@ fn on_server_thread(
 
 fn start_ours() -> SocketAddr {
     on_server_thread(|listener| {
-        let registry = Registry::new(Limits::default(), Arc::new(SystemClock));
+        let registry = Registry::new(Limits::default(), Arc::new(SystemClock), Arc::new(Metrics::new(1)));
         Box::pin(async move {
             serve(listener, Arc::new(Bare), registry, std::future::pending()).await;
         })

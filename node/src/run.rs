@@ -38,13 +38,13 @@ async fn node(config: &Config) -> anyhow::Result<()> {
     let metrics = Arc::new(Metrics::new(config.lanes));
     let opened = {
         let (config, clock, metrics) = (config.clone(), Arc::clone(&clock), Arc::clone(&metrics));
-        tokio::task::spawn_blocking(move || start(&config, clock, metrics)).await?
+        tokio::task::spawn_blocking(move || start(&config, &clock, metrics)).await?
     };
     let running = opened?;
     greet(config, address, &running.report);
     let site = Site { rare: subscriptions(config, &running, &metrics).await, ..site(&metrics) };
     let api = Api::new(running.engine.clone(), Arc::clone(&clock), draw, settings(config), site);
-    let registry = Registry::new(limits(config), clock);
+    let registry = Registry::new(limits(config), clock, Arc::clone(&metrics));
     let fatal = running.fatal.clone();
     let ended = Arc::new(tokio::sync::OnceCell::new());
     let shutdown = {
@@ -124,7 +124,7 @@ fn settings(config: &Config) -> Settings {
         sse_lifetime: config.sse_lifetime,
         sse_keep_alive: config.sse_keep_alive,
         read_bytes_max: config.read_response_max.as_usize(),
-        ..Settings::default()
+        sse_event_bytes_max: config.sse_event_max.as_usize(),
     }
 }
 
@@ -136,6 +136,7 @@ fn limits(config: &Config) -> Limits {
         head_timeout: config.header_timeout,
         idle_timeout: config.idle_timeout,
         body_timeout: config.transfer_timeout,
+        bytes_per_second_min: config.transfer_rate_min.get(),
         write_timeout: config.transfer_timeout,
         shutdown_timeout: config.shutdown_grace,
         request_bytes_in_flight_max: config.request_permits.as_usize(),

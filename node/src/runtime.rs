@@ -17,6 +17,7 @@ mod replay;
 mod shared;
 mod start;
 pub mod subscriptions;
+mod sweeper;
 mod tailer;
 mod view;
 mod views;

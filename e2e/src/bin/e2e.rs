@@ -7,6 +7,7 @@ use anyhow::ensure;
 use clap::{Parser, Subcommand};
 use thalweg_e2e::conformance;
 use thalweg_e2e::cycles::Cycles;
+use thalweg_e2e::growth;
 use thalweg_e2e::server::{AolMode, FsyncMode, NodeOptions, ServerKind};
 
 /// Checks of a running Thalweg node, or of a rival.
@@ -23,6 +24,27 @@ enum Verb {
     Conformance(ConformanceArguments),
     /// Kills, pauses and stops a server under load, and checks every answer that it gave.
     Cycles(CyclesArguments),
+    /// What streams, messages and subscribers cost as they grow in number.
+    Growth(GrowthArguments),
+}
+
+#[derive(clap::Args)]
+struct GrowthArguments {
+    /// So many streams, for instance 1000000.
+    #[arg(long)]
+    streams: Option<u64>,
+    /// A stream of so many messages, for instance 1000,10000,100000,1000000,10000000.
+    #[arg(long, value_delimiter = ',')]
+    messages: Vec<u64>,
+    /// So many idle subscribers, for instance 10000.
+    #[arg(long)]
+    subscribers: Option<u64>,
+    /// This rival instead of a node: official, acid or memory.
+    #[arg(long)]
+    rival: Option<String>,
+    /// Flags for the node, one string each.
+    #[arg(long, allow_hyphen_values = true)]
+    node_flag: Vec<String>,
 }
 
 #[derive(clap::Args)]
@@ -67,6 +89,9 @@ struct CyclesArguments {
     /// Shards of the node.
     #[arg(long, default_value_t = 16)]
     shards: u32,
+    /// Log mode of the node; only `sync` is meant to survive.
+    #[arg(long, value_enum, default_value = "sync")]
+    aol: AolMode,
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -74,6 +99,7 @@ async fn main() -> anyhow::Result<()> {
     match Arguments::parse().command {
         Verb::Conformance(arguments) => conformance_runs(arguments).await,
         Verb::Cycles(arguments) => cycles(arguments).await,
+        Verb::Growth(arguments) => growth_runs(arguments).await,
     }
 }
 
@@ -106,7 +132,11 @@ async fn conformance_of(kind: &ServerKind, title: &str) -> anyhow::Result<()> {
 async fn cycles(arguments: CyclesArguments) -> anyhow::Result<()> {
     let server = match &arguments.rival {
         Some(name) => ServerKind::rival(name)?,
-        None => ServerKind::Node(NodeOptions { shards: arguments.shards, ..NodeOptions::default() }),
+        None => ServerKind::Node(NodeOptions {
+            shards: arguments.shards,
+            aol: arguments.aol,
+            ..NodeOptions::default()
+        }),
     };
     let mut cycles = Cycles::new(server, arguments.count, arguments.seed);
     (cycles.clients, cycles.streams) = (arguments.clients, arguments.streams);
@@ -115,5 +145,24 @@ async fn cycles(arguments: CyclesArguments) -> anyhow::Result<()> {
     let report = cycles.run(data.path()).await?;
     println!("{report}");
     ensure!(report.problems.is_empty(), "{} problems", report.problems.len());
+    Ok(())
+}
+
+async fn growth_runs(arguments: GrowthArguments) -> anyhow::Result<()> {
+    let kind = match &arguments.rival {
+        Some(name) => ServerKind::rival(name)?,
+        None => ServerKind::Node(NodeOptions { extra: arguments.node_flag, ..NodeOptions::default() }),
+    };
+    if let Some(count) = arguments.streams {
+        println!("{}", growth::streams(&kind, tempfile::tempdir()?.path(), count).await?);
+    }
+    if !arguments.messages.is_empty() {
+        for at in growth::messages(&kind, tempfile::tempdir()?.path(), &arguments.messages).await? {
+            println!("{at}");
+        }
+    }
+    if let Some(count) = arguments.subscribers {
+        println!("{}", growth::subscribers(&kind, tempfile::tempdir()?.path(), count).await?);
+    }
     Ok(())
 }

@@ -10,12 +10,28 @@ use crate::history::{Action, Append, Event, History, MessageId, Outcome, Positio
 pub(super) struct Placed<'a> {
     /// What was asked.
     pub(super) append: &'a Append,
+    /// Whether it is the content of a new stream.
+    pub(super) creates: bool,
     /// Messages before and after it in the log.
     pub(super) range: Option<(usize, usize)>,
     /// When the first attempt that can have had an effect was sent.
     pub(super) call: u64,
     /// When the first acknowledgement was there; never for none.
     pub(super) ret: u64,
+}
+
+/// Whether this attempt certainly put nothing into the log.
+fn had_no_effect(outcome: Outcome) -> bool {
+    matches!(outcome, Outcome::Refused(_) | Outcome::Created { new: false, .. })
+}
+
+/// What an attempt that did was answered: whether it had happened before, and the state.
+fn acknowledged(outcome: Outcome) -> Option<(bool, Seen)> {
+    match outcome {
+        Outcome::Appended { duplicate, seen } => Some((duplicate, seen)),
+        Outcome::Created { new: true, seen } => Some((false, seen)),
+        _ => None,
+    }
 }
 
 struct Attempts<'a> {
@@ -51,7 +67,7 @@ fn group(history: &History) -> Vec<Attempts<'_>> {
     let mut attempts: Vec<Attempts<'_>> = Vec::new();
     let mut by_message: HashMap<MessageId, usize> = HashMap::new();
     for event in &history.events {
-        let Action::Append(append) = &event.action else { continue };
+        let (Action::Append(append) | Action::Create(append)) = &event.action else { continue };
         let Some(first) = append.messages.first() else { continue };
         let slot = *by_message.entry(first.id).or_insert_with(|| {
             attempts.push(Attempts { append, events: Vec::new() });
@@ -74,8 +90,8 @@ fn place<'a>(
         append.messages.iter().filter_map(|message| places.get(&message.id).copied()).collect();
     let whole =
         indices.len() == append.messages.len() && indices.windows(2).all(|pair| pair[1] == pair[0] + 1);
-    let acknowledged = events.iter().any(|event| matches!(event.outcome, Outcome::Appended { .. }));
-    let refused = events.iter().all(|event| matches!(event.outcome, Outcome::Refused(_)));
+    let done = || events.iter().filter(|event| acknowledged(event.outcome).is_some());
+    let refused = events.iter().all(|event| had_no_effect(event.outcome));
     let range = match (indices.first(), indices.last()) {
         (Some(&first), Some(&last)) => Some((first, last + 1)),
         _ => None,
@@ -87,7 +103,7 @@ fn place<'a>(
             format!("append {id:x} of {} stands at {indices:?}", append.messages.len()),
         );
     }
-    if range.is_none() && acknowledged {
+    if range.is_none() && done().count() > 0 {
         report(found, Kind::LostAcknowledged, format!("append {id:x} was acknowledged and is gone"));
     }
     if range.is_some() && refused {
@@ -99,7 +115,7 @@ fn place<'a>(
     }
     if let Some((start, end)) = range {
         for event in events {
-            if let Outcome::Appended { duplicate, seen } = event.outcome {
+            if let Some((duplicate, seen)) = acknowledged(event.outcome) {
                 tail_of(id, end, duplicate, seen, log, found);
             }
         }
@@ -113,14 +129,14 @@ fn place<'a>(
             );
         }
     }
-    let effective = events.iter().filter(|event| !matches!(event.outcome, Outcome::Refused(_)));
+    let effective = events.iter().filter(|event| !had_no_effect(event.outcome));
     let call = effective.map(|event| event.call).min();
-    let done = events.iter().filter(|event| matches!(event.outcome, Outcome::Appended { .. }));
     Placed {
         append,
+        creates: events.iter().any(|event| matches!(event.action, Action::Create(_))),
         range,
         call: call.unwrap_or_else(|| events.iter().map(|event| event.call).min().unwrap_or(0)),
-        ret: done.map(|event| event.ret).min().unwrap_or(u64::MAX),
+        ret: done().map(|event| event.ret).min().unwrap_or(u64::MAX),
     }
 }
 

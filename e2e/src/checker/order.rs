@@ -88,6 +88,7 @@ pub(super) fn check(history: &History, log: &Log, placed: &[Placed<'_>], found: 
     for event in &history.events {
         sweep.effect(event);
     }
+    sweep.content(placed);
     sweep.authors(&history.events);
     for event in &history.events {
         sweep.observe(event);
@@ -118,6 +119,23 @@ impl Sweep<'_> {
         }
     }
 
+    /// A new stream and its content appear together: no state lies between, and whoever put the content created it.
+    fn content(&mut self, placed: &[Placed<'_>]) {
+        self.ends[0] = true;
+        for append in placed.iter().filter(|append| append.creates) {
+            let Some((start, _)) = append.range else { continue };
+            self.ends[0] = false;
+            self.create.call = append.call;
+            if start != 0 {
+                report(
+                    self.found,
+                    Kind::TornAppend,
+                    format!("the content of a new stream stands at {start}"),
+                );
+            }
+        }
+    }
+
     /// What a request may have done to the stream as a whole.
     fn effect(&mut self, event: &Event) {
         if matches!(event.outcome, Outcome::Refused(_)) {
@@ -125,7 +143,9 @@ impl Sweep<'_> {
         }
         match &event.action {
             // Confirmed means that another request had created it.
-            Action::Create if event.outcome == Outcome::Unknown => self.create.may_begin(event.call),
+            Action::Create(append) if event.outcome == Outcome::Unknown && append.messages.is_empty() => {
+                self.create.may_begin(event.call);
+            }
             Action::Append(append) if append.close && append.messages.is_empty() => {
                 self.close.may_begin(event.call);
             }
@@ -150,7 +170,8 @@ impl Sweep<'_> {
         }
         match event.outcome {
             Outcome::Created { new: true, seen } => {
-                if self.log.index_of(seen.tail) != Some(0) {
+                let Action::Create(content) = &event.action else { return };
+                if self.log.index_of(seen.tail) != Some(content.messages.len()) {
                     report(
                         self.found,
                         Kind::WrongTail,
@@ -162,6 +183,8 @@ impl Sweep<'_> {
             Outcome::Created { new: false, seen } | Outcome::Headed(seen) => self.seen(event, seen),
             Outcome::Appended { duplicate, seen } => self.appended(event, duplicate, seen),
             Outcome::Read(content) => self.read(event, content),
+            // Only what was there can be deleted.
+            Outcome::Deleted => self.create.must_end(event.ret),
             Outcome::Refused(Refusal::Closed(tail)) => self.closed(event, tail),
             Outcome::Refused(Refusal::Conflict) => self.closed(event, None),
             Outcome::Refused(Refusal::TailMoved(Some(tail))) => {
@@ -182,7 +205,7 @@ impl Sweep<'_> {
     }
 
     fn open(&mut self, event: &Event, index: usize) {
-        if index > 0 && !self.ends[index] {
+        if !self.ends[index] {
             let what = format!("client {} was shown a tail inside an append: {index}", event.client);
             report(self.found, Kind::TornAppend, what);
         }

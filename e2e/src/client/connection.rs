@@ -87,7 +87,12 @@ impl Connection {
     /// Sends a request. After a failure some of it may have arrived, and a server may act on whole requests only, so
     /// it counts as sent.
     pub async fn send(&mut self, request: &Request) -> Result<(), Failure> {
-        self.stream.write_all(request.as_bytes()).await.map_err(|error| Failure { sent: true, error })
+        self.send_raw(request.as_bytes()).await
+    }
+
+    /// Sends bytes that may be no request at all.
+    pub async fn send_raw(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+        self.stream.write_all(bytes).await.map_err(|error| Failure { sent: true, error })
     }
 
     /// Reads up to the end of the head.

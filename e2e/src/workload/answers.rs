@@ -24,10 +24,10 @@ pub(super) fn outcome(
         (_, 429 | 503 | 507) => Ok(Outcome::Refused(Refusal::Unavailable)),
         // The log failed under the write: the server says itself that it does not know.
         (_, 500..=599) => Ok(Outcome::Unknown),
-        (Action::Create, 200 | 201) => seen(head, dialect)
+        (Action::Create(_), 200 | 201) => seen(head, dialect)
             .map(|seen| Outcome::Created { new: head.status == 201, seen })
             .ok_or_else(unexpected),
-        (Action::Create, 409) => Ok(Outcome::Refused(Refusal::Conflict)),
+        (Action::Create(_), 409) => Ok(Outcome::Refused(Refusal::Conflict)),
         (Action::Append(append), 200 | 204) => {
             let duplicate = append.stamp.is_some() && head.status == 204;
             seen(head, dialect).map(|seen| Outcome::Appended { duplicate, seen }).ok_or_else(unexpected)

@@ -1,5 +1,7 @@
 //! A client: draws, asks, records; outlives any number of servers.
 
+mod reading;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,21 +11,20 @@ use tokio::time::{sleep, timeout};
 
 use super::answers::outcome;
 use super::choice::{Choice, Generator};
-use super::events;
-use super::payload::{Format, Payload, parse_messages};
+use super::payload::{Format, Payload};
 use super::stream::{Findings, Life, Stream};
 use super::target::TargetWatch;
 use crate::checker::Dialect;
 use crate::client::{Answer, Connection, Draft, Failure, Request};
-use crate::history::{Action, Append, Content, Event, Message, Outcome, Position, Refusal, Stamp, chain};
+use crate::history::{Action, Append, Event, Outcome, Refusal, Stamp};
 use crate::stopwatch::Stopwatch;
 
 /// An answer that is not there by then will not be waited for; the request's fate is unknown.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(15);
 /// Between attempts that were refused for want of a server.
 const RETRY_DELAY: Duration = Duration::from_millis(10);
-/// How often the last read of a life is tried again; a start in between takes some hundred of them.
-const READ_FAILURES_MAX: u32 = 1_000;
+/// How often what must succeed is tried again; a start in between takes some hundred of them.
+const ATTEMPTS_MAX: u32 = 500;
 /// How often a producer tries again at once; then it goes on with something else first.
 const PRODUCER_ATTEMPTS: usize = 3;
 
@@ -113,8 +114,8 @@ impl Client {
         for stream in self.streams.clone().iter() {
             let life = stream.life.write().await;
             self.simple(stream, &life, Action::Head).await;
-            let Some((messages, closed)) = self.read_all(stream, &life).await else { continue };
-            life.judge(&stream.name, self.dialect, (messages, closed, true), &self.findings);
+            let end = self.read_all(stream, &life).await;
+            life.judge(&stream.name, self.dialect, end, &self.findings);
         }
     }
 
@@ -166,7 +167,7 @@ impl Client {
                 self.simple(stream, life, Action::Head).await;
             }
             Choice::Confirm => {
-                self.simple(stream, life, Action::Create).await;
+                self.simple(stream, life, Action::Create(Append::default())).await;
             }
         }
     }
@@ -244,10 +245,10 @@ impl Client {
         draft
     }
 
-    /// PUT, HEAD or DELETE.
+    /// PUT without content, HEAD or DELETE.
     async fn simple(&mut self, stream: &Stream, life: &Life, action: Action) -> Outcome {
         let request = match action {
-            Action::Create => Request::create(&stream.name, stream.format.content_type()),
+            Action::Create(_) => Request::create(&stream.name, stream.format.content_type()),
             Action::Delete => Request::delete(&stream.name),
             _ => Request::head(&stream.name),
         };
@@ -273,112 +274,39 @@ impl Client {
         life.push(Event { client: self.number, call, ret: self.clock.nanoseconds(), action, outcome });
     }
 
-    /// One answer of a read, recorded. `None` when there is no content.
-    async fn read(
-        &mut self,
-        stream: &Stream,
-        life: &Life,
-        from: Position,
-        wait: bool,
-    ) -> Option<(Content, Vec<Message>)> {
-        let offset = self.dialect.format(from);
-        let request = match wait {
-            true => Request::long_poll(&stream.name, &offset, None),
-            false => Request::read(&stream.name, &offset),
-        };
-        let call = self.clock.nanoseconds();
-        let answer = self.exchange(&request).await;
-        let action = Action::Read { from };
-        match &answer {
-            Ok(answer) if matches!(answer.head.status, 200 | 204) => {
-                match self.content(stream.format, answer) {
-                    Ok((content, messages)) => {
-                        self.push(life, call, action, Outcome::Read(content));
-                        Some((content, messages))
-                    }
-                    Err(error) => {
-                        self.findings.problem(format!("{} from {offset}: {error:#}", stream.name));
-                        None
-                    }
-                }
-            }
-            _ => {
-                self.conclude(life, call, action, &answer);
-                None
-            }
-        }
-    }
-
-    fn content(&self, format: Format, answer: &Answer) -> anyhow::Result<(Content, Vec<Message>)> {
-        let messages = match answer.head.status {
-            204 => Vec::new(),
-            _ => parse_messages(format, &answer.body)?,
-        };
-        let next = answer.head.next.and_then(|next| self.dialect.parse(next.as_str()));
-        let next =
-            next.ok_or_else(|| anyhow::anyhow!("no usable Stream-Next-Offset: {:?}", answer.head.next))?;
-        let hash = messages.iter().fold(0, |hash, message| chain(hash, message.id));
-        let (up_to_date, closed) = (answer.head.up_to_date, answer.head.closed);
-        Ok((Content { next, up_to_date, closed, count: messages.len() as u64, hash }, messages))
-    }
-
-    async fn follow(&mut self, stream: &Stream, life: &Life) {
-        let Some(address) = self.target.address().await else { return };
-        let from = life.tail();
-        let call = self.clock.nanoseconds();
-        let seen = events::follow(address, stream, from, self.dialect, self.clock).await;
-        for result in seen {
-            match result {
-                Ok((ret, from, content)) => life.push(Event {
-                    client: self.number,
-                    call,
-                    ret,
-                    action: Action::Read { from },
-                    outcome: Outcome::Read(content),
-                }),
-                Err(problem) => self.findings.problem(format!("{}: {problem:#}", stream.name)),
-            }
-        }
-    }
-
-    /// All messages and whether it is closed; as often as it takes. `None` when that cannot be had.
-    async fn read_all(&mut self, stream: &Stream, life: &Life) -> Option<(Vec<Message>, bool)> {
-        let (mut all, mut from) = (Vec::new(), Position::default());
-        let mut failures = 0;
-        while failures < READ_FAILURES_MAX {
-            let Some((content, messages)) = self.read(stream, life, from, false).await else {
-                failures += 1;
-                sleep(RETRY_DELAY).await;
-                continue;
-            };
-            all.extend(messages);
-            from = content.next;
-            if content.up_to_date {
-                return Some((all, content.closed));
-            }
-        }
-        self.findings.problem(format!("{} cannot be read", stream.name));
-        None
-    }
-
+    /// PUT until it is there, every other time with content.
     async fn create(&mut self, stream: &Stream, life: &Life) {
-        while !matches!(self.simple(stream, life, Action::Create).await, Outcome::Created { .. }) {
+        let count = u32::try_from(life.number % 2).unwrap_or(0);
+        let payload = self.payload(stream.format, count);
+        let body: &[u8] = if count == 0 { b"" } else { &payload.body };
+        let request = Request::draft("PUT", &Request::stream_path(&stream.name))
+            .header("Content-Type", stream.format.content_type())
+            .body(body);
+        for _ in 0..ATTEMPTS_MAX {
+            let action = Action::Create(Append { messages: payload.messages.clone(), ..Append::default() });
+            let call = self.clock.nanoseconds();
+            let answer = self.exchange(&request).await;
+            if matches!(self.conclude(life, call, action, &answer), Outcome::Created { .. }) {
+                return;
+            }
             sleep(RETRY_DELAY).await;
         }
+        self.findings.problem(format!("{} cannot be created", stream.name));
     }
 
     /// Ends a life and begins the next.
     async fn renew(&mut self, stream: &Stream) {
         let mut life = stream.life.write().await;
-        let Some((messages, closed)) = self.read_all(stream, &life).await else { return };
-        loop {
+        let mut end = self.read_all(stream, &life).await;
+        for _ in 0..ATTEMPTS_MAX {
             match self.simple(stream, &life, Action::Delete).await {
                 Outcome::Deleted | Outcome::Refused(Refusal::NotFound) => break,
                 _ => sleep(RETRY_DELAY).await,
             }
         }
         self.simple(stream, &life, Action::Head).await;
-        life.judge(&stream.name, self.dialect, (messages, closed, false), &self.findings);
+        end.present = false;
+        life.judge(&stream.name, self.dialect, end, &self.findings);
         *life = Life::new(life.number + 1);
         self.create(stream, &life).await;
     }

@@ -7,10 +7,13 @@ use tokio::sync::RwLock;
 
 use super::payload::Format;
 use crate::checker::{Dialect, check};
-use crate::history::{Action, Event, FinalLog, History, Message, MessageId, Outcome, Position};
+use crate::history::{Action, Event, FinalLog, History, MessageId, Outcome, Position};
 
 /// Offsets that a stream remembers for readers.
 const REMEMBERED: usize = 64;
+
+/// Problems that are kept; more say nothing new.
+const PROBLEMS_MAX: usize = 1_000;
 
 /// A stream name and the life that it is in. Whoever uses the stream holds the lock for reading, whoever ends the life
 /// for writing.
@@ -54,7 +57,10 @@ pub struct Findings {
 impl Findings {
     /// Reports what cannot be part of a history at all: altered bytes, an unexpected status.
     pub fn problem(&self, what: impl Into<String>) {
-        self.problems.lock().unwrap_or_else(PoisonError::into_inner).push(what.into());
+        let mut problems = self.problems.lock().unwrap_or_else(PoisonError::into_inner);
+        if problems.len() < PROBLEMS_MAX {
+            problems.push(what.into());
+        }
     }
 
     /// Everything that went wrong so far.
@@ -137,14 +143,8 @@ impl Life {
         self.record().positions.clone()
     }
 
-    /// Judges the life, which held `messages` when nobody wrote any more.
-    pub(super) fn judge(
-        &self,
-        name: &str,
-        dialect: Dialect,
-        (messages, closed, present): (Vec<Message>, bool, bool),
-        findings: &Findings,
-    ) {
+    /// Judges the life, which ended so.
+    pub(super) fn judge(&self, name: &str, dialect: Dialect, end: FinalLog, findings: &Findings) {
         let events = std::mem::take(&mut self.record().events);
         findings.events.fetch_add(events.len() as u64, Ordering::Relaxed);
         findings.lives.fetch_add(1, Ordering::Relaxed);
@@ -153,7 +153,7 @@ impl Life {
         });
         findings.acknowledged.fetch_add(acknowledged.count() as u64, Ordering::Relaxed);
         let name = format!("{name} (life {})", self.number);
-        let history = History { name: name.clone(), events, end: FinalLog { messages, closed, present } };
+        let history = History { name: name.clone(), events, end };
         for violation in check(&history, dialect) {
             findings.problem(format!("{name}: {violation}"));
         }

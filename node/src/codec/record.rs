@@ -33,6 +33,8 @@ pub enum RecordKind {
     /// This replica took back the shard's records behind `index`; `chain` is the chain after that record. Local, outside
     /// the chain, and does not itself take an index.
     Cut = 4,
+    /// As [`Self::Batch`], but all its changes free room (deletions, expiries, trims): written on a full volume too.
+    Relief = 5,
     /// The lane goes on in the next segment.
     Roll = 16,
     /// Says how far the lane is synced, and with its payload where each shard ends.
@@ -50,6 +52,7 @@ impl RecordKind {
             2 => Self::EpochStart,
             3 => Self::Config,
             4 => Self::Cut,
+            5 => Self::Relief,
             16 => Self::Roll,
             17 => Self::Mark,
             18 => Self::Close,
@@ -60,7 +63,7 @@ impl RecordKind {
     /// Whether the record takes an index of its shard and is part of its chain.
     #[must_use]
     pub const fn is_chained(self) -> bool {
-        matches!(self, Self::Batch | Self::EpochStart | Self::Config)
+        matches!(self, Self::Batch | Self::EpochStart | Self::Config | Self::Relief)
     }
 
     /// Whether the record may use the space that is held back for the case of a full volume.

@@ -55,6 +55,19 @@ pub enum Command {
     },
 }
 
+impl Command {
+    /// Whether it can only let go of what is stored (or, for a stream that forks still read, mark it so).
+    #[must_use]
+    pub fn frees_room(&self) -> bool {
+        match self {
+            Self::Delete(_) | Self::Unpin { .. } | Self::Expire { .. } | Self::Trim { .. } => true,
+            Self::Subscription(command) => command.frees_room(),
+            Self::Link(command) => command.frees_room(),
+            Self::Create(_) | Self::Append(_) | Self::Pin(_) | Self::Secret { .. } => false,
+        }
+    }
+}
+
 /// PUT: create or confirm.
 #[derive(Debug, Clone)]
 pub struct Create {

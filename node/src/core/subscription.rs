@@ -26,6 +26,12 @@ pub struct SubscriptionCommand {
     pub ask: SubscriptionAsk,
 }
 
+impl SubscriptionCommand {
+    pub(super) fn frees_room(&self) -> bool {
+        matches!(self.ask, SubscriptionAsk::Remove | SubscriptionAsk::Forget(_))
+    }
+}
+
 /// What may be asked of a subscription.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SubscriptionAsk {
@@ -150,6 +156,16 @@ pub struct LinkCommand {
     pub id: SubscriptionId,
     /// What.
     pub ask: LinkAsk,
+}
+
+impl LinkCommand {
+    pub(super) fn frees_room(&self) -> bool {
+        match &self.ask {
+            LinkAsk::Unlink { .. } => true,
+            LinkAsk::Adopt(share) => share.is_empty(),
+            LinkAsk::Link(_) | LinkAsk::Ack { .. } => false,
+        }
+    }
 }
 
 /// What may be asked of a shard about a subscription's links.

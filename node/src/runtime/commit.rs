@@ -118,15 +118,15 @@ impl LaneOwner {
             match sender {
                 // A client that went away does not care.
                 Some(sender) => drop(sender.send(answer)),
-                None => self.unheard(answer),
+                None => self.unheard(&answer),
             }
         }
     }
 
     /// Nobody waits for this answer, but what it releases must go on.
-    fn unheard(&self, answer: Answer) {
+    fn unheard(&self, answer: &Answer) {
         if let Ok(Answered { released: Some(parent), .. }) = answer {
-            self.release(parent);
+            self.release(*parent);
         }
     }
 

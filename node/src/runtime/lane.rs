@@ -57,6 +57,8 @@ pub(crate) struct LaneOwner {
     /// The oldest record that was written and not synced (relaxed modes only).
     pub(crate) unsynced_since: Option<Duration>,
     pub(crate) swept_at: Duration,
+    /// Records were written since the last mark.
+    pub(crate) unmarked: bool,
     /// Writes are refused for lack of room.
     pub(crate) full: bool,
 }
@@ -67,6 +69,12 @@ pub(crate) struct Group {
     pub(super) records: Vec<Pending>,
     pub(super) answers: Vec<(Option<oneshot::Sender<Answer>>, Answer)>,
     pub(super) bytes: u64,
+}
+
+impl Group {
+    fn is_empty(&self) -> bool {
+        self.records.is_empty() && self.answers.is_empty()
+    }
 }
 
 /// A record that was decided and encoded, and is not durable yet.
@@ -98,14 +106,35 @@ impl LaneOwner {
                 }
             }
             self.sweep();
+            let idle = self.group.is_empty();
             if self.commit().and_then(|()| self.sync_if_due()).is_err() {
                 return self.fail();
             }
             if stop {
                 return self.finish();
             }
+            if self.tend(idle).is_err() {
+                return self.fail();
+            }
             self.apply.wait_for_room();
         }
+    }
+
+    /// What can wait until the writers were answered: a step towards the next segment; and once the lane has fallen idle,
+    /// a mark that says how far it is synced.
+    fn tend(&mut self, idle: bool) -> Result<(), LaneError> {
+        if self.durability.aol == AolMode::Never {
+            return Ok(());
+        }
+        if idle && self.unmarked && self.unsynced_since.is_none() {
+            self.unmarked = false;
+            match self.log.mark() {
+                Ok(()) | Err(LaneError::Full) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        self.unmarked |= !idle;
+        self.log.tend().map(drop)
     }
 
     /// How long nothing may happen before something is due.
@@ -142,20 +171,20 @@ impl LaneOwner {
     /// Decides a command and encodes what it changes as one record of the group.
     fn command(&mut self, shard: ShardId, command: Command) -> Answer {
         // Room is made sure of before the decision, so that a decision never has to be taken back.
-        if !self.has_room(shard, &command)? {
+        let kind = if command.frees_room() { RecordKind::Relief } else { RecordKind::Batch };
+        if !self.has_room(shard, &command, kind)? {
             return Err(Failure::DiskFull);
         }
         let now = self.clock.now();
         let owner = self.shards.get_mut(&shard).ok_or_else(|| unknown_shard(shard))?;
         let Decided { decision, view } = owner.decide(command, now)?;
         if !decision.ops.is_empty() {
-            self.append(shard, RecordKind::Batch, decision.ops.into_vec(), view)
-                .map_err(|_| Failure::LogFailed)?;
+            self.append(shard, kind, decision.ops.into_vec(), view).map_err(|_| Failure::LogFailed)?;
         }
         Ok(Answered { reply: decision.reply, released: decision.released })
     }
 
-    fn has_room(&mut self, shard: ShardId, command: &Command) -> Result<bool, Failure> {
+    fn has_room(&mut self, shard: ShardId, command: &Command, kind: RecordKind) -> Result<bool, Failure> {
         if self.durability.aol == AolMode::Never {
             return Ok(true);
         }
@@ -163,14 +192,15 @@ impl LaneOwner {
         let bytes = command_bytes(command)
             + shares * LINK_BYTES_MAX
             + usize::try_from(self.group.bytes).unwrap_or(usize::MAX);
-        let room = self.apply.has_room() && self.log.has_room(bytes).map_err(|_| Failure::LogFailed)?;
-        if self.full == room {
+        let room = self.log.has_room(bytes, kind).map_err(|_| Failure::LogFailed)?;
+        let room = room && (self.apply.has_room() || kind == RecordKind::Relief);
+        if kind == RecordKind::Batch && self.full == room {
             self.full = !room;
             self.lane_metrics.disk_full.set(i64::from(!room));
             if room {
                 tracing::info!("there is room again, writes go on");
             } else {
-                tracing::error!("the volume is full: writes are refused, reads go on");
+                tracing::error!("the volume is full: writes are refused, reads and deletions go on");
             }
         }
         Ok(room)

@@ -36,6 +36,10 @@ pub(crate) enum Job {
     Stop,
 }
 
+/// The owner of the lane has ended; the job was dropped.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ended;
+
 /// The door.
 #[derive(Debug, Default)]
 pub(crate) struct Mailbox {
@@ -57,11 +61,11 @@ impl Mailbox {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Puts a job in; hands it back when the owner has ended.
-    pub(crate) fn send(&self, job: Job) -> Result<(), Job> {
+    /// Puts a job in; refused when the owner has ended.
+    pub(crate) fn send(&self, job: Job) -> Result<(), Ended> {
         let mut inner = self.lock();
         if inner.ended {
-            return Err(job);
+            return Err(Ended);
         }
         inner.jobs.push(job);
         let wake = std::mem::take(&mut inner.sleeping);

@@ -37,6 +37,15 @@ impl ShardReplay {
         Self { tables, last: index, chain, damage: None, first: None, pending: Vec::new(), pending_bytes: 0 }
     }
 
+    /// Damage in the log took records of this shard, or may have (`to` unknown).
+    pub(crate) fn suspect(&mut self, from: LogIndex, to: Option<LogIndex>) {
+        let applied = self.tables.state().applied.index;
+        if to.is_none_or(|to| to > applied) {
+            let end = to.map_or("an unknown end".to_owned(), |to| format!("record {to}"));
+            self.damage.get_or_insert(format!("damage in its log took records {from} to {end}"));
+        }
+    }
+
     /// Takes one record of this shard, in lane order.
     fn take(&mut self, record: &Record) {
         let header = &record.header;
@@ -124,7 +133,7 @@ fn epoch_starts(tables: &Tables, records: &[Committed]) -> Vec<EpochStart> {
 
 fn ops_of(kind: RecordKind, payload: &Bytes) -> Result<Vec<Op>, String> {
     match kind {
-        RecordKind::Batch => decode_ops(payload).map_err(|error| error.to_string()),
+        RecordKind::Batch | RecordKind::Relief => decode_ops(payload).map_err(|error| error.to_string()),
         _ => Ok(Vec::new()),
     }
 }

@@ -1,7 +1,8 @@
 //! What readers and owners share: the shards' views and tables, the clock, the cache, the flag that ends everything.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
 use super::Failure;
 use super::cache::SegmentCache;
@@ -45,6 +46,8 @@ pub(crate) struct Shared {
     /// Seed of the incarnation tokens.
     cluster_seed: u64,
     closing: AtomicBool,
+    /// For those who wait for the end on a thread of their own.
+    ending: (Mutex<()>, Condvar),
 }
 
 impl Shard {
@@ -95,8 +98,16 @@ impl Shared {
         cache: SegmentCache,
         cluster_seed: u64,
     ) -> Self {
-        let subscriptions = SubscriptionIndex::default();
-        Self { count, slots, clock, cache, subscriptions, cluster_seed, closing: AtomicBool::new(false) }
+        Self {
+            count,
+            slots,
+            clock,
+            cache,
+            subscriptions: SubscriptionIndex::default(),
+            cluster_seed,
+            closing: AtomicBool::new(false),
+            ending: Default::default(),
+        }
     }
 
     /// The token of a stream.
@@ -133,9 +144,20 @@ impl Shared {
         self.closing.load(Ordering::Acquire)
     }
 
+    /// Waits for `patience` or until the engine closes; says whether it does.
+    pub(crate) fn wait_until_closing(&self, patience: Duration) -> bool {
+        let guard = self.ending.0.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(self.ending.1.wait_timeout_while(guard, patience, |()| !self.closing()));
+        self.closing()
+    }
+
     /// Refuses new writes and wakes everybody who waits for something to happen.
     pub(crate) fn close(&self) {
-        self.closing.store(true, Ordering::Release);
+        {
+            let _order = self.ending.0.lock().unwrap_or_else(PoisonError::into_inner);
+            self.closing.store(true, Ordering::Release);
+        }
+        self.ending.1.notify_all();
         for shard in self.open_shards() {
             shard.views.wake_all();
         }

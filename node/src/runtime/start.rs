@@ -20,6 +20,7 @@ use super::mailbox::{Job, Mailbox};
 use super::owner::ShardOwner;
 use super::replay::{self, Replays, ShardReplay};
 use super::shared::{Shard, Shared, Slot};
+use super::sweeper::{SweepPace, Sweeper};
 use super::views::ShardViews;
 use super::volume::Volume;
 use crate::config::Config;
@@ -80,7 +81,7 @@ impl Running {
 }
 
 /// Opens the data directory and starts the owners.
-pub fn start(config: &Config, clock: Arc<dyn Clock>, metrics: Arc<Metrics>) -> anyhow::Result<Running> {
+pub fn start(config: &Config, clock: &Arc<dyn Clock>, metrics: Arc<Metrics>) -> anyhow::Result<Running> {
     let before = clock.elapsed();
     let lanes = u16::try_from(config.lanes).context("lanes")?;
     let layout = Layout { shards: config.shards, lanes };
@@ -92,6 +93,11 @@ pub fn start(config: &Config, clock: Arc<dyn Clock>, metrics: Arc<Metrics>) -> a
     for lane in 0..lanes {
         let (log, found) = open_log(&volume, config, LaneId(lane), &mut replays)?;
         tell(lane, &found);
+        for gap in &found.gaps {
+            if let Some(replay) = replays.get_mut(&gap.shard) {
+                replay.suspect(gap.from, gap.to);
+            }
+        }
         report.records += found.records;
         logs.push(log);
     }
@@ -99,7 +105,7 @@ pub fn start(config: &Config, clock: Arc<dyn Clock>, metrics: Arc<Metrics>) -> a
         replay.flush();
     }
     volume.begin().context("the start cannot be recorded in the superblock")?;
-    let parts = Parts { volume, config, clock: Arc::clone(&clock), metrics };
+    let parts = Parts { volume, config, clock: Arc::clone(clock), metrics };
     let running = parts.assemble(replays, logs, &mut report)?;
     report.took = clock.elapsed().saturating_sub(before);
     Ok(Running { report, ..running })
@@ -229,6 +235,14 @@ impl Parts<'_> {
                 owner.shards.insert(*shard, started);
             }
         }
+        let pace = SweepPace {
+            interval: self.config.sweep_interval,
+            streams_max: usize::try_from(self.config.sweep_streams_max).unwrap_or(usize::MAX),
+            scrub_period: self.config.scrub_period,
+            scrub_rate: self.config.scrub_rate.get(),
+        };
+        let sweeper =
+            Sweeper::new(Arc::clone(&shared), Arc::clone(&self.clock), Arc::clone(&self.metrics), pace);
         let applier = self.applier(sound, &shared, &queue, &mailboxes);
         for mut owner in owners {
             owner.open_epoch().context("the log cannot be written")?;
@@ -237,6 +251,8 @@ impl Parts<'_> {
         }
         let thread = std::thread::Builder::new().name("applier".to_owned());
         running.threads.push(thread.spawn(move || applier.run())?);
+        let thread = std::thread::Builder::new().name("sweeper".to_owned());
+        running.threads.push(thread.spawn(move || sweeper.run())?);
         Ok(running)
     }
 
@@ -286,6 +302,7 @@ impl Parts<'_> {
                 scratch: bytes::BytesMut::new(),
                 unsynced_since: None,
                 swept_at: Duration::ZERO,
+                unmarked: false,
                 full: false,
             });
         }

@@ -7,6 +7,7 @@ mod error;
 mod heads;
 mod inventory;
 mod lane;
+mod options;
 mod quarantine;
 mod reader;
 mod recovery;
@@ -17,7 +18,8 @@ mod supply;
 mod window;
 
 pub use error::{LaneError, Operation};
-pub use lane::{Appended, Lane, LaneOptions, RecordHead};
+pub use lane::Lane;
+pub use options::{Appended, LaneOptions, RecordHead};
 pub use reader::{LaneReader, LaneRecords};
 pub use report::{CutTail, DamagedRange, RecoveryReport, ShardGap};
 

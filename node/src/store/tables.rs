@@ -13,6 +13,7 @@ mod reap;
 mod row;
 mod run;
 mod schema;
+mod scrub;
 mod seals;
 mod state;
 
@@ -25,6 +26,7 @@ pub use fault::{ReadFault, TablesError};
 pub use open::{Identity, file_name};
 pub use read::Reader;
 pub use row::StreamEntry;
+pub use scrub::{ScrubCursor, Scrubbed};
 pub use state::{Applied, EpochStart, ShardState, Totals};
 
 use crate::types::{LogIndex, Op, ShardId};
@@ -36,6 +38,7 @@ pub struct Tables {
     state: ShardState,
     durable: LogIndex,
     scratch: apply::Scratch,
+    volume: Option<open::Volume>,
 }
 
 /// What writer and readers share.
@@ -91,6 +94,7 @@ impl Tables {
         applied: Applied,
         epochs: &[EpochStart],
     ) -> Result<(), TablesError> {
+        self.has_room()?;
         let shared = Arc::clone(&self.shared);
         let (state, scratch) = (&self.state, &mut self.scratch);
         let next = shared.guarded(|| {
@@ -105,6 +109,7 @@ impl Tables {
 
     /// Makes everything applied durable; gives the applied index that the log need not repeat any more.
     pub fn checkpoint(&mut self) -> Result<LogIndex, TablesError> {
+        self.has_room()?;
         let shared = Arc::clone(&self.shared);
         shared.guarded(|| {
             let mut transaction = begin(&shared.database, Durability::Immediate)?;
@@ -113,6 +118,10 @@ impl Tables {
         })?;
         self.durable = self.state.applied.index;
         Ok(self.durable)
+    }
+
+    fn has_room(&self) -> Result<(), TablesError> {
+        self.volume.as_ref().map_or(Ok(()), open::Volume::has_room)
     }
 
     /// Removes at most about `rows_max` rows of deleted or trimmed streams; says how many. Zero: nothing waits.

@@ -113,8 +113,10 @@ group! {
         read: Counter = "read_bytes";
         /// Reads answered from memory alone.
         reads_from_memory: Counter = "reads_from_memory";
-        /// Bytes of recent messages kept in memory.
+        /// Bytes of committed messages that wait to be applied.
         tail_cache: Gauge = "tail_cache_bytes";
+        /// Bytes of messages from the tables kept in memory.
+        segment_cache: Gauge = "segment_cache_bytes";
         /// Streams that the sweep ended.
         expired: Counter = "expired_streams";
         /// Payload bytes that retention let go.

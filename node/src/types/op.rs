@@ -79,6 +79,12 @@ pub enum Space {
 }
 
 impl Op {
+    /// Whether it only lets go of what is stored, so that it is accepted on a full volume.
+    #[must_use]
+    pub fn frees_room(&self) -> bool {
+        matches!(self, Self::Delete { .. } | Self::Unpin { .. } | Self::Trim { .. } | Self::Erase { .. })
+    }
+
     /// The stream that it changes, if it changes one.
     #[must_use]
     pub fn stream(&self) -> Option<StreamId> {

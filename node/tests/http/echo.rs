@@ -11,6 +11,7 @@ use thalweg_node::http::wire::{
     serve,
 };
 use thalweg_node::seam::ManualClock;
+use thalweg_node::telemetry::Metrics;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, oneshot};
@@ -109,7 +110,7 @@ impl Server {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let echo = Arc::new(Echo::default());
-        let registry = Registry::new(limits, Arc::new(ManualClock::default()));
+        let registry = Registry::new(limits, Arc::new(ManualClock::default()), Arc::new(Metrics::new(1)));
         let (stop, stopped) = oneshot::channel();
         let shutdown = async {
             let _ = stopped.await;

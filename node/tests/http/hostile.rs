@@ -157,3 +157,11 @@ async fn a_refused_body_takes_no_room() {
     server.until_close(b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhelloX").await;
     assert_eq!(server.registry.admission.request_bytes_free(), free);
 }
+
+#[tokio::test]
+async fn a_client_that_sends_all_of_a_refused_body_still_sees_the_refusal() {
+    let server = Server::start(short()).await;
+    let mut raw = b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 20000000\r\n\r\n".to_vec();
+    raw.resize(raw.len() + 20_000_000, b'x');
+    assert!(server.until_close(&raw).await.starts_with("HTTP/1.1 413 "));
+}

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use thalweg_node::config::Config;
 use thalweg_node::core::{Append, Create};
 use thalweg_node::runtime::{Engine, ReadFrom, Running, start};
-use thalweg_node::seam::SystemClock;
+use thalweg_node::seam::{Clock, SystemClock};
 use thalweg_node::telemetry::Metrics;
 use thalweg_node::types::{
     ContentType, Messages, Offset, ProducerId, ProducerStamp, ProducerState, StreamConfig, StreamName,
@@ -15,7 +15,8 @@ use thalweg_node::types::{
 
 fn run(data: &Path) -> Running {
     let config = Config { data: data.to_owned(), ..Config::default() };
-    start(&config, Arc::new(SystemClock), Arc::new(Metrics::new(config.lanes))).unwrap()
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    start(&config, &clock, Arc::new(Metrics::new(config.lanes))).unwrap()
 }
 
 fn name(text: &str) -> StreamName {

@@ -123,3 +123,20 @@ fn what_a_killed_process_wrote_is_durable_once_it_was_recovered_even_after_a_fai
         drop(open_checked(&disk, &mut model, written).unwrap());
     }
 }
+
+#[test]
+fn a_first_start_that_is_interrupted_anywhere_starts_again() {
+    for (calls, seed) in (0..80).flat_map(|calls| (0..10).map(move |seed| (calls, seed))) {
+        let disk = SimulatedDisk::new(seed);
+        drop(lane_dir(&disk));
+        disk.set_faults(Faults::power_off_after(calls));
+        let opened = open_checked(&disk, &mut Model::default(), 0).is_ok();
+        assert!(!opened || calls > 5, "the power did not fail");
+        for disk in [disk.after_power_cut(seed), disk.after_kill(seed)] {
+            let mut model = Model::default();
+            let mut lane = open_checked(&disk, &mut model, 0).unwrap();
+            let mut random = Random::new(seed);
+            (0..5).for_each(|_| step(&disk, &mut lane, &mut model, &mut random, MIX).unwrap());
+        }
+    }
+}

@@ -59,7 +59,14 @@ fn check(all: &[Record], records: &[Record], report: &RecoveryReport) {
             .gaps
             .iter()
             .any(|gap| gap.shard == shard && gap.from <= index && gap.to.is_none_or(|to| index <= to));
-        assert!(gap || report.unseen_shards_suspect, "{shard}/{index} is gone without a word: {report:?}");
+        // Damage of the mark and of the last group before it looks like a torn tail; it is said, too.
+        let cut = report.cut.is_some_and(|cut| missing.header.position >= cut.at);
+        // What the log begins with is compared with the checkpoints by whoever opens it.
+        let before = missing.header.position < report.start;
+        assert!(
+            gap || cut || before || report.unseen_shards_suspect,
+            "{shard}/{index} is gone without a word: {report:?}"
+        );
     }
 }
 
@@ -95,13 +102,66 @@ fn no_flipped_bit_anywhere_in_a_log_is_delivered_or_loses_a_record_silently() {
                 met += u64::from(!report.damaged.is_empty());
                 // What was reported once is reported again: a restart does not make damage go away.
                 let (again, second) = reopen(&flipped).unwrap();
-                assert_eq!(again, records);
-                assert_eq!(second.damaged.len(), report.damaged.len());
+                assert_eq!((again, second.damaged), (records, report.damaged));
+                assert_eq!(
+                    (second.gaps, second.unseen_shards_suspect),
+                    (report.gaps, report.unseen_shards_suspect)
+                );
             }
             Err(error) => panic!("one flipped bit takes the whole log: {error}"),
         }
     }
     assert!(met * 10 > flips_wanted(), "only {met} flips hit a record");
+}
+
+#[test]
+fn however_much_is_damaged_nothing_wrong_is_delivered_and_nothing_is_missing_without_a_word() {
+    let (disk, all) = written(120, true);
+    let names = lane_dir(&disk).list().unwrap();
+    let mut short = 0;
+    for seed in 0..flips_wanted() {
+        let mut random = Random::new(seed);
+        let disk = disk.after_kill(seed);
+        let dir = lane_dir(&disk);
+        for _ in 0..=random.below(6) {
+            let name = &names[usize::try_from(random.below(names.len() as u64)).unwrap()];
+            let Ok(file) = dir.open(name) else { continue };
+            let at = random.below((BLOCK + (8 << 10)) / 512) * 512;
+            match random.below(8) {
+                // A sector that reads as zeros, or as something else.
+                0..3 => file.write_at(&[0; 512], at).unwrap(),
+                3 => file.write_at(&[0xa7; 512], at).unwrap(),
+                // A write that went to the wrong place: a piece of one segment over a piece of another.
+                4 => {
+                    let mut piece = [0; 2048];
+                    let from = &names[usize::try_from(random.below(names.len() as u64)).unwrap()];
+                    let Ok(from) = dir.open(from) else { continue };
+                    let got = from.read_at(&mut piece, BLOCK + random.below(12) * 512).unwrap();
+                    file.write_at(&piece[..got], at).unwrap();
+                }
+                5 if random.chance(30) => dir.remove(name).unwrap(),
+                _ => {
+                    disk.flip(&format!("lane-000/{name}"), random.below((BLOCK + (8 << 10)) * 8));
+                }
+            }
+        }
+        match reopen(&disk) {
+            Ok((records, report)) => {
+                // Damage of everything behind a point, the marks included, is the end of the log to whoever reads it:
+                // no byte is left that says otherwise.
+                let upto: Vec<Record> =
+                    all.iter().filter(|record| record.header.position < report.tail).cloned().collect();
+                check(&upto, &records, &report);
+                let (again, second) = reopen(&disk).unwrap();
+                assert_eq!(again, records);
+                check(&upto, &again, &second);
+                short += u64::from(upto.len() < all.len());
+            }
+            Err(LaneError::Missing | LaneError::Foreign { .. }) => {}
+            Err(error) => panic!("seed {seed}: {error}"),
+        }
+    }
+    assert!(short * 20 < flips_wanted(), "{short} logs seem to end early");
 }
 
 #[test]
@@ -138,6 +198,28 @@ fn damage_behind_which_nothing_tells_how_much_is_missing_makes_every_shard_suspe
     let open_ended: Vec<_> = report.gaps.iter().filter(|gap| gap.to.is_none()).map(|gap| gap.shard).collect();
     assert!(open_ended.contains(&victim.header.shard) && open_ended.len() == 2, "{report:?}");
     assert!(report.unseen_shards_suspect);
+    // A start does not clear a suspicion; only records that go on where the shard was known to be do.
+    let (_, again) = reopen(&disk).unwrap();
+    assert_eq!((again.gaps, again.unseen_shards_suspect), (report.gaps, true));
+}
+
+#[test]
+fn a_lost_end_of_the_log_is_not_taken_for_its_end() {
+    let (disk, all) = written(120, true);
+    let names = lane_dir(&disk).list().unwrap();
+    let last = all.last().map(|record| file_of(record.header.position).0).unwrap();
+    for name in names.iter().filter(|name| format!("lane-000/{name}") >= last) {
+        lane_dir(&disk).remove(name).unwrap();
+    }
+    for _ in 0..3 {
+        let (records, report) = reopen(&disk).unwrap();
+        check(&all, &records, &report);
+        assert!(
+            records.len() < all.len() && report.damaged.len() == 1 && report.gaps.len() == 3,
+            "{report:?}"
+        );
+        assert!(report.unseen_shards_suspect && !report.clean);
+    }
 }
 
 #[test]

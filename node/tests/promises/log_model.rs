@@ -71,6 +71,7 @@ pub(crate) struct Tally {
     pub(crate) whole_records_cut: u64,
     pub(crate) segments: u64,
     pub(crate) interrupted_recoveries: u64,
+    pub(crate) refused_batches: u64,
 }
 
 impl Model {
@@ -105,7 +106,11 @@ impl Model {
         let mut heads: BTreeMap<ShardId, (LogIndex, Chain)> = BTreeMap::new();
         for entry in &self.entries[first..] {
             let head = heads.insert(entry.shard, (entry.index, entry.chain_after));
-            assert!(head.is_none_or(|(index, chain)| index.next() == entry.index && chain == entry.chain));
+            // A cut goes back to an index that was there, and the chain goes on from it.
+            assert!(
+                entry.kind == RecordKind::Cut
+                    || head.is_none_or(|(index, chain)| index.next() == entry.index && chain == entry.chain)
+            );
         }
     }
 }
@@ -140,6 +145,9 @@ pub(crate) const MIX: Mix =
 fn append_one(lane: &mut Lane, model: &mut Model, random: &mut Random, mix: Mix) -> Result<(), LaneError> {
     let shard = ShardId(u16::try_from(random.below(6)).unwrap());
     let (index, chain) = model.head(shard);
+    if random.chance(2) && index.0 > 0 {
+        return cut_one(lane, model, random, shard);
+    }
     let kind = if random.chance(3) { RecordKind::EpochStart } else { RecordKind::Batch };
     let length = match random.below(40) {
         _ if mix.small_records => 8 * random.below(4),
@@ -169,6 +177,20 @@ fn append_one(lane: &mut Lane, model: &mut Model, random: &mut Random, mix: Mix)
     Ok(())
 }
 
+/// What a follower does whose tail differs from the leader's log: takes records of one shard back.
+fn cut_one(lane: &mut Lane, model: &mut Model, random: &mut Random, shard: ShardId) -> Result<(), LaneError> {
+    let mine: Vec<&Entry> = model.entries.iter().filter(|entry| entry.shard == shard).collect();
+    let to = mine[mine.len() - 1 - usize::try_from(random.below(mine.len().min(4) as u64)).unwrap()].clone();
+    let epoch = Epoch { record: RecordEpoch(1), boot: Boot(model.boot) };
+    let (kind, index, chain) = (RecordKind::Cut, to.index, to.chain_after);
+    let appended = lane.append(&RecordHead { kind, shard, epoch, index, chain }, |_| {})?;
+    assert_eq!(appended.chain, chain);
+    let (position, end) = (appended.position, appended.end);
+    let (payload, chain_after) = (Vec::new(), chain);
+    model.entries.push(Entry { shard, epoch, index, chain, kind, position, end, payload, chain_after });
+    Ok(())
+}
+
 /// One group commit, and what a runtime does between two. What is refused because the volume is full leaves no trace in
 /// the model.
 pub(crate) fn step(
@@ -187,7 +209,10 @@ pub(crate) fn step(
     }
     match lane.write() {
         Ok(_) => model.written = model.entries.len(),
-        Err(LaneError::Full) => model.entries.truncate(model.written),
+        Err(LaneError::Full) => {
+            model.tally.refused_batches += 1;
+            model.entries.truncate(model.written);
+        }
         Err(error) => return Err(error),
     }
     if random.chance(mix.write_back_percent) {

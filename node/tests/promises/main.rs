@@ -1,17 +1,34 @@
 //! The promises of the node's library, one module each; the list of modules is the list of promises.
-#![allow(missing_docs, reason = "tests are named after what they show")]
 
+#[cfg(test)]
 mod engine_restart;
+#[cfg(test)]
 mod formats;
+#[cfg(test)]
 mod log_basics;
+#[cfg(test)]
 mod log_crash;
+#[cfg(test)]
 mod log_damage;
+#[cfg(test)]
 mod log_faults;
+#[cfg(test)]
 mod log_model;
+#[cfg(test)]
 mod table_crash;
+#[cfg(test)]
 mod table_damage;
+#[cfg(test)]
 mod table_disk;
+#[cfg(test)]
 mod table_faults;
+#[cfg(test)]
+mod table_files;
+#[cfg(test)]
+mod table_lookup;
+#[cfg(test)]
 mod table_model;
+#[cfg(test)]
 mod table_speed;
+#[cfg(test)]
 mod volume;

@@ -246,6 +246,9 @@ fn one_bad_chunk_does_not_take_its_shard_out_of_service() {
     assert_eq!(found.errors, 2, "{found:?}");
     found.look(&tables.reader(), &plain, "the same again");
     assert_eq!(found.errors, 4, "{found:?}");
+    let faults = super::table_model::scrubbed(&tables.reader());
+    assert_eq!(faults.len(), 1, "{faults:?}");
+    assert!(faults[0].contains("stream 1 at message 2"), "{faults:?}");
 }
 
 #[test]

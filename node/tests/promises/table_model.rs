@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use proptest::prelude::*;
-use thalweg_node::store::tables::{Applied, Identity, ReadFault, Reader, Tables, TablesError};
+use thalweg_node::store::tables::{Applied, Identity, ReadFault, Reader, ScrubCursor, Tables, TablesError};
 use thalweg_node::types::{
     AppendOp, Chain, ContentType, Epoch, Framing, Lengths, LogIndex, Messages, Offset, Op, PinId, PinOp,
     ProducerId, ProducerStamp, ProducerState, ShardCount, ShardId, StreamConfig, StreamId, StreamMeta,
@@ -22,7 +22,7 @@ pub(crate) struct PlainStream {
 
 impl PlainStream {
     /// The boundary before message `index`, counted over the stream's own data.
-    fn boundary(&self, index: usize) -> Offset {
+    pub(crate) fn boundary(&self, index: usize) -> Offset {
         let bytes: usize = self.messages[..index].iter().map(Bytes::len).sum();
         self.meta.base.advanced(index as u64, bytes as u64)
     }
@@ -262,6 +262,20 @@ fn expect_messages(reader: &Reader, plain: &PlainStream, from: usize, upto: usiz
     assert_eq!(reader.read(plain.meta.id, at, end, bytes_max).unwrap(), []);
 }
 
+/// A whole round of scrubbing, in small steps; gives the faults.
+pub(crate) fn scrubbed(reader: &Reader) -> Vec<String> {
+    let (mut cursor, mut faults) = (ScrubCursor::default(), Vec::new());
+    loop {
+        let found = reader.scrub(&cursor, 10_000).unwrap();
+        faults.extend(found.faults);
+        if found.complete {
+            return faults;
+        }
+        assert_ne!(found.next, cursor, "a step makes progress");
+        cursor = found.next;
+    }
+}
+
 /// Everything that can be asked gives what the plain lists say.
 pub(crate) fn expect_same(reader: &Reader, plain: &Plain, sample: usize) {
     let listed = reader.list("", None, usize::MAX).unwrap();
@@ -351,7 +365,9 @@ proptest! {
             }
         }
         tables.apply(&batch, applied(index), &[]).unwrap();
+        prop_assert_eq!(scrubbed(&reader), Vec::<String>::new());
         while tables.reap(7).unwrap() > 0 {}
+        prop_assert_eq!(scrubbed(&reader), Vec::<String>::new());
         expect_same(&reader, &plain, usize::from(sample));
         prop_assert_eq!(tables.state().applied, applied(index));
     }

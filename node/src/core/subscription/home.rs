@@ -117,6 +117,9 @@ fn judge(
         SubscriptionAsk::RemoveStream(stream) => remove_stream(&mut next, &stream),
         SubscriptionAsk::Remove => {
             (next.stage, next.phase, next.failures) = (Stage::Removing, Phase::Idle, 0);
+            // Nothing asks for these any more, and a deletion must not need room.
+            next.definition.streams.clear();
+            next.definition.description = None;
         }
         SubscriptionAsk::Wake { wake, lost } => wake_up(&mut next, wake, lost, now),
         SubscriptionAsk::Delivered(grant) => {

@@ -1,14 +1,14 @@
 //! POST: append, close, or both.
 
 use super::errors::{Rejection, append_problem, write_failure};
-use super::json::split_json;
 use super::names::decode_name;
 use super::state::{write_closed, write_next_offset};
 use super::{Api, Sse, fields};
+use crate::codec::json;
 use crate::core::{Append, AppendError, Appended, BodyError};
 use crate::http::wire::{Body, Request, ResponseHead};
 use crate::runtime::EngineError;
-use crate::types::{ContentType, Framing, Messages};
+use crate::types::{ContentType, Messages};
 
 pub(super) async fn append(
     api: &Api,
@@ -21,7 +21,8 @@ pub(super) async fn append(
         Err(rejection) => return rejection.write(out),
     };
     let stamped = command.producer.is_some();
-    match api.engine().append(command).await {
+    // Boxed, because every idle connection would carry room for it otherwise.
+    match Box::pin(api.engine().append(command)).await {
         Ok(appended) => write_appended(out, &appended, stamped),
         Err(EngineError::Refused(error)) => write_refusal(out, &error),
         Err(EngineError::Failure(failure)) => write_failure(out, &failure),
@@ -40,21 +41,8 @@ fn parse(name: &[u8], request: &Request<'_>) -> Result<Append, Rejection> {
     let seq = fields::stream_seq(request)?;
     let if_match = fields::if_match(request)?;
     let close = fields::closed(request);
-    let body = messages(request, content_type.as_ref());
+    let body = body_messages(request, content_type.as_ref());
     Ok(Append { name, content_type, body, close, producer, seq, if_match })
-}
-
-/// The body as messages of the request's content type. `[]` carries nothing to append.
-fn messages(
-    request: &Request<'_>,
-    content_type: Option<&ContentType>,
-) -> Result<Option<Messages>, BodyError> {
-    match body_messages(request, content_type)? {
-        Some(messages) if messages.is_empty() && messages.framing() == Framing::Json => {
-            Err(BodyError::EmptyArray)
-        }
-        messages => Ok(messages),
-    }
 }
 
 /// The body as messages; `None` when it is empty.
@@ -66,7 +54,7 @@ pub(super) fn body_messages(
         return Ok(None);
     }
     if content_type.is_some_and(ContentType::is_json) {
-        return split_json(&request.body).map(Some);
+        return json::split(&request.body).map(Some);
     }
     Ok(Messages::single(request.body.clone()))
 }

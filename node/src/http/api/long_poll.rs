@@ -12,6 +12,7 @@ use super::state::{write_closed, write_incarnation, write_next_offset};
 use super::{Api, Sse};
 use crate::http::wire::{Body, Exchange, Grant, ResponseHead};
 use crate::runtime::{ReadBatch, ReadFrom, StreamState, TailEvent};
+use crate::telemetry::Held;
 use crate::types::{Offset, StreamName};
 
 pub(super) async fn long_poll(
@@ -21,6 +22,8 @@ pub(super) async fn long_poll(
     exchange: &Exchange<'_>,
     out: &mut ResponseHead,
 ) -> Body<Sse> {
+    out.waits();
+    let _counted = Held::new(&exchange.registry().metrics.http.long_poll_readers);
     let from = query.from.unwrap_or(ReadFrom::Start);
     let mut tailer = match api.engine().tail(name, from).await {
         Ok(tailer) => tailer,

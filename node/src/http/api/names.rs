@@ -7,7 +7,7 @@ use crate::types::{NameError, StreamName};
 /// Where streams live.
 pub(super) const STREAM_ROOT: &[u8] = b"/v1/stream/";
 
-/// Decodes what stands behind [`STREAM_ROOT`].
+/// Decodes what stands behind `/v1/stream/`.
 pub fn decode_name(raw: &[u8]) -> Result<StreamName, NameError> {
     if memchr::memchr(b'%', raw).is_none() {
         return StreamName::from_bytes(raw);

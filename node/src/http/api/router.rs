@@ -12,6 +12,7 @@ use super::{Settings, Site, Sse, append, create, delete, head, list, long_poll, 
 use crate::http::wire::{Body, Exchange, Method, Request, ResponseHead, Service};
 use crate::runtime::Engine;
 use crate::seam::Clock;
+use crate::telemetry::Route;
 
 const STREAM_METHODS: &str = "GET, HEAD, POST, PUT, DELETE, OPTIONS";
 const READ_METHODS: &str = "GET, HEAD, OPTIONS";
@@ -99,7 +100,7 @@ impl Api {
         match query.live {
             LiveMode::None => read::read(self, &name, query, request, exchange, out).await,
             LiveMode::LongPoll => Box::pin(long_poll::long_poll(self, &name, query, exchange, out)).await,
-            LiveMode::Sse => Box::pin(sse::sse(self, &name, query, out)).await,
+            LiveMode::Sse => Box::pin(sse::sse(self, &name, query, exchange, out)).await,
         }
     }
 
@@ -127,11 +128,35 @@ impl Api {
 impl Service for Api {
     type Live = Sse;
 
+    fn may_wait(&self, request: &Request<'_>) -> bool {
+        request.head.method == Method::Get
+            && request.query().is_some_and(|query| memchr::memmem::find(query, b"live").is_some())
+    }
+
     async fn call<'a>(
         &'a self,
         request: Request<'a>,
         exchange: &'a Exchange<'a>,
         out: &'a mut ResponseHead,
+    ) -> Body<Sse> {
+        let route = route(&request);
+        let body = self.dispatch(request, exchange, out).await;
+        let route = match &body {
+            Body::Live(_) => Route::Sse,
+            _ if out.waited() => Route::LongPoll,
+            _ => route,
+        };
+        exchange.registry().metrics.requests.count(route, out.status());
+        body
+    }
+}
+
+impl Api {
+    async fn dispatch(
+        &self,
+        request: Request<'_>,
+        exchange: &Exchange<'_>,
+        out: &mut ResponseHead,
     ) -> Body<Sse> {
         match request.path().strip_prefix(STREAM_ROOT) {
             Some(name) if is_reserved(name) && request.head.method == Method::Options => preflight(out),
@@ -139,6 +164,26 @@ impl Service for Api {
             Some(name) => self.stream(name, request, exchange, out).await,
             None => Box::pin(self.beside(request, out)).await,
         }
+    }
+}
+
+/// What a request asks for, as far as method and path tell.
+fn route(request: &Request<'_>) -> Route {
+    let method = request.head.method;
+    match (request.path().strip_prefix(STREAM_ROOT), request.path()) {
+        _ if method == Method::Options => Route::Options,
+        (Some(name), _) if is_reserved(name) => Route::Subscription,
+        (Some(_), _) => match method {
+            Method::Post => Route::Append,
+            Method::Get => Route::Read,
+            Method::Head => Route::Head,
+            Method::Put => Route::Create,
+            Method::Delete => Route::Delete,
+            Method::Options | Method::Other => Route::Other,
+        },
+        (None, b"/v1/streams") => Route::List,
+        (None, b"/healthz" | b"/readyz" | b"/metrics") => Route::Operation,
+        (None, _) => Route::Other,
     }
 }
 

@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use super::Sse;
 use crate::http::wire::{Body, Problem, ResponseHead};
+use crate::telemetry::CONTENT_TYPE;
 
 /// Whether the node can serve; if not, why.
 type Readiness = Box<dyn Fn() -> Result<(), String> + Send + Sync>;
@@ -50,7 +51,7 @@ impl Site {
     }
 
     pub(super) fn metrics(&self, out: &mut ResponseHead) -> Body<Sse> {
-        text(out, "text/plain; version=0.0.4; charset=utf-8", (self.metrics)())
+        text(out, CONTENT_TYPE, (self.metrics)())
     }
 }
 

@@ -11,8 +11,9 @@ use super::Api;
 use super::errors::write_read_error;
 use super::query::ReadQuery;
 use super::state::{write_closed, write_incarnation};
-use crate::http::wire::{Body, Live, LiveStep, ResponseHead};
+use crate::http::wire::{Body, Exchange, Live, LiveStep, ResponseHead};
 use crate::runtime::{ReadBatch, ReadFrom, Segment, TailEvent, Tailer};
+use crate::telemetry::Held;
 use crate::types::{ContentType, Offset, StreamName};
 
 /// Bytes of one base64 line: a multiple of 3, so that the lines joined are the encoding of the whole.
@@ -45,9 +46,16 @@ pub struct Sse {
     cursor: u64,
     ends_at: Instant,
     greeted: bool,
+    _counted: Held,
 }
 
-pub(super) async fn sse(api: &Api, name: &StreamName, query: ReadQuery, out: &mut ResponseHead) -> Body<Sse> {
+pub(super) async fn sse(
+    api: &Api,
+    name: &StreamName,
+    query: ReadQuery,
+    exchange: &Exchange<'_>,
+    out: &mut ResponseHead,
+) -> Body<Sse> {
     let from = query.from.unwrap_or(ReadFrom::Start);
     let state = match api.engine().head(name).await {
         Ok(state) => state,
@@ -72,6 +80,7 @@ pub(super) async fn sse(api: &Api, name: &StreamName, query: ReadQuery, out: &mu
         cursor: api.cursor(query.cursor),
         ends_at: Instant::now() + api.settings().sse_lifetime,
         greeted: false,
+        _counted: Held::new(&exchange.registry().metrics.http.sse_readers),
     })
 }
 

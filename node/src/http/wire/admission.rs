@@ -15,6 +15,7 @@ const RESPONSE_BYTES_MIN: usize = 64 * 1024;
 #[derive(Debug)]
 pub struct Admission {
     requests: Arc<Semaphore>,
+    requests_budget: usize,
     responses: Arc<Semaphore>,
     wait: Duration,
 }
@@ -28,9 +29,11 @@ impl Admission {
     #[must_use]
     pub fn new(limits: &Limits) -> Self {
         let budget = |bytes: usize| Arc::new(Semaphore::new(bytes.min(Semaphore::MAX_PERMITS)));
+        // A body of the largest size must fit, or it could never be accepted.
+        let requests_budget = limits.request_bytes_in_flight_max.max(limits.body_bytes_max);
         Self {
-            // A body of the largest size must fit, or it could never be accepted.
-            requests: budget(limits.request_bytes_in_flight_max.max(limits.body_bytes_max)),
+            requests: budget(requests_budget),
+            requests_budget,
             responses: budget(limits.response_bytes_in_flight_max.max(RESPONSE_BYTES_MIN)),
             wait: limits.admission_wait,
         }
@@ -82,6 +85,11 @@ impl Admission {
     #[must_use]
     pub fn request_bytes_free(&self) -> usize {
         self.requests.available_permits()
+    }
+
+    /// Bytes of request bodies that are set aside.
+    pub(super) fn request_bytes_used(&self) -> i64 {
+        i64::try_from(self.requests_budget.saturating_sub(self.request_bytes_free())).unwrap_or(i64::MAX)
     }
 
     /// Bytes of responses that may still be gathered.

@@ -73,9 +73,12 @@ impl<S: Service> Connection<S> {
         }
         let mut body = BytesMut::with_capacity(size);
         body.extend_from_slice(buffered);
-        let occupied = head.length + body.len();
+        // While the rest is on its way the head keeps what it needs, and the buffer goes to others.
+        let head_copy = self.buffered().get(..head.length).map(<[u8]>::to_vec);
+        self.consume(head.length + body.len());
+        self.release_input();
         Box::pin(self.read_rest(head, &mut body, size)).await?;
-        Ok(Incoming { body: body.freeze(), grant, head_copy: None, occupied })
+        Ok(Incoming { body: body.freeze(), grant, head_copy, occupied: 0 })
     }
 
     async fn read_rest(&mut self, head: &Head, body: &mut BytesMut, size: usize) -> Result<(), BodyRefusal> {

@@ -8,24 +8,31 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::BufMut;
+use bytes::{BufMut, Bytes};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 
-use super::body::BodyRefusal;
+use super::body::{BodyRefusal, Incoming};
 use super::problem::Problem;
 use super::registry::Membership;
 use super::{
     Body, Exchange, Head, HeadError, Interrupt, Limits, Method, Parsed, Request, ResponseHead, Service,
     buffers, parse_head,
 };
+use crate::telemetry::Route;
 
 /// Attempts to parse a head that comes in tiny pieces; behind that only a line end is worth another.
 const EAGER_PARSES_MAX: u32 = 16;
-/// Bytes of an unwanted request that are read so that the client sees the answer instead of a reset.
-const LINGER_BYTES_MAX: usize = 256 * 1024;
+/// Smallest buffer for the beginning of a head.
+const HEAD_ROOM_BYTES_MIN: usize = 512;
+/// Bytes of an unwanted request that are read and thrown away, so that the client sees the answer instead of a reset:
+/// common clients write their whole body before they look.
+const LINGER_BYTES_MAX: usize = 64 << 20;
 /// How long a client may take to notice that the connection ends.
-const LINGER_TIMEOUT: Duration = Duration::from_millis(500);
+const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
+/// The same while the server closes: shutdown does not wait for clients that forget to hang up.
+const LINGER_CLOSING_TIMEOUT: Duration = Duration::from_millis(200);
 
 /// The connection is over and there is nobody to tell.
 #[derive(Debug)]
@@ -52,7 +59,35 @@ impl<S: Service> Connection<S> {
                 break;
             }
         }
-        buffers::give_input(std::mem::take(&mut self.input));
+        self.release_input();
+    }
+
+    /// Gives the read buffer back when nothing in it is needed.
+    pub(super) fn release_input(&mut self) {
+        if self.start == self.end {
+            let input = std::mem::take(&mut self.input);
+            if input.len() == self.limits().head_bytes_max {
+                buffers::give_input(input);
+            }
+            self.start = 0;
+            self.end = 0;
+        }
+    }
+
+    /// The beginning of a head moves into a buffer of its size: whoever sends the rest late, or never, holds no more.
+    fn tighten_input(&mut self) {
+        let head_bytes_max = self.limits().head_bytes_max;
+        let room = self.buffered().len().saturating_mul(2).max(HEAD_ROOM_BYTES_MIN);
+        if self.input.len() < head_bytes_max || room >= head_bytes_max / 2 {
+            return;
+        }
+        let mut tight = self.buffered().to_vec();
+        let length = tight.len();
+        tight.resize(room, 0);
+        self.start = self.end;
+        self.release_input();
+        self.input = tight;
+        self.end = length;
     }
 
     pub(super) fn limits(&self) -> &Limits {
@@ -90,7 +125,10 @@ impl<S: Service> Connection<S> {
                         self.membership.disarm();
                         return Ok(head);
                     }
-                    Ok(Parsed::Partial) if attempts == 0 => self.membership.arm(self.limits().head_timeout),
+                    Ok(Parsed::Partial) if attempts == 0 => {
+                        self.membership.arm(self.limits().head_timeout);
+                        self.tighten_input();
+                    }
                     Ok(Parsed::Partial) => {}
                     Err(error) => return Err(self.refuse(head_problem(error), &error.to_string()).await),
                 }
@@ -112,9 +150,7 @@ impl<S: Service> Connection<S> {
 
     /// Idles without a buffer.
     async fn wait_for_request(&mut self) -> Result<(), Stop> {
-        if !self.input.is_empty() {
-            buffers::give_input(std::mem::take(&mut self.input));
-        }
+        self.release_input();
         let membership = &self.membership;
         let stream = &self.stream;
         let ready = poll_fn(|cx| match stream.poll_read_ready(cx) {
@@ -126,13 +162,18 @@ impl<S: Service> Connection<S> {
 
     /// Reads more into the buffer; false when the deadline has passed (or, with `closing`, the server closes).
     pub(super) async fn fill(&mut self, closing: bool) -> Result<bool, Stop> {
-        if self.input.is_empty() {
-            self.input = buffers::take_input(self.limits().head_bytes_max);
+        let head_bytes_max = self.limits().head_bytes_max;
+        if self.start == self.end && self.input.len() != head_bytes_max {
+            self.release_input();
+            self.input = buffers::take_input(head_bytes_max);
         }
         if self.start > 0 && self.end == self.input.len() {
             self.input.copy_within(self.start..self.end, 0);
             self.end -= self.start;
             self.start = 0;
+        }
+        if self.end == self.input.len() && self.end < head_bytes_max {
+            self.input.resize((self.end * 2).min(head_bytes_max), 0);
         }
         let Self { stream, input, end, membership, .. } = self;
         let mut buffer = ReadBuf::new(input.get_mut(*end..).unwrap_or_default());
@@ -175,30 +216,64 @@ impl<S: Service> Connection<S> {
     }
 
     async fn exchange(&mut self, head: &Head) -> Result<(), Stop> {
-        let incoming = match self.read_body(head).await {
+        let mut incoming = match self.read_body(head).await {
             Ok(incoming) => incoming,
             Err(BodyRefusal::Stop) => return Err(Stop),
             Err(BodyRefusal::Problem(problem, detail)) => return Err(self.refuse(problem, detail).await),
         };
-        let mut out = ResponseHead::new(buffers::take_output());
+        self.settle(head, &mut incoming);
+        let mut out = ResponseHead::new();
         let bytes = match &incoming.head_copy {
             Some(copy) => copy.as_slice(),
             None => self.buffered().get(..head.length).unwrap_or_default(),
         };
         let exchange = Exchange { stream: &self.stream, membership: &self.membership };
         let request = Request { head, bytes, body: incoming.body };
+        let started = Instant::now();
+        let received = request.body.len() as u64;
         let body = self.service.call(request, &exchange, &mut out).await;
         drop(incoming.grant);
+        self.count(&out, received);
         self.consume(incoming.occupied);
+        self.release_input();
         let keep_alive = head.keep_alive && !self.membership.registry.is_closing();
+        let timed = !out.waited() && !matches!(body, Body::Live(_));
         self.respond(head, out, body, keep_alive).await?;
+        if timed {
+            self.membership.registry.metrics.http.request_time.observe(started.elapsed());
+        }
         if keep_alive { Ok(()) } else { Err(self.linger().await) }
+    }
+
+    /// A request that may wait for long keeps its head only, not the buffer that it came in.
+    fn settle(&mut self, head: &Head, incoming: &mut Incoming) {
+        if incoming.head_copy.is_some() {
+            return self.release_input();
+        }
+        let bytes = self.buffered().get(..head.length).unwrap_or_default();
+        if self.service.may_wait(&Request { head, bytes, body: Bytes::new() }) {
+            incoming.head_copy = Some(bytes.to_vec());
+            self.consume(std::mem::take(&mut incoming.occupied));
+            self.release_input();
+        }
+    }
+
+    fn count(&self, out: &ResponseHead, received: u64) {
+        let metrics = &self.membership.registry.metrics;
+        if received > 0 {
+            metrics.http.received.inc_by(received);
+        }
+        if let Some(code) = out.refusal() {
+            metrics.refused(code);
+        }
     }
 
     /// Answers a request that never reached the service, and ends.
     async fn refuse(&mut self, problem: Problem, detail: &str) -> Stop {
-        let mut out = ResponseHead::new(buffers::take_output());
+        let mut out = ResponseHead::new();
         let body: Body<S::Live> = Body::Full(problem.write(&mut out, detail));
+        self.membership.registry.metrics.requests.count(Route::Other, problem.status);
+        self.count(&out, 0);
         let head_only = self.buffered().starts_with(b"HEAD ");
         match Box::pin(self.respond_refusal(head_only, out, body)).await {
             Ok(()) => self.linger().await,
@@ -209,7 +284,8 @@ impl<S: Service> Connection<S> {
     /// Closes our half and reads a little of what still comes: closing at once would reset the connection and could
     /// take the answer with it.
     async fn linger(&mut self) -> Stop {
-        self.membership.arm(LINGER_TIMEOUT);
+        let closing = self.membership.registry.is_closing();
+        self.membership.arm(if closing { LINGER_CLOSING_TIMEOUT } else { LINGER_TIMEOUT });
         if self.stream.shutdown().await.is_err() {
             return Stop;
         }

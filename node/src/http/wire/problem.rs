@@ -53,6 +53,7 @@ impl Problem {
     /// Writes status and headers, and returns the body. Further headers may follow.
     pub fn write(&self, out: &mut ResponseHead, detail: &str) -> Bytes {
         out.begin(self.status);
+        out.refuse_with(self.code);
         out.header("Content-Type", b"application/problem+json");
         out.header("Cache-Control", b"no-store");
         if let Some(seconds) = self.retry_after_seconds {

@@ -13,6 +13,7 @@ use tokio::sync::Notify;
 use super::date::DateCache;
 use super::{Admission, Limits};
 use crate::seam::Clock;
+use crate::telemetry::{Held, Metrics};
 
 /// No deadline: the connection does not wait for its peer.
 const NEVER: u64 = u64::MAX;
@@ -42,6 +43,8 @@ pub struct Registry {
     pub limits: Limits,
     /// The budgets of bytes.
     pub admission: Admission,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
     pub(super) date: DateCache,
     clock: Arc<dyn Clock>,
     started: tokio::time::Instant,
@@ -69,16 +72,18 @@ pub(super) struct Membership {
     pub(super) registry: Arc<Registry>,
     pub(super) watch: Arc<Watch>,
     slot: usize,
+    _counted: Held,
 }
 
 impl Registry {
     /// An empty one.
     #[must_use]
-    pub fn new(limits: Limits, clock: Arc<dyn Clock>) -> Arc<Self> {
+    pub fn new(limits: Limits, clock: Arc<dyn Clock>, metrics: Arc<Metrics>) -> Arc<Self> {
         let admission = Admission::new(&limits);
         let registry = Self {
             limits,
             admission,
+            metrics,
             date: DateCache::default(),
             clock,
             started: tokio::time::Instant::now(),
@@ -117,8 +122,10 @@ impl Registry {
         let watch = Arc::new(Watch { deadline_millis: AtomicU64::new(NEVER), waker: AtomicWaker::new() });
         let mut slots = self.slots();
         if slots.open() >= self.limits.connections_max {
+            self.metrics.http.connections_refused.inc();
             return None;
         }
+        self.metrics.http.connections_accepted.inc();
         let slot = match slots.free.pop() {
             Some(slot) => slot,
             None => {
@@ -129,7 +136,8 @@ impl Registry {
         if let Some(place) = slots.watches.get_mut(slot) {
             *place = Some(watch.clone());
         }
-        Some(Membership { registry: self.clone(), watch, slot })
+        let counted = Held::new(&self.metrics.http.connections);
+        Some(Membership { registry: self.clone(), watch, slot, _counted: counted })
     }
 
     /// Tells every connection that the server closes: idle ones end now, the others after their request.
@@ -159,6 +167,7 @@ impl Registry {
             let now = millis(self.started.elapsed());
             self.now_millis.store(now, Ordering::Relaxed);
             self.date.set(self.clock.now());
+            self.metrics.http.permits_in_use.set(self.admission.request_bytes_used());
             let late: Vec<_> =
                 self.slots().watches.iter().flatten().filter(|watch| watch.late(now)).cloned().collect();
             late.iter().for_each(|watch| watch.waker.wake());

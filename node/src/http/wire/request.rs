@@ -318,3 +318,6 @@ impl Head {
 fn is_authority(value: &[u8]) -> bool {
     value.iter().all(|&b| b.is_ascii_alphanumeric() || b"-._~:[]%!$&'()*+,;=".contains(&b))
 }
+
+#[cfg(test)]
+mod tests;

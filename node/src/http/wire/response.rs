@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 
-use super::Grant;
 use super::date::DateText;
+use super::{Grant, buffers};
 
 /// On every response, errors included. Browsers may read all headers: `*` covers them, since credentials are never
 /// part of a request here.
@@ -43,6 +43,8 @@ impl<L> Body<L> {
 pub struct ResponseHead {
     bytes: Vec<u8>,
     status: u16,
+    refusal: Option<&'static str>,
+    waited: bool,
 }
 
 /// How the body is delimited.
@@ -55,15 +57,15 @@ pub(super) enum Delimiter {
 }
 
 impl ResponseHead {
-    pub(super) fn new(bytes: Vec<u8>) -> Self {
-        Self { bytes, status: 0 }
+    pub(super) fn new() -> Self {
+        Self { bytes: Vec::new(), status: 0, refusal: None, waited: false }
     }
 
     /// For tests of whoever writes heads.
     #[cfg(test)]
     #[must_use]
     pub fn for_test() -> Self {
-        Self::new(Vec::new())
+        Self::new()
     }
 
     /// The head so far, as text.
@@ -82,12 +84,37 @@ impl ResponseHead {
     /// Starts over with a status line.
     pub fn begin(&mut self, status: u16) {
         self.status = status;
+        self.refusal = None;
+        if self.bytes.capacity() == 0 {
+            // Not before: a request may wait for long until it is answered.
+            self.bytes = buffers::take_output();
+        }
         self.bytes.clear();
         self.bytes.extend_from_slice(b"HTTP/1.1 ");
         self.bytes.extend_from_slice(itoa::Buffer::new().format(status).as_bytes());
         self.bytes.push(b' ');
         self.bytes.extend_from_slice(reason(status).as_bytes());
         self.bytes.extend_from_slice(b"\r\n");
+    }
+
+    /// The code of the problem that is answered with.
+    pub(super) fn refuse_with(&mut self, code: &'static str) {
+        self.refusal = Some(code);
+    }
+
+    pub(super) fn refusal(&self) -> Option<&'static str> {
+        self.refusal
+    }
+
+    /// The answer waits for something to happen in the world: its time says nothing about the server.
+    pub fn waits(&mut self) {
+        self.waited = true;
+    }
+
+    /// Whether [`Self::waits`] was called.
+    #[must_use]
+    pub fn waited(&self) -> bool {
+        self.waited
     }
 
     /// Adds a header. Line breaks and other control characters in the value become blanks.

@@ -86,7 +86,7 @@ fn welcome<S: Service>(
 }
 
 async fn refuse(mut stream: TcpStream) -> io::Result<()> {
-    let mut out = ResponseHead::new(Vec::new());
+    let mut out = ResponseHead::new();
     let problem =
         Problem::refused(503, "too_many_connections", "The server has as many connections as it may hold")
             .retry_after(1);

@@ -15,6 +15,12 @@ pub trait Service: Send + Sync + 'static {
     /// An answer without a foreseeable end.
     type Live: Live;
 
+    /// Whether the answer may be long in coming (a long-poll): then the engine keeps less for it meanwhile.
+    fn may_wait(&self, request: &Request<'_>) -> bool {
+        let _ = request;
+        false
+    }
+
     /// Writes status and headers to `out` and returns the body. The engine adds framing, date and common headers.
     fn call<'a>(
         &'a self,

@@ -83,6 +83,9 @@ impl<S: Service> Connection<S> {
     /// Writes `head` and `parts`, and gives the head's buffer back.
     async fn write(&mut self, mut head: Vec<u8>, parts: &[Bytes]) -> Result<(), Stop> {
         let length: usize = parts.iter().map(Bytes::len).sum();
+        if length > 0 {
+            self.membership.registry.metrics.http.sent.inc_by(length as u64);
+        }
         let written = if length <= JOINED_BYTES_MAX {
             for part in parts {
                 head.extend_from_slice(part);
@@ -168,6 +171,7 @@ impl<S: Service> Connection<S> {
     }
 
     async fn write_piece(&mut self, piece: &[u8], chunked: bool, step: LiveStep) -> Result<(), Stop> {
+        self.membership.registry.metrics.http.sent.inc_by(piece.len() as u64);
         if !chunked {
             return self.write_slices(piece, &[]).await;
         }

@@ -5,17 +5,18 @@
 //! of a directory likewise, in any combination. A failed sync leaves its sectors unsynced for good, although later syncs
 //! succeed: that is what real page caches do.
 
+mod directory;
 mod faults;
 mod inode;
 mod random;
 
-use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub use faults::{Call, Faults};
 pub use random::Random;
 
+use self::directory::{Change, Directory};
 use self::inode::Inode;
 use super::{Dir, EntryKind, File};
 
@@ -24,22 +25,6 @@ pub const SECTOR_BYTES: usize = 512;
 
 /// A file's place in the disk.
 type InodeNumber = usize;
-
-/// One change of a directory since its last sync.
-#[derive(Debug, Clone)]
-enum Change {
-    Put { name: String, inode: InodeNumber },
-    Gone { name: String },
-    Renamed { from: String, to: String, inode: InodeNumber },
-}
-
-#[derive(Debug, Clone, Default)]
-struct Directory {
-    names: BTreeMap<String, InodeNumber>,
-    durable: BTreeMap<String, InodeNumber>,
-    changes: Vec<Change>,
-    subdirs: BTreeMap<String, usize>,
-}
 
 #[derive(Debug)]
 struct State {
@@ -161,32 +146,6 @@ impl SimulatedDisk {
     // A test that panicked while it held the lock is over; what it left does not matter.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Directory {
-    fn after_power_cut(&self, random: &mut Random, odds: u64) -> Self {
-        let mut names = self.durable.clone();
-        for change in &self.changes {
-            if random.below(100) >= odds {
-                continue;
-            }
-            match change {
-                Change::Put { name, inode } => {
-                    names.insert(name.clone(), *inode);
-                }
-                Change::Gone { name } => {
-                    names.remove(name);
-                }
-                Change::Renamed { from, to, inode } => {
-                    if names.get(from) == Some(inode) {
-                        names.remove(from);
-                    }
-                    names.insert(to.clone(), *inode);
-                }
-            }
-        }
-        Self { durable: names.clone(), names, changes: Vec::new(), subdirs: self.subdirs.clone() }
     }
 }
 

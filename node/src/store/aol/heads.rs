@@ -8,7 +8,8 @@ use crate::codec::record::{HEADER_BYTES, LANE_ITSELF, RecordHeader, RecordKind};
 use crate::codec::segment::{HEAD_BYTES, decode_heads, encode_heads};
 use crate::types::{Chain, LanePosition, LogIndex, ShardId};
 
-/// The last index of each shard of a lane; the payload of a mark.
+/// The last index of each shard of a lane; the payload of a mark. A row for the lane itself says that shards may be
+/// missing from the table.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Heads(BTreeMap<ShardId, LogIndex>);
 
@@ -54,6 +55,8 @@ pub(super) struct Continuity {
     /// Start of the last damage whose content is unknown.
     blind_damage: Option<LanePosition>,
     last_table: Option<LanePosition>,
+    /// The last table said that it may lack shards.
+    incomplete: bool,
 }
 
 impl Continuity {
@@ -68,8 +71,11 @@ impl Continuity {
         } else if !record.payload.is_empty() {
             // The payload's checksum was good, so a table that does not parse was never written.
             let Ok(table) = decode_heads(&record.payload) else { return };
-            self.last_table = Some(header.position);
-            for (shard, index) in table {
+            self.incomplete = table.iter().any(|(shard, _)| *shard == LANE_ITSELF);
+            if !self.incomplete {
+                self.last_table = Some(header.position);
+            }
+            for (shard, index) in table.into_iter().filter(|(shard, _)| *shard != LANE_ITSELF) {
                 self.table_row(shard, index, header.position);
             }
         }
@@ -128,18 +134,24 @@ impl Continuity {
         known.seen_at = at;
     }
 
-    /// The gaps, whether shards that appear nowhere are suspect, and the heads to go on with.
+    /// The gaps, whether shards that appear nowhere are suspect, and the heads to go on with. A table that is written from
+    /// now on must not vouch for a shard that is suspect, or the next start would take it for whole.
     pub(super) fn finish(mut self) -> (Vec<ShardGap>, bool, Heads) {
-        let mut unseen_suspect = false;
-        if let Some(damage) = self.blind_damage {
-            for (shard, known) in &self.known {
-                if known.seen_at < damage {
-                    self.gaps.push(ShardGap { shard: *shard, from: known.index.next(), to: None });
-                }
+        let mut unseen_suspect = self.incomplete;
+        let mut heads = BTreeMap::new();
+        for (shard, known) in &self.known {
+            if self.blind_damage.is_some_and(|damage| known.seen_at < damage) {
+                self.gaps.push(ShardGap { shard: *shard, from: known.index.next(), to: None });
+            } else {
+                heads.insert(*shard, known.index);
             }
-            unseen_suspect = self.last_table.is_none_or(|at| at < damage);
         }
-        let heads = self.known.into_iter().map(|(shard, known)| (shard, known.index)).collect();
+        if let Some(damage) = self.blind_damage {
+            unseen_suspect |= self.last_table.is_none_or(|at| at < damage);
+        }
+        if unseen_suspect {
+            heads.insert(LANE_ITSELF, LogIndex(0));
+        }
         (self.gaps, unseen_suspect, Heads(heads))
     }
 }

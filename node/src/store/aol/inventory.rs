@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::error::{LaneError, Operation};
-use super::lane::LaneOptions;
+use super::options::LaneOptions;
 use super::scan::next_header;
 use super::segment::{Segment, number_of};
 use super::supply::header_of;

@@ -16,6 +16,7 @@ use super::Record;
 use super::error::{LaneError, Operation, is_full};
 use super::heads::Heads;
 use super::inventory::Inventory;
+use super::options::{Appended, LaneOptions, RecordHead};
 use super::reader::{LaneReader, Shared};
 use super::recovery::Recovery;
 use super::report::RecoveryReport;
@@ -25,85 +26,13 @@ use crate::codec::record::{
     ALIGNMENT, HEADER_BYTES, LaneKey, RecordHeader, RecordKind, chain_after, total_bytes,
 };
 use crate::seam::disk::{Dir, File};
-use crate::types::{Chain, Epoch, LaneId, LanePosition, LogIndex, ShardId};
+use crate::types::{LanePosition, LogIndex, ShardId};
 
 /// The batch buffer's size: batches are cut off its front until it is used up, so that small batches that readers keep
 /// share memory instead of pinning a large buffer each.
 const ARENA_BYTES: usize = 256 * 1024;
 /// What a page of the page cache holds: a write that ends on its border needs no read of what was there before.
 const PAGE_BYTES: u64 = 4096;
-
-/// How a lane is laid out. Sizes may change from start to start; identity may not.
-#[derive(Debug, Clone, Copy)]
-pub struct LaneOptions {
-    /// Which lane.
-    pub lane: LaneId,
-    /// Its identity on this volume: seeds all checksums.
-    pub uuid: [u8; 16],
-    /// Whether an empty directory becomes a new lane; otherwise it is [`LaneError::Missing`].
-    pub may_create: bool,
-    /// Bytes of a new segment, at least.
-    pub segment_bytes: u64,
-    /// New segments grow to this as the log grows.
-    pub segment_bytes_max: u64,
-    /// Released segments kept for use again.
-    pub free_segments_max: usize,
-}
-
-impl LaneOptions {
-    /// A lane with the default sizes.
-    #[must_use]
-    pub const fn new(lane: LaneId, uuid: [u8; 16], may_create: bool) -> Self {
-        Self {
-            lane,
-            uuid,
-            may_create,
-            segment_bytes: 8 << 20,
-            segment_bytes_max: 64 << 20,
-            free_segments_max: 8,
-        }
-    }
-
-    /// The key that seeds the lane's checksums.
-    #[must_use]
-    pub fn key(&self) -> LaneKey {
-        LaneKey::new(self.lane, self.uuid)
-    }
-
-    /// Bytes that only records other than batches may use when the volume is full: a promise, an epoch-start entry, a
-    /// config and a cut for each of 256 shards, several times over.
-    fn reserve_bytes(&self) -> u64 {
-        (self.segment_bytes / 8).min(256 * 1024)
-    }
-}
-
-/// What the caller decides about a record.
-#[derive(Debug, Clone, Copy)]
-pub struct RecordHead {
-    /// What it is.
-    pub kind: RecordKind,
-    /// Whose.
-    pub shard: ShardId,
-    /// The leader's epoch.
-    pub epoch: Epoch,
-    /// Its index; for a cut, the last index kept.
-    pub index: LogIndex,
-    /// The chain before it; for a cut, after `index`.
-    pub chain: Chain,
-}
-
-/// Where an appended record lies.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Appended {
-    /// Its position.
-    pub position: LanePosition,
-    /// The position behind it: it is durable when [`Lane::synced`] has reached this.
-    pub end: LanePosition,
-    /// Its payload within the batch that the next [`Lane::write`] returns.
-    pub payload: Range<usize>,
-    /// The shard's chain after it.
-    pub chain: Chain,
-}
 
 /// The records of a batch that go to one segment.
 #[derive(Debug)]
@@ -156,8 +85,8 @@ impl Lane {
             if !options.may_create {
                 return Err(LaneError::Missing);
             }
-            supply
-                .require(Place { number: 1, base: LanePosition(0), live_bytes: 0 }, options.segment_bytes)?;
+            // All of it with zeros ahead: nobody waits yet.
+            while supply.step(Place { number: 1, base: LanePosition(0), live_bytes: 0, used: 1024 })? {}
             segments.extend(supply.take());
         }
         let mut recovered = Recovery::run(dir.clone(), &options, segments, &mut visitor)?;
@@ -165,7 +94,14 @@ impl Lane {
         for extra in recovered.behind.iter().rev() {
             remove_durably(dir.as_ref(), extra.number).map_err(LaneError::io(Operation::Open))?;
         }
-        let active = recovered.segments.back().cloned().ok_or(LaneError::Missing)?;
+        let mut active = recovered.segments.back().cloned().ok_or(LaneError::Missing)?;
+        if recovered.tail > active.end() {
+            // The last segments are lost: go on behind the hole that recovery leaves.
+            let place = Place { number: active.number + 2, base: recovered.tail, live_bytes: 0, used: 0 };
+            supply.require(place, options.segment_bytes)?;
+            active = supply.take().ok_or(LaneError::Missing)?;
+            recovered.segments.push_back(active.clone());
+        }
         match next {
             Some(next) if next.base == active.end() => supply.put_ready(next),
             Some(other) => {
@@ -240,11 +176,11 @@ impl Lane {
         Ok(Appended { position: header.position, end: header.end(), payload: payload_range, chain })
     }
 
-    /// Whether records of `bytes` in all (payloads, and [`total_bytes`] of nothing for each) will be taken. Makes the
+    /// Whether records of this kind and of `bytes` in all (payloads, and [`total_bytes`] of nothing for each) will be taken. Makes the
     /// next segment ready if that needs it.
-    pub fn has_room(&mut self, bytes: usize) -> Result<bool, LaneError> {
+    pub fn has_room(&mut self, bytes: usize, kind: RecordKind) -> Result<bool, LaneError> {
         self.check()?;
-        match self.room_for(total_bytes(bytes), RecordKind::Batch) {
+        match self.room_for(total_bytes(bytes), kind) {
             Ok(_) => Ok(true),
             Err(LaneError::Full) => Ok(false),
             Err(error) => Err(error),
@@ -291,8 +227,8 @@ impl Lane {
         Ok(self.synced)
     }
 
-    /// Does one small step of making the next segment ready; `false` when there is nothing to do. To be called between
-    /// commits. A full volume is no error here: [`Self::has_room`] tells.
+    /// Does one small step of making the next segment ready; `false` when there is nothing to do for now. To be called
+    /// after every commit, once its writers were answered. A full volume is no error here: [`Self::has_room`] tells.
     pub fn tend(&mut self) -> Result<bool, LaneError> {
         self.check()?;
         if !self.parts.is_empty() {

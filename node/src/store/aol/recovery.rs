@@ -10,15 +10,19 @@ use std::sync::Arc;
 use super::Record;
 use super::error::{LaneError, Operation};
 use super::heads::{Continuity, Heads};
-use super::lane::LaneOptions;
+use super::options::LaneOptions;
 use super::quarantine::Quarantine;
 use super::report::{CutTail, DamagedRange, RecoveryReport};
 use super::scan::{Evidence, Found, SegmentScan, evidence_from, next_header};
 use super::segment::Segment;
 use super::window::Window;
-use crate::codec::record::{HEADER_BYTES, LANE_ITSELF, LaneKey, RecordKind};
+use crate::codec::record::{HEADER_BYTES, LANE_ITSELF, LaneKey, MAGIC, RecordHeader, RecordKind};
+use crate::codec::segment::BLOCK_BYTES;
 use crate::seam::disk::Dir;
 use crate::types::LanePosition;
+
+/// How much is written again or overwritten at once.
+const PIECE_BYTES: usize = 256 * 1024;
 
 /// What recovery hands to the lane.
 #[derive(Debug)]
@@ -79,7 +83,7 @@ impl Recovery {
         let mut scan: Option<SegmentScan> = None;
         loop {
             let Some(segment) = self.segments.iter().find(|segment| position < segment.end()) else {
-                return Ok(position);
+                return Ok(self.next_is_lost(position));
             };
             if position < segment.base {
                 // A whole segment is missing.
@@ -94,7 +98,7 @@ impl Recovery {
                 other => other.insert(SegmentScan::new(self.key, segment.clone())),
             };
             let end = segment.end();
-            if !scan.has_space_at(position) && self.segments.iter().any(|later| later.base >= end) {
+            if !scan.has_space_at(position) {
                 position = end;
                 continue;
             }
@@ -113,6 +117,15 @@ impl Recovery {
                 },
             }
         }
+    }
+
+    /// The log goes on in a segment that is not there. Its file and directory entry were durable before the roll was
+    /// written, so it is lost. A hole stays behind it, so that later starts see that, too.
+    fn next_is_lost(&mut self, position: LanePosition) -> LanePosition {
+        let to = position.advanced(BLOCK_BYTES);
+        self.continuity.blind(position);
+        self.report.damaged.push(DamagedRange { from: position, to, kept: false });
+        to
     }
 
     fn deliver(
@@ -171,10 +184,9 @@ impl Recovery {
         let kept = self.keep("torn", tail, end);
         let cut = CutTail { at: tail, bytes: end.0 - tail.0, records: behind.records, kept };
         self.report.cut = Some(cut);
-        let zeros = vec![0; 64 * 1024];
-        // From the back, so that a crash in between never leaves the first record gone and later ones standing.
-        for segment in self.segments.iter().rev().filter(|segment| segment.end() > tail && segment.base < end)
-        {
+        let zeros = vec![0; PIECE_BYTES];
+        // A crash in between does no harm: no record begins at the tail, so the next recovery cuts there again.
+        for segment in self.segments.iter().filter(|segment| segment.end() > tail && segment.base < end) {
             let from = segment.offset(tail.max(segment.base));
             let to = segment.offset(end.min(segment.end()));
             let mut at = from;
@@ -189,7 +201,7 @@ impl Recovery {
         Ok(())
     }
 
-    /// Where a record ends whose header did not make it, as far as that can be told: at the first page of zeros.
+    /// Where the header ends of a record that did not make it, if one was begun at the tail.
     fn torn_end(&self, tail: LanePosition) -> Result<LanePosition, LaneError> {
         let Some(segment) = self.segments.iter().find(|segment| segment.contains(tail)) else {
             return Ok(tail);
@@ -198,8 +210,7 @@ impl Recovery {
         let start = scan.bytes(tail, HEADER_BYTES, segment.end())?;
         // Old records of a recycled segment and zeros are what one expects here; only the beginning of a record that
         // was written for this very place is a torn one. Its header is damaged, so its magic has to do.
-        let torn = start.starts_with(&crate::codec::record::MAGIC)
-            && crate::codec::record::RecordHeader::decode_anywhere(&self.key, &start).is_err();
+        let torn = start.starts_with(&MAGIC) && RecordHeader::decode_anywhere(&self.key, &start).is_err();
         Ok(if torn { tail.advanced(start.len() as u64) } else { tail })
     }
 
@@ -207,13 +218,17 @@ impl Recovery {
     /// what the device does not, and a sync alone would not write it.
     fn make_durable(&mut self, tail: LanePosition) -> Result<(), LaneError> {
         for segment in self.segments.iter().filter(|segment| segment.base < tail) {
-            let (from, to) = (self.synced.max(segment.base), tail.min(segment.end()));
-            if from < to {
-                let (start, end) = (segment.offset(from), segment.offset(to));
-                let count = usize::try_from(end - start).unwrap_or(usize::MAX);
-                let mut window = Window::new(segment.file.clone());
-                let bytes = window.get(start, count, end).map_err(LaneError::io(Operation::Read))?;
-                segment.file.write_at(&bytes, start).map_err(LaneError::io(Operation::Write))?;
+            let from = segment.offset(self.synced.max(segment.base).min(segment.end()));
+            let to = segment.offset(tail.min(segment.end()));
+            let mut window = Window::new(segment.file.clone());
+            let mut at = from;
+            while at < to {
+                let bytes = window.get(at, PIECE_BYTES, to).map_err(LaneError::io(Operation::Read))?;
+                if bytes.is_empty() {
+                    break;
+                }
+                segment.file.write_at(&bytes, at).map_err(LaneError::io(Operation::Write))?;
+                at += bytes.len() as u64;
             }
             segment.file.sync().map_err(LaneError::io(Operation::Sync))?;
         }

@@ -11,7 +11,8 @@ pub struct RecoveryReport {
     pub clean: bool,
     /// Records delivered to the visitor.
     pub records: u64,
-    /// Position of the first segment that is still there.
+    /// Position of the first segment that is still there. Earlier ones were released, or are lost: a shard whose first record
+    /// here lies beyond its checkpoint tells.
     pub start: LanePosition,
     /// Where appending goes on.
     pub tail: LanePosition,
@@ -43,7 +44,7 @@ pub struct CutTail {
 pub struct DamagedRange {
     /// First damaged position.
     pub from: LanePosition,
-    /// Position of the next valid record.
+    /// Position of the next valid record; when the end of the log is lost, just some position behind it.
     pub to: LanePosition,
     /// Whether a copy of them is in quarantine.
     pub kept: bool,

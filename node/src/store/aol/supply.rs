@@ -9,7 +9,7 @@ use std::io;
 use std::sync::Arc;
 
 use super::error::{LaneError, Operation, is_full};
-use super::lane::LaneOptions;
+use super::options::LaneOptions;
 use super::segment::{Segment, name_of};
 use crate::codec::segment::{BLOCK_BYTES, SegmentHeader};
 use crate::seam::disk::{Dir, File};
@@ -38,6 +38,8 @@ pub(super) struct Place {
     pub(super) base: LanePosition,
     /// Bytes of all live segments: the more the log holds, the larger the next segment.
     pub(super) live_bytes: u64,
+    /// How much of the segment before it is used, in 1/1024.
+    pub(super) used: u64,
 }
 
 /// The stock of segments that hold nothing that is needed.
@@ -88,11 +90,17 @@ impl Supply {
         Ok(())
     }
 
-    /// One step towards a ready segment; `false` when there is nothing left to do.
+    /// One step towards a ready segment; `false` when there is nothing to do for now.
     pub(super) fn step(&mut self, place: Place) -> Result<bool, LaneError> {
         match &mut self.next {
             Next::Ready(_) => return Ok(false),
             Next::Nothing => self.begin(place, 0)?,
+            // Twice as fast as the active segment fills up, so that the device has its time for the commits.
+            Next::Begun { segment, written }
+                if *written < segment.bytes && *written > segment.bytes / 512 * place.used =>
+            {
+                return Ok(false);
+            }
             Next::Begun { segment, written } if *written < segment.bytes => {
                 // Reserved blocks that were never written cost a journal commit at each sync of a record in them;
                 // zeros written ahead make a new file as cheap to sync as a recycled one.

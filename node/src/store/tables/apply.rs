@@ -10,8 +10,8 @@ use super::chunks::{Buffers, ChunkTable, write_run};
 use super::fault::{TablesError, corrupt};
 use super::row::{StreamRow, get_row, put_row};
 use super::schema::{
-    CHUNKS, DOOMED, EXPIRY, FACTS, NAMES, PINS, PRODUCERS, STATE, STREAMS, TableNumber, expiry_key, fact_key,
-    opened, pin_key, producer_key, sealed, stream_key, unsealed,
+    CHUNKS, DOOMED, EXPIRY, FACTS, NAMES, PINS, PRODUCERS, RETAINED, STATE, STREAMS, TableNumber, expiry_key,
+    fact_key, opened, pin_key, producer_key, sealed, stream_key, unsealed,
 };
 use super::state::{Applied, EPOCHS_ROW, EpochStart, STATE_ROW, ShardState, put_epochs, put_state};
 use crate::codec::fields::put_number;
@@ -40,6 +40,7 @@ pub(super) struct Scratch {
 struct Pending {
     row: StreamRow,
     deadline_before: Option<UnixMillis>,
+    retained_before: bool,
     bytes_before: u64,
     run_start: Offset,
     run: Vec<(Messages, UnixMillis)>,
@@ -336,6 +337,8 @@ impl Batch<'_, '_> {
         self.state.totals.bytes =
             self.state.totals.bytes.saturating_sub(pending.bytes_before).saturating_add(bytes);
         self.move_deadline(stream, pending.deadline_before, deadline)?;
+        let retained = (!pending.deleted && pending.row.retained()).then_some(RETAINED);
+        self.move_deadline(stream, pending.retained_before.then_some(RETAINED), retained)?;
         if pending.deleted {
             self.streams.remove(&stream_key(stream))?;
             return Ok(());
@@ -368,12 +371,29 @@ impl Batch<'_, '_> {
 impl Pending {
     fn stored(row: StreamRow) -> Self {
         let (deadline_before, bytes_before, run_start) = (row.deadline(), row.own_bytes(), row.meta.tail);
-        Self { row, deadline_before, bytes_before, run_start, run: Vec::new(), deleted: false }
+        let retained_before = row.retained();
+        Self {
+            row,
+            deadline_before,
+            retained_before,
+            bytes_before,
+            run_start,
+            run: Vec::new(),
+            deleted: false,
+        }
     }
 
     fn created(meta: StreamMeta) -> Self {
         let run_start = meta.tail;
-        let row = StreamRow { meta, producers: 0, last: None };
-        Self { row, deadline_before: None, bytes_before: 0, run_start, run: Vec::new(), deleted: false }
+        let row = StreamRow { meta, producers: 0, last: None, small: Vec::new() };
+        Self {
+            row,
+            deadline_before: None,
+            retained_before: false,
+            bytes_before: 0,
+            run_start,
+            run: Vec::new(),
+            deleted: false,
+        }
     }
 }

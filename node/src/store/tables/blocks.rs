@@ -66,6 +66,14 @@ impl<B: StorageBackend> CheckedBlocks<B> {
         Self { inner, seals: Mutex::new(Seals::new(seal_bytes_max)) }
     }
 
+    /// Whether an intact header of a database is there.
+    pub(super) fn check_header(&self) -> io::Result<()> {
+        if self.len()? == 0 {
+            return Err(mismatch(0));
+        }
+        self.read_header(&mut [])
+    }
+
     fn seals(&self) -> MutexGuard<'_, Seals> {
         // A panic while the lock was held left whole entries; at worst a checksum is missing, which a read reports.
         self.seals.lock().unwrap_or_else(PoisonError::into_inner)

@@ -1,9 +1,11 @@
-//! Writes runs of messages as chunks: extends the stream's last chunk while that is small, else begins new ones.
+//! Writes runs of messages as chunks. Small chunks at the end of a stream are joined as a binary counter carries: a
+//! run takes up the chunk before it when that is at most twice as large, and so on. So a byte of a slow stream is
+//! rewritten a handful of times on its way into a chunk of full size, however small the runs are.
 
 use redb::{ReadableTable, Table};
 
 use super::fault::{TablesError, corrupt};
-use super::row::{LastChunk, StreamRow};
+use super::row::{SmallChunk, StreamRow};
 use crate::codec::CodecError;
 use crate::codec::chunk::{ChunkHead, chunk_key, decode_first_row, encode_row};
 use crate::types::limits::{CHUNK_BYTES_SMALL, CHUNK_BYTES_TARGET, CHUNK_MESSAGES_MAX};
@@ -42,8 +44,9 @@ pub(super) fn write_run(
     let Some((_, at)) = run.first() else { return Ok(()) };
     buffers.lengths.clear();
     buffers.wire.clear();
+    let joined = joined(row, start, run, *at);
     let mut builder = Builder { chunks, shard, row, buffers, start, first_at: *at, last_at: *at };
-    builder.resume(start, *at)?;
+    builder.take_up(&joined, start)?;
     for (messages, at) in run {
         builder.push(messages, *at)?;
     }
@@ -51,37 +54,75 @@ pub(super) fn write_run(
 }
 
 /// A chunk of a stream with an age bound takes messages for an eighth of that age only: retention lets whole chunks go.
-fn too_old(row: &StreamRow, last: LastChunk, at: UnixMillis) -> bool {
+fn too_old(row: &StreamRow, chunk: SmallChunk, at: UnixMillis) -> bool {
     let seconds = row.meta.config.retention.seconds;
-    seconds.is_some_and(|seconds| at > last.first_at.plus(seconds.saturating_mul(125)))
+    seconds.is_some_and(|seconds| at > chunk.first_at.plus(seconds.saturating_mul(125)))
+}
+
+/// The small chunks that are to be joined with the run; they leave the row.
+fn joined(
+    row: &mut StreamRow,
+    start: Offset,
+    run: &[(Messages, UnixMillis)],
+    at: UnixMillis,
+) -> Vec<SmallChunk> {
+    let mut bytes: u64 = run.iter().map(|(messages, _)| messages.wire().len() as u64).sum();
+    let end = start.messages + run.iter().map(|(messages, _)| messages.count()).sum::<u64>();
+    let mut kept = row.small.len();
+    for chunk in row.small.iter().rev() {
+        let messages = end.saturating_sub(chunk.start.messages);
+        if chunk.wire_bytes > bytes.saturating_mul(2)
+            || messages > CHUNK_MESSAGES_MAX as u64
+            || too_old(row, *chunk, at)
+        {
+            break;
+        }
+        bytes = bytes.saturating_add(chunk.wire_bytes);
+        kept -= 1;
+    }
+    let joined = row.small.split_off(kept);
+    // What has grown too old stays as it is for ever.
+    if row.small.last().is_some_and(|chunk| too_old(row, *chunk, at)) {
+        row.small.clear();
+    }
+    joined
 }
 
 impl Builder<'_, '_> {
-    /// Takes up the last chunk if it is small.
-    fn resume(&mut self, end: Offset, at: UnixMillis) -> Result<(), TablesError> {
-        let Some(last) = self.row.last else { return Ok(()) };
-        if last.wire_bytes >= CHUNK_BYTES_SMALL as u64
-            || end.messages.saturating_sub(last.start.messages) >= CHUNK_MESSAGES_MAX as u64
-            || too_old(self.row, last, at)
-        {
-            return Ok(());
-        }
+    /// Takes up the messages of `joined`, which reach to `end`. The first one's row will be overwritten, the others go.
+    fn take_up(&mut self, joined: &[SmallChunk], end: Offset) -> Result<(), TablesError> {
+        let Some(first) = joined.first() else { return Ok(()) };
         let stream = self.row.meta.id;
-        let key = chunk_key(stream, last.start.messages, 0);
-        let unit = || format!("the chunk of stream {stream} at {}", last.start);
-        let Some(found) = self.chunks.get(&key)? else {
-            return Err(corrupt(unit(), CodecError::Truncated("the chunk table")));
-        };
-        let (head, wire) =
-            decode_first_row(self.shard, &key, found.value()).map_err(|cause| corrupt(unit(), cause))?;
-        if head.start != last.start || head.end() != end {
-            return Err(corrupt(unit(), CodecError::Impossible("the end of the last chunk")));
+        self.start = first.start;
+        self.first_at = first.first_at;
+        for chunk in joined {
+            let key = chunk_key(stream, chunk.start.messages, 0);
+            let unit = || format!("the chunk of stream {stream} at {}", chunk.start);
+            let reached = self.end();
+            let Some(found) = self.chunks.get(&key)? else {
+                return Err(corrupt(unit(), CodecError::Truncated("the chunk table")));
+            };
+            let (head, wire) =
+                decode_first_row(self.shard, &key, found.value()).map_err(|cause| corrupt(unit(), cause))?;
+            if head.start != chunk.start || head.start != reached || head.rows() > 1 {
+                return Err(corrupt(unit(), CodecError::Impossible("the chunk before")));
+            }
+            if head.framing.separator_len() == 1 && !self.buffers.lengths.is_empty() {
+                self.buffers.wire.push(b',');
+            }
+            self.buffers.lengths.extend_from_slice(head.lengths.as_slice());
+            self.buffers.wire.extend_from_slice(wire);
+            drop(found);
+            if chunk.start != first.start {
+                self.chunks.remove(&key)?;
+            }
         }
-        self.buffers.lengths.extend_from_slice(head.lengths.as_slice());
-        self.buffers.wire.extend_from_slice(wire);
-        self.start = head.start;
-        self.first_at = head.first_at;
-        Ok(())
+        if self.end() == end {
+            Ok(())
+        } else {
+            let unit = format!("the last chunk of stream {stream}");
+            Err(corrupt(unit, CodecError::Impossible("the end of the last chunk")))
+        }
     }
 
     fn push(&mut self, messages: &Messages, at: UnixMillis) -> Result<(), TablesError> {
@@ -150,11 +191,13 @@ impl Builder<'_, '_> {
             encode_row(&mut buffers.row, self.shard, stream, &head, &buffers.wire, part);
             self.chunks.insert(&chunk_key(stream, self.start.messages, part), buffers.row.as_slice())?;
         }
-        self.row.last = Some(LastChunk {
-            start: self.start,
-            wire_bytes: buffers.wire.len() as u64,
-            first_at: self.first_at,
-        });
+        self.row.last = Some(self.start);
+        if buffers.wire.len() >= CHUNK_BYTES_SMALL || buffers.lengths.len() >= CHUNK_MESSAGES_MAX / 2 {
+            self.row.small.clear();
+        } else {
+            let (start, first_at) = (self.start, self.first_at);
+            self.row.small.push(SmallChunk { start, wire_bytes: buffers.wire.len() as u64, first_at });
+        }
         buffers.lengths.clear();
         buffers.wire.clear();
         Ok(())

@@ -26,6 +26,10 @@ use crate::types::{ShardCount, ShardId};
 /// machine at the wrong moment is no damage, three in a row are not taken for chance.
 const ATTEMPTS_MAX: u32 = 3;
 
+/// Room that must be left on the volume before anything is applied: what the largest record (64 MiB) may need would
+/// starve small volumes; such a record meets the device's own error instead, and the file is opened again.
+const VOLUME_RESERVE_BYTES: u64 = 8 << 20;
+
 /// What a file belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Identity {
@@ -59,8 +63,10 @@ impl Tables {
             .truncate(true)
             .open(&temporary)
             .map_err(|error| device(&error))?;
-        let tables = Self::create_on(FileBackend::new(file)?, identity, cache_bytes)?;
+        let volume = Volume::of(&file, cache_bytes).map_err(|error| device(&error))?;
+        let mut tables = Self::create_on(FileBackend::new(file)?, identity, cache_bytes)?;
         move_into_place(&temporary, &path, directory).map_err(|error| device(&error))?;
+        tables.volume = Some(volume);
         Ok(tables)
     }
 
@@ -75,8 +81,12 @@ impl Tables {
             Err(error) => return Err(device(&error)),
         };
         let marker = Marker::set(directory, &name)?;
-        let tables = Self::open_on(FileBackend::new(file)?, identity, cache_bytes)?;
+        let volume = Volume::of(&file, cache_bytes).map_err(|error| device(&error))?;
+        let opened = Self::open_on(FileBackend::new(file)?, identity, cache_bytes);
+        // Also after an error: the process has lived to tell it.
         marker.clear()?;
+        let mut tables = opened?;
+        tables.volume = Some(volume);
         Ok(tables)
     }
 
@@ -86,7 +96,7 @@ impl Tables {
         identity: Identity,
         cache_bytes: usize,
     ) -> Result<Self, TablesError> {
-        let database = guarded(|| open_database(backend, cache_bytes))?;
+        let database = guarded(|| open_database(checked(backend, cache_bytes), cache_bytes))?;
         guarded(|| initialise(&database, identity))?;
         Ok(Self::with(database, identity.shard, ShardState::default()))
     }
@@ -97,11 +107,13 @@ impl Tables {
         identity: Identity,
         cache_bytes: usize,
     ) -> Result<Self, TablesError> {
-        // An empty or foreign file must not be turned into an empty database.
         if backend.len().map_err(|error| device(&error))? == 0 {
             return Err(TablesError::Missing { file: file_name(identity.shard) });
         }
-        let database = guarded(|| open_database(backend, cache_bytes))?;
+        let blocks = checked(backend, cache_bytes);
+        // A foreign or cut file must not be turned into an empty database.
+        blocks.check_header().map_err(|error| device(&error))?;
+        let database = guarded(|| open_database(blocks, cache_bytes))?;
         let state = guarded(|| load(&database, identity))?;
         Ok(Self::with(database, identity.shard, state))
     }
@@ -109,15 +121,25 @@ impl Tables {
     fn with(database: Database, shard: ShardId, state: ShardState) -> Self {
         let durable = state.applied.index;
         let shared = Arc::new(Shared { database, shard, damage: OnceLock::new() });
-        Self { shared, state, durable, scratch: Scratch::default() }
+        Self { shared, state, durable, scratch: Scratch::default(), volume: None }
     }
 }
 
 /// One part in sixteen of the cache holds block checksums: enough for sixteen times the data that the rest holds.
-fn open_database(backend: impl StorageBackend, cache_bytes: usize) -> Result<Database, TablesError> {
-    let seal_bytes = cache_bytes / 16;
-    let checked = CheckedBlocks::new(backend, seal_bytes);
-    Ok(Builder::new().set_cache_size(cache_bytes - seal_bytes).create_with_backend(checked)?)
+fn seal_bytes(cache_bytes: usize) -> usize {
+    cache_bytes / 16
+}
+
+fn checked<B: StorageBackend>(backend: B, cache_bytes: usize) -> CheckedBlocks<B> {
+    CheckedBlocks::new(backend, seal_bytes(cache_bytes))
+}
+
+fn open_database(
+    blocks: CheckedBlocks<impl StorageBackend>,
+    cache_bytes: usize,
+) -> Result<Database, TablesError> {
+    let page_bytes = cache_bytes - seal_bytes(cache_bytes);
+    Ok(Builder::new().set_cache_size(page_bytes).create_with_backend(blocks)?)
 }
 
 fn guarded<T>(access: impl FnOnce() -> Result<T, TablesError>) -> Result<T, TablesError> {
@@ -188,6 +210,28 @@ fn move_into_place(from: &Path, to: &Path, directory: &Path) -> io::Result<()> {
     File::open(directory)?.sync_all()
 }
 
+/// The volume that a file lies on. A write that meets a full volume makes redb refuse everything until it is opened
+/// again, reads included; so there must be room before a transaction begins.
+#[derive(Debug)]
+pub(super) struct Volume {
+    file: File,
+    needed_bytes: u64,
+}
+
+impl Volume {
+    /// What one transaction may write: its batch and the pages it copies are bounded by the cache, which is written
+    /// out when it overflows; the file grows by a factor at most.
+    fn of(file: &File, cache_bytes: usize) -> io::Result<Self> {
+        Ok(Self { file: file.try_clone()?, needed_bytes: 2 * cache_bytes as u64 + VOLUME_RESERVE_BYTES })
+    }
+
+    pub(super) fn has_room(&self) -> Result<(), TablesError> {
+        let stats = rustix::fs::fstatvfs(&self.file).map_err(|error| device(&error.into()))?;
+        let free = stats.f_bavail.saturating_mul(stats.f_frsize);
+        if free < self.needed_bytes { Err(TablesError::Full) } else { Ok(()) }
+    }
+}
+
 /// The quarantine marker: written before a file is opened, removed after. Holds how many openings were begun.
 struct Marker<'a> {
     directory: &'a Path,
@@ -206,22 +250,14 @@ impl<'a> Marker<'a> {
         if begun >= ATTEMPTS_MAX {
             return Err(TablesError::Quarantined { file: file.into(), attempts: begun });
         }
-        // One byte per opening that was begun, so that the file can only be read as too many, never as too few.
-        let write = || {
-            let mut marker = OpenOptions::new().create(true).append(true).open(&path)?;
-            marker.write_all(b"o")?;
-            marker.sync_all()?;
-            File::open(directory)?.sync_all()
-        };
+        // One byte per opening that was begun. Not synced: what the marker guards against is the end of the process,
+        // and that leaves it standing; a power cut may forget it, but is not the file's fault.
+        let write = || OpenOptions::new().create(true).append(true).open(&path)?.write_all(b"o");
         write().map_err(|error: io::Error| device(&error))?;
         Ok(Self { directory, name })
     }
 
     fn clear(self) -> Result<(), TablesError> {
-        let clear = || {
-            fs::remove_file(self.directory.join(&self.name))?;
-            File::open(self.directory)?.sync_all()
-        };
-        clear().map_err(|error: io::Error| device(&error))
+        fs::remove_file(self.directory.join(&self.name)).map_err(|error| device(&error))
     }
 }

@@ -13,8 +13,8 @@ use super::fault::{ReadFault, TablesError, corrupt};
 use super::row::StreamEntry;
 use super::run::{Goal, Run};
 use super::schema::{
-    CHUNKS, EXPIRY, FACTS, NAMES, PINS, PRODUCERS, STATE, STREAMS, TableNumber, expiry_key, fact_key, opened,
-    pin_key, producer_key, split_expiry_key,
+    CHUNKS, EXPIRY, FACTS, NAMES, PINS, PRODUCERS, RETAINED, STATE, STREAMS, TableNumber, expiry_key,
+    fact_key, opened, pin_key, producer_key, split_expiry_key,
 };
 use super::state::{STATE_ROW, Totals, get_state};
 use crate::codec::CodecError;
@@ -28,7 +28,7 @@ use crate::types::{
 /// Reads the tables of one shard.
 #[derive(Debug, Clone)]
 pub struct Reader {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
 }
 
 impl Reader {
@@ -116,13 +116,29 @@ impl Reader {
         after: Option<(UnixMillis, StreamId)>,
         limit: usize,
     ) -> Result<Vec<(UnixMillis, StreamId)>, TablesError> {
-        let first = after.map_or([0; 16], |(deadline, stream)| expiry_key(deadline, stream));
+        let first = after.unwrap_or((RETAINED, StreamId(u64::MAX)));
+        self.deadlines(first, (UnixMillis(i64::MAX), StreamId(u64::MAX)), limit)
+    }
+
+    /// Streams that let old messages go, behind `after`, by id.
+    pub fn retained(&self, after: StreamId, limit: usize) -> Result<Vec<StreamId>, TablesError> {
+        let found = self.deadlines((RETAINED, after), (RETAINED, StreamId(u64::MAX)), limit)?;
+        Ok(found.into_iter().map(|(_, stream)| stream).collect())
+    }
+
+    fn deadlines(
+        &self,
+        after: (UnixMillis, StreamId),
+        last: (UnixMillis, StreamId),
+        limit: usize,
+    ) -> Result<Vec<(UnixMillis, StreamId)>, TablesError> {
+        let (first, last) = (expiry_key(after.0, after.1), expiry_key(last.0, last.1));
         self.snapshot(|transaction, shard| {
             let table = transaction.open_table(EXPIRY)?;
             let mut found = Vec::new();
-            for entry in table.range::<&[u8; 16]>(&first..)? {
+            for entry in table.range::<&[u8; 16]>(&first..=&last)? {
                 let (key, value) = entry?;
-                if after.is_some() && *key.value() == first {
+                if *key.value() == first {
                     continue;
                 }
                 if found.len() >= limit {
@@ -133,6 +149,29 @@ impl Reader {
                 found.push(split_expiry_key(*key.value()));
             }
             Ok(found)
+        })
+    }
+
+    /// Forks' holds of the whole shard, behind `after`, by stream and pin.
+    pub fn all_pins(&self, after: (StreamId, PinId), limit: usize) -> Result<Vec<PinOp>, TablesError> {
+        let first = pin_key(after.0, after.1);
+        self.snapshot(|transaction, shard| {
+            let table = transaction.open_table(PINS)?;
+            let mut pins = Vec::new();
+            for entry in table.range::<&[u8; 16]>(&first..)? {
+                let (key, value) = entry?;
+                if *key.value() == first {
+                    continue;
+                }
+                if pins.len() >= limit {
+                    break;
+                }
+                let pin = opened(shard, TableNumber::Pins, key.value(), value.value())
+                    .and_then(|raw| get_pin(&mut Cursor::copying(raw)))
+                    .map_err(|cause| corrupt("a pin", cause))?;
+                pins.push(pin);
+            }
+            Ok(pins)
         })
     }
 

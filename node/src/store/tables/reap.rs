@@ -137,12 +137,13 @@ fn trim(
     for key in &keys[..whole] {
         chunks.remove(key)?;
     }
-    let last_gone = row
-        .last
-        .is_some_and(|last| keys.last().is_some_and(|key| split_chunk_key(key).1 >= last.start.messages));
-    if last_gone {
-        row.last = None;
-        write_row(streams, shard, &row)?;
+    if let Some(gone) = keys.get(..whole).and_then(<[_]>::last).map(|key| split_chunk_key(key).1) {
+        let before = row.clone();
+        row.last = row.last.filter(|last| last.messages > gone);
+        row.small.retain(|chunk| chunk.start.messages > gone);
+        if row != before {
+            write_row(streams, shard, &row)?;
+        }
     }
     Ok(whole)
 }

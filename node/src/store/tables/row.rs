@@ -1,10 +1,10 @@
-//! The row of a stream: its meta, how many producers it knows, and where its last chunk begins (so that an apply
-//! need not look for it).
+//! The row of a stream: its meta, how many producers it knows, and the small chunks at its end, which the next apply
+//! may join to larger ones (so that it need not look for them).
 
 use crate::codec::CodecError;
 use crate::codec::fields::{Cursor, put_number, put_offset, put_time, put_u8};
 use crate::codec::meta::{get_meta, put_meta};
-use crate::types::{Offset, StreamMeta, UnixMillis};
+use crate::types::{Offset, Retention, StreamMeta, UnixMillis};
 
 const VERSION: u8 = 1;
 
@@ -17,9 +17,9 @@ pub struct StreamEntry {
     pub producers: u32,
 }
 
-/// The last chunk of a stream.
+/// A small chunk at the end of a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct LastChunk {
+pub(super) struct SmallChunk {
     pub start: Offset,
     pub wire_bytes: u64,
     pub first_at: UnixMillis,
@@ -30,7 +30,11 @@ pub(super) struct LastChunk {
 pub(super) struct StreamRow {
     pub meta: StreamMeta,
     pub producers: u32,
-    pub last: Option<LastChunk>,
+    /// Where the last chunk begins, if there is one.
+    pub last: Option<Offset>,
+    /// The small chunks that end at the tail, in stream order; each more than twice as large as the next, so there
+    /// are never more than about a dozen.
+    pub small: Vec<SmallChunk>,
 }
 
 impl StreamRow {
@@ -38,6 +42,11 @@ impl StreamRow {
     pub(super) fn own_bytes(&self) -> u64 {
         let first = self.meta.base.bytes.max(self.meta.earliest.bytes);
         self.meta.tail.bytes.saturating_sub(first)
+    }
+
+    /// Whether the sweeper looks at it: it lets old messages go. A retired stream's data is its forks'.
+    pub(super) fn retained(&self) -> bool {
+        !self.meta.retired && self.meta.config.retention != Retention::default()
     }
 
     /// When it ends, if it can: a retired stream has ended already.
@@ -52,9 +61,13 @@ pub(super) fn put_row(out: &mut Vec<u8>, row: &StreamRow) {
     put_number(out, u64::from(row.producers));
     put_u8(out, u8::from(row.last.is_some()));
     if let Some(last) = row.last {
-        put_offset(out, last.start);
-        put_number(out, last.wire_bytes);
-        put_time(out, last.first_at);
+        put_offset(out, last);
+    }
+    put_number(out, row.small.len() as u64);
+    for chunk in &row.small {
+        put_offset(out, chunk.start);
+        put_number(out, chunk.wire_bytes);
+        put_time(out, chunk.first_at);
     }
 }
 
@@ -68,13 +81,18 @@ pub(super) fn get_row(raw: &[u8]) -> Result<StreamRow, CodecError> {
     let producers = cursor.number32("producers")?;
     let last = match cursor.u8("last chunk")? {
         0 => None,
-        1 => Some(LastChunk {
-            start: cursor.offset("last chunk")?,
-            wire_bytes: cursor.number("last chunk")?,
-            first_at: cursor.time("last chunk")?,
-        }),
+        1 => Some(cursor.offset("last chunk")?),
         _ => return Err(CodecError::Impossible("last chunk")),
     };
+    let count = cursor.count("small chunks")?;
+    let mut small = Vec::with_capacity(count);
+    for _ in 0..count {
+        small.push(SmallChunk {
+            start: cursor.offset("small chunk")?,
+            wire_bytes: cursor.number("small chunk")?,
+            first_at: cursor.time("small chunk")?,
+        });
+    }
     cursor.end("a stream row")?;
-    Ok(StreamRow { meta, producers, last })
+    Ok(StreamRow { meta, producers, last, small })
 }

@@ -18,7 +18,9 @@ pub(super) const CHUNKS: TableDefinition<'static, &'static [u8; 20], Bytes> = Ta
 pub(super) const PRODUCERS: TableDefinition<'static, Bytes, Bytes> = TableDefinition::new("producers");
 /// (stream, pin) → pin.
 pub(super) const PINS: TableDefinition<'static, &'static [u8; 16], Bytes> = TableDefinition::new("pins");
-/// (deadline, stream) → nothing but a seal.
+/// Stands in the place of a deadline for streams that let old messages go; no deadline lies so early.
+pub(super) const RETAINED: UnixMillis = UnixMillis(i64::MIN);
+/// (deadline, stream) → nothing but a seal; and (`RETAINED`, stream) for streams with a retention.
 pub(super) const EXPIRY: TableDefinition<'static, &'static [u8; 16], Bytes> = TableDefinition::new("expiry");
 /// Stream id → why its data still has to go.
 pub(super) const DOOMED: TableDefinition<'static, &'static [u8; 8], Bytes> = TableDefinition::new("doomed");

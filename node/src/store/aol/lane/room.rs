@@ -2,10 +2,11 @@
 
 use std::io;
 
-use super::{Lane, PAGE_BYTES, Part, RecordHead};
+use super::{Lane, PAGE_BYTES, Part};
 use crate::codec::record::{HEADER_BYTES, LANE_ITSELF, RecordKind, total_bytes};
 use crate::codec::segment::HEAD_BYTES;
 use crate::store::aol::error::LaneError;
+use crate::store::aol::options::RecordHead;
 use crate::store::aol::segment::Segment;
 use crate::store::aol::supply::Place;
 use crate::types::limits::RECORD_PAYLOAD_BYTES_MAX;
@@ -41,6 +42,7 @@ impl Lane {
             number: self.active.number + 1,
             base: self.active.end(),
             live_bytes: self.shared.live_bytes(),
+            used: (self.tail.0 - self.active.base.0) * 1024 / self.active.bytes.max(1),
         }
     }
 

@@ -1,0 +1,184 @@
+//! The sweeper: one thread that looks after what nobody asks for: messages that retention lets go, pins whose fork never
+//! came to be, and bytes that nobody has read for long (scrubbing). Bounded work per round; every change is a command to
+//! the shard's owner like any other.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::mailbox::Job;
+use super::shared::{Shard, Shared};
+use crate::core::Command;
+use crate::seam::Clock;
+use crate::store::tables::{ReadFault, ScrubCursor};
+use crate::telemetry::Metrics;
+use crate::types::{PinId, PinOp, ShardId, StreamId};
+
+/// Chunks of one stream that one look at its retention reads: enough for hundreds of MiB per second of trimming.
+const CHUNKS_PER_LOOK_MAX: usize = 1024;
+/// A pin younger than this may belong to a fork that is being created: longer than any request lives.
+const PIN_AGE_MIN_MS: u64 = 120_000;
+/// Pins that one round looks at per shard.
+const PINS_PER_ROUND_MAX: usize = 256;
+
+/// How much to do, and how often.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SweepPace {
+    /// Between two rounds.
+    pub(crate) interval: Duration,
+    /// Streams whose retention one round looks at, over all shards.
+    pub(crate) streams_max: usize,
+    /// Everything is scrubbed once in this time…
+    pub(crate) scrub_period: Duration,
+    /// … unless that needs more bytes per second than this.
+    pub(crate) scrub_rate: u64,
+}
+
+/// The sweeper of a node.
+#[derive(Debug)]
+pub(crate) struct Sweeper {
+    shared: Arc<Shared>,
+    clock: Arc<dyn Clock>,
+    metrics: Arc<Metrics>,
+    pace: SweepPace,
+    places: BTreeMap<ShardId, Place>,
+}
+
+/// Where the rounds of one shard stand.
+#[derive(Debug, Default)]
+struct Place {
+    retained: StreamId,
+    pin: (StreamId, PinId),
+    scrub: ScrubCursor,
+    scrub_began: Duration,
+    scrub_resting: bool,
+}
+
+impl Sweeper {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        clock: Arc<dyn Clock>,
+        metrics: Arc<Metrics>,
+        pace: SweepPace,
+    ) -> Self {
+        let places = shared.open_shards().map(|shard| (shard.id, Place::default())).collect();
+        Self { shared, clock, metrics, pace, places }
+    }
+
+    /// Runs until the engine closes.
+    pub(crate) fn run(mut self) {
+        while !self.shared.wait_until_closing(self.pace.interval) {
+            let mut places = std::mem::take(&mut self.places);
+            for (id, place) in &mut places {
+                if let Ok(shard) = self.shared.shard(*id) {
+                    self.retention(shard, place);
+                    self.orphans(shard, place);
+                    self.scrub(shard, place);
+                }
+            }
+            self.places = places;
+            self.count();
+        }
+    }
+
+    /// What is in memory, for the metrics.
+    fn count(&self) {
+        let gauge = |value: usize| i64::try_from(value).unwrap_or(i64::MAX);
+        let resident = self.shared.open_shards().map(|shard| shard.views.resident()).sum();
+        self.metrics.engine.streams_resident.set(gauge(resident));
+        self.metrics.engine.segment_cache.set(gauge(self.shared.cache.bytes()));
+        let totals = self.shared.open_shards().filter_map(|shard| shard.tables.totals().ok());
+        let (streams, bytes) =
+            totals.fold((0, 0), |sum, totals| (sum.0 + totals.streams, sum.1 + totals.bytes));
+        self.metrics.engine.streams.set(i64::try_from(streams).unwrap_or(i64::MAX));
+        self.metrics.store.stored.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+    }
+
+    /// Proposes a trim for streams that keep more than they should.
+    fn retention(&self, shard: &Shard, place: &mut Place) {
+        let limit = (self.pace.streams_max / usize::from(self.shared.count.get())).max(1);
+        let streams = match shard.tables.retained(place.retained, limit) {
+            Ok(streams) => streams,
+            Err(error) => return drop(shard.table_fault(&error)),
+        };
+        // The next round goes on behind the last, or begins again.
+        place.retained =
+            if streams.len() < limit { StreamId(0) } else { streams.last().copied().unwrap_or_default() };
+        for stream in streams {
+            let Ok(Some(entry)) = shard.tables.stream_by_id(stream) else { continue };
+            let keep = entry.meta.config.retention;
+            match shard.tables.boundary(stream, keep, self.clock.now(), CHUNKS_PER_LOOK_MAX) {
+                Ok(Some(earliest)) => {
+                    self.metrics
+                        .engine
+                        .trimmed
+                        .inc_by(earliest.bytes.saturating_sub(entry.meta.earliest.bytes));
+                    order(shard, Command::Trim { stream, earliest });
+                }
+                Ok(None) | Err(ReadFault::NotFound) => {}
+                Err(fault) => drop(shard.fault(&fault)),
+            }
+        }
+    }
+
+    /// Lets go of sources whose fork is gone or was never created.
+    fn orphans(&self, shard: &Shard, place: &mut Place) {
+        let pins = match shard.tables.all_pins(place.pin, PINS_PER_ROUND_MAX) {
+            Ok(pins) => pins,
+            Err(error) => return drop(shard.table_fault(&error)),
+        };
+        let full = pins.len() == PINS_PER_ROUND_MAX;
+        place.pin = pins.last().filter(|_| full).map_or_else(Default::default, |pin| (pin.stream, pin.pin));
+        for pin in pins {
+            let old = pin.at.plus(PIN_AGE_MIN_MS) <= self.clock.now();
+            if old && self.orphaned(shard.id, &pin) {
+                tracing::info!(shard = shard.id.0, stream = pin.stream.0, fork = %pin.fork, "pin without a fork dropped");
+                order(shard, Command::Unpin { stream: pin.stream, pin: pin.pin });
+            }
+        }
+    }
+
+    /// Whether the fork that a pin names does not exist, or reads from elsewhere. Not knowing is no proof.
+    fn orphaned(&self, source: ShardId, pin: &PinOp) -> bool {
+        match self.shared.view(&pin.fork) {
+            Ok(None) => true,
+            Ok(Some(view)) => {
+                let parent = view.snapshot(self.clock.now()).parent;
+                !parent.is_some_and(|parent| parent.shard == source && parent.pin == pin.pin)
+            }
+            Err(_) => false,
+        }
+    }
+
+    /// Reads a little of what nobody has read for long, so that rot is found while it can be repaired.
+    fn scrub(&self, shard: &Shard, place: &mut Place) {
+        let now = self.clock.elapsed();
+        if place.scrub_resting {
+            if now < place.scrub_began + self.pace.scrub_period {
+                return;
+            }
+            place.scrub_resting = false;
+            place.scrub_began = now;
+        }
+        let share = self.pace.scrub_rate / u64::from(self.shared.count.get());
+        let millis = u64::try_from(self.pace.interval.as_millis()).unwrap_or(u64::MAX);
+        let bytes_max = (share.saturating_mul(millis) / 1000).max(1);
+        match shard.tables.scrub(&place.scrub, bytes_max) {
+            Ok(scrubbed) => {
+                self.metrics.store.scrubbed.inc_by(scrubbed.bytes);
+                self.metrics.store.scrub_faults.inc_by(scrubbed.faults.len() as u64);
+                for fault in &scrubbed.faults {
+                    tracing::error!(shard = shard.id.0, fault, "scrubbing found damage");
+                }
+                place.scrub = scrubbed.next;
+                place.scrub_resting = scrubbed.complete;
+            }
+            Err(error) => drop(shard.table_fault(&error)),
+        }
+    }
+}
+
+/// Nobody waits for the answer.
+fn order(shard: &Shard, command: Command) {
+    let _ended = shard.mailbox.send(Job::Command { shard: shard.id, command, answer: None });
+}
