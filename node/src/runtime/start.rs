@@ -34,7 +34,7 @@ use crate::types::limits::PRODUCERS_PER_STREAM_MAX;
 use crate::types::{Epoch, LaneId, LanePosition, RecordEpoch, ShardId, StreamId, UnixMillis};
 
 /// How long a committed record waits for company before it is applied: long enough that a busy stream fills chunks.
-const APPLY_INTERVAL: Duration = Duration::from_millis(250);
+const APPLY_INTERVAL: Duration = Duration::from_secs(1);
 /// Streams that stay resident in each half of a shard (heads and views), over all shards of the node.
 const RESIDENT_STREAMS_MAX: usize = 32 * 1024;
 
