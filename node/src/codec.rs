@@ -10,6 +10,7 @@ pub mod op;
 pub mod record;
 pub mod seal;
 pub mod segment;
+pub mod subscription;
 pub mod superblock;
 
 /// Why bytes are no value. The data is damaged or was written by another version; it is never guessed at.

@@ -12,6 +12,7 @@ mod head;
 mod producer;
 mod residents;
 mod shard;
+mod subscription;
 mod trim;
 
 pub use command::{
@@ -21,6 +22,10 @@ pub use command::{
 pub use decision::{Decision, LastRead, Missing, Ops, Unready};
 pub use head::advance;
 pub use shard::{CoreLimits, ShardCore};
+pub use subscription::{
+    LinkAsk, LinkCommand, LinkError, LinkReply, Presented, SubscriptionAsk, SubscriptionCommand,
+    SubscriptionError, SubscriptionOutcome,
+};
 
 #[cfg(test)]
 mod tests;

@@ -2,4 +2,5 @@
 //! decided here: a handler extracts, calls, and maps the reply.
 
 pub mod api;
+pub mod subscriptions;
 pub mod wire;

@@ -11,7 +11,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::config::Config;
 use crate::http::api::{Api, Settings, Site};
 use crate::http::wire::{Limits, Registry, serve};
-use crate::runtime::{Fatal, StartReport, start};
+use crate::runtime::subscriptions::{Subscriptions, SystemResolver, WebhookSettings};
+use crate::runtime::{Fatal, Running, StartReport, start};
 use crate::seam::{Clock, SystemClock};
 use crate::telemetry::Metrics;
 
@@ -41,7 +42,8 @@ async fn node(config: &Config) -> anyhow::Result<()> {
     };
     let running = opened?;
     greet(config, address, &running.report);
-    let api = Api::new(running.engine.clone(), Arc::clone(&clock), draw, settings(config), site(&metrics));
+    let site = Site { rare: subscriptions(config, &running, &metrics).await, ..site(&metrics) };
+    let api = Api::new(running.engine.clone(), Arc::clone(&clock), draw, settings(config), site);
     let registry = Registry::new(limits(config), clock, Arc::clone(&metrics));
     let fatal = running.fatal.clone();
     let ended = Arc::new(tokio::sync::OnceCell::new());
@@ -147,6 +149,26 @@ fn limits(config: &Config) -> Limits {
 fn site(metrics: &Arc<Metrics>) -> Site {
     let page = Arc::clone(metrics);
     Site { metrics: Box::new(move || page.page()), ..Site::default() }
+}
+
+/// The endpoints below `__ds`. Without them the node still serves streams.
+async fn subscriptions(config: &Config, running: &Running, metrics: &Arc<Metrics>) -> axum::Router {
+    if !config.subscriptions.is_on() {
+        return crate::http::subscriptions::refusing("subscriptions are switched off on this node");
+    }
+    let settings = WebhookSettings {
+        loopback: config.webhooks_to_loopback(),
+        timeout: config.webhook_timeout,
+        in_flight_max: usize::try_from(config.webhooks_in_flight_max).unwrap_or(usize::MAX >> 3),
+    };
+    let engine = running.engine.clone();
+    match Subscriptions::start(engine, &settings, Arc::new(SystemResolver), Arc::clone(metrics)).await {
+        Ok(subscriptions) => crate::http::subscriptions::router(subscriptions),
+        Err(error) => {
+            tracing::error!(%error, "subscriptions are not served");
+            crate::http::subscriptions::refusing(&error.to_string())
+        }
+    }
 }
 
 /// A number from `1..=most` to spread clients; need not be secret.

@@ -16,6 +16,7 @@ mod reader;
 mod replay;
 mod shared;
 mod start;
+pub mod subscriptions;
 mod sweeper;
 mod tailer;
 mod view;

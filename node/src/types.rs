@@ -3,17 +3,20 @@
 
 mod content_type;
 mod durability;
+mod glob;
 mod messages;
 mod name;
 mod numbers;
 mod offset;
 mod op;
 mod stream;
+mod subscription;
 
 pub mod limits;
 
 pub use content_type::ContentType;
 pub use durability::{AolMode, Durability, FsyncPolicy};
+pub use glob::{Glob, GlobError};
 pub use messages::{Framing, Lengths, Messages, Segment};
 pub use name::{NameError, StreamName};
 pub use numbers::{
@@ -25,4 +28,8 @@ pub use op::{AppendOp, Op, PinOp, Space};
 pub use stream::{
     ForkOrigin, Incarnation, Lifetime, Parent, ProducerId, ProducerStamp, ProducerState, Retention,
     StreamConfig, StreamMeta, StreamSeq,
+};
+pub use subscription::{
+    Definition, Delivery, Grant, Link, Phase, Share, Stage, Subscription, SubscriptionId,
+    SubscriptionIdError, SubscriptionUid, WakeId,
 };

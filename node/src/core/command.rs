@@ -1,5 +1,8 @@
 //! What may be asked of a shard, and every answer that it can give. HTTP maps these one to one.
 
+use bytes::Bytes;
+
+use super::{LinkCommand, LinkReply, SubscriptionCommand, SubscriptionError, SubscriptionOutcome};
 pub use crate::codec::json::BodyError;
 use crate::types::{
     ContentType, Lifetime, Messages, Offset, Parent, PinId, ProducerStamp, ProducerState, Retention, ShardId,
@@ -39,13 +42,29 @@ pub enum Command {
         /// A message boundary.
         earliest: Offset,
     },
+    /// About a subscription whose home this shard is.
+    Subscription(Box<SubscriptionCommand>),
+    /// About a subscription's links to streams of this shard.
+    Link(Box<LinkCommand>),
+    /// Keep a key of the cluster unless there is one.
+    Secret {
+        /// Which.
+        key: Bytes,
+        /// The proposal.
+        value: Bytes,
+    },
 }
 
 impl Command {
     /// Whether it can only let go of what is stored (or, for a stream that forks still read, mark it so).
     #[must_use]
     pub fn frees_room(&self) -> bool {
-        matches!(self, Self::Delete(_) | Self::Unpin { .. } | Self::Expire { .. } | Self::Trim { .. })
+        match self {
+            Self::Delete(_) | Self::Unpin { .. } | Self::Expire { .. } | Self::Trim { .. } => true,
+            Self::Subscription(command) => command.frees_room(),
+            Self::Link(command) => command.frees_room(),
+            Self::Create(_) | Self::Append(_) | Self::Pin(_) | Self::Secret { .. } => false,
+        }
     }
 }
 
@@ -333,4 +352,10 @@ pub enum Reply {
     Released(Option<Parent>),
     /// To [`Command::Trim`].
     Trimmed,
+    /// To [`Command::Subscription`].
+    Subscription(Result<SubscriptionOutcome, SubscriptionError>),
+    /// To [`Command::Link`].
+    Link(LinkReply),
+    /// To [`Command::Secret`]: the key that is kept.
+    Secret(Bytes),
 }

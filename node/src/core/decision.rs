@@ -1,7 +1,9 @@
 //! The shape of a decision: what goes into the log, what is answered, and what must be known before deciding.
 
 use super::{Command, Reply};
-use crate::types::{LogIndex, Op, Parent, PinId, ProducerId, StreamId, StreamName, UnixMillis};
+use crate::types::{
+    LogIndex, Op, Parent, PinId, ProducerId, StreamId, StreamName, SubscriptionId, UnixMillis,
+};
 
 /// What a command came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,6 +53,17 @@ impl Ops {
         }
     }
 
+    /// Puts a change behind the one at `position`.
+    pub(super) fn insert_behind(&mut self, position: usize, more: Vec<Op>) {
+        if !more.is_empty() {
+            let mut ops = std::mem::take(self).into_vec();
+            let tail = ops.split_off((position + 1).min(ops.len()));
+            ops.extend(more);
+            ops.extend(tail);
+            *self = Self::Many(ops);
+        }
+    }
+
     /// Whether nothing changes: then there is no record.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -69,6 +82,8 @@ pub enum Missing {
     Producer(StreamId, ProducerId),
     /// Whether the stream holds this pin. Answer with [`super::ShardCore::install_pin`].
     Pin(StreamId, PinId),
+    /// The link of a subscription to a stream. Answer with [`super::ShardCore::install_link`].
+    Link(SubscriptionId, StreamId),
 }
 
 /// A command that cannot be decided yet; it comes back unchanged.
@@ -103,6 +118,10 @@ pub(super) struct Verdict {
 impl Verdict {
     pub(super) fn unchanged(reply: Reply) -> Self {
         Self { ops: Ops::None, reply, released: None }
+    }
+
+    pub(super) fn perhaps(op: Option<Op>, reply: Reply) -> Self {
+        op.map_or_else(|| Self::unchanged(reply.clone()), |op| Self::one(op, reply.clone()))
     }
 
     pub(super) fn one(op: Op, reply: Reply) -> Self {

@@ -13,6 +13,11 @@ use crate::types::{LogIndex, Op, StreamId, StreamMeta, StreamName};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Place(u32);
 
+impl Place {
+    /// The place of what is no stream. The slab never grows so far.
+    pub(super) const NOWHERE: Self = Self(u32::MAX);
+}
+
 #[derive(Debug)]
 enum Entry {
     Head(Box<Head>),

@@ -3,11 +3,18 @@
 //! Invariant: a decision depends on the commands before it, the time and the tables only; never on which heads happen to
 //! be resident. Loading, writing, waiting and answering are the runtime's.
 
+use bytes::Bytes;
+
 use super::decision::{Context, Verdict};
 use super::residents::{Place, Residents};
-use super::{Command, Decision, LastRead, Missing, Unready, append, create, delete, expiry, fork, trim};
+use super::subscription::{Facts, decide_link};
+use super::{
+    Command, Decision, LastRead, LinkAsk, LinkCommand, Missing, Ops, Reply, Unready, append, create, delete,
+    expiry, fork, trim,
+};
 use crate::types::{
-    LogIndex, Op, PinId, ProducerId, ProducerState, ShardId, StreamId, StreamMeta, StreamName, UnixMillis,
+    LogIndex, Op, PinId, ProducerId, ProducerState, ShardId, Space, StreamId, StreamMeta, StreamName,
+    SubscriptionId, UnixMillis,
 };
 
 /// The bounds that a core keeps.
@@ -31,6 +38,7 @@ pub struct ShardCore {
     next_stream_id: StreamId,
     limits: CoreLimits,
     residents: Residents,
+    facts: Facts,
 }
 
 impl ShardCore {
@@ -38,13 +46,19 @@ impl ShardCore {
     #[must_use]
     pub fn new(shard: ShardId, next_stream_id: StreamId, limits: CoreLimits) -> Self {
         let residents = Residents::new(limits.heads_max, limits.hash_seed);
-        Self { shard, next_stream_id, limits, residents }
+        Self { shard, next_stream_id, limits, residents, facts: Facts::default() }
     }
 
     /// Which shard this is.
     #[must_use]
     pub fn shard(&self) -> ShardId {
         self.shard
+    }
+
+    /// How many subscriptions may link a stream of this shard.
+    #[must_use]
+    pub fn shares(&self) -> usize {
+        self.facts.shares()
     }
 
     /// The id that the next created stream gets.
@@ -98,6 +112,24 @@ impl ShardCore {
             Command::Pin(pin) => self.pin_known(named(&pin.source)?, pin.pin),
             Command::Unpin { stream, pin } => self.pin_known(numbered(*stream)?, *pin),
             Command::Expire { stream, .. } | Command::Trim { stream, .. } => numbered(*stream),
+            Command::Link(link) => self.locate_link(link),
+            // The place is not looked at: all that they need is in memory.
+            Command::Subscription(_) | Command::Secret { .. } => Ok(Place::NOWHERE),
+        }
+    }
+
+    fn locate_link(&self, command: &LinkCommand) -> Result<Place, Missing> {
+        let known = |place: Place, stream: StreamId| match self.facts.link(&command.id, stream) {
+            None => Err(Missing::Link(command.id.clone(), stream)),
+            Some(_) => Ok(place),
+        };
+        match &command.ask {
+            LinkAsk::Adopt(_) => Ok(Place::NOWHERE),
+            LinkAsk::Unlink { stream, .. } => known(Place::NOWHERE, *stream),
+            LinkAsk::Link(name) | LinkAsk::Ack { name, .. } => {
+                let place = self.residents.named(name).ok_or_else(|| Missing::Name(name.clone()))?;
+                self.residents.head(place).map_or(Ok(place), |head| known(place, head.meta.id))
+            }
         }
     }
 
@@ -122,12 +154,17 @@ impl ShardCore {
             Err(missing) => return Err(Box::new(Unready { missing, command })),
         };
         self.residents.mark_used(place);
-        let verdict = self.judge(place, command, now, last_read);
-        let basis = if verdict.ops.is_empty() { self.residents.changed(place) } else { index };
+        let mut verdict = self.judge(place, command, now, last_read);
+        if self.facts.links_streams() {
+            self.link_streams(place, &mut verdict.ops);
+        }
+        let looked_at = self.residents.changed(place).max(self.facts.changed());
+        let basis = if verdict.ops.is_empty() { looked_at } else { index };
         let mut subject = place;
         for op in verdict.ops.as_slice() {
             self.note_id(op);
             subject = self.residents.apply(subject, op, index);
+            self.facts.apply(op, index);
         }
         let Verdict { ops, reply, released } = verdict;
         Ok(Decision { ops, reply, basis, released })
@@ -145,6 +182,43 @@ impl ShardCore {
             Command::Unpin { pin, .. } => fork::unpin(head, pin),
             Command::Expire { touched_at, .. } => expiry::expire(head, touched_at, &context),
             Command::Trim { earliest, .. } => trim::trim(head, earliest),
+            Command::Subscription(command) => {
+                let (op, reply) = self.facts.decide(*command, now);
+                Verdict::perhaps(op, Reply::Subscription(reply))
+            }
+            Command::Link(command) => {
+                let stream = expiry::living(head, &context).map(|head| &head.meta);
+                let (op, reply) = decide_link(&self.facts, *command, stream.filter(|meta| !meta.retired));
+                Verdict::perhaps(op, Reply::Link(reply))
+            }
+            Command::Secret { key, value } => match self.facts.secret(&key) {
+                Some(kept) => Verdict::unchanged(Reply::Secret(kept.clone())),
+                None => {
+                    let reply = Reply::Secret(value.clone());
+                    Verdict::one(Op::Put { space: Space::Secret, key, value }, reply)
+                }
+            },
+        }
+    }
+
+    /// A stream that begins is linked in the same record, before its first append; one that ends loses its links.
+    fn link_streams(&self, place: Place, ops: &mut Ops) {
+        let mut found = Vec::new();
+        for (position, op) in ops.as_slice().iter().enumerate() {
+            let links: Vec<Op> = match op {
+                Op::Create(meta) => self.facts.links_of_new(meta).collect(),
+                Op::Delete { stream } | Op::Retire { stream } => match self.residents.head(place) {
+                    Some(head) if head.meta.id == *stream => {
+                        self.facts.links_of_gone(&head.meta.name, *stream).collect()
+                    }
+                    _ => Vec::new(),
+                },
+                _ => Vec::new(),
+            };
+            found.push((position, links));
+        }
+        for (position, links) in found.into_iter().rev() {
+            ops.insert_behind(position, links);
         }
     }
 
@@ -181,9 +255,20 @@ impl ShardCore {
         self.residents.learn(stream, |head| head.pins.install(pin, held.then_some(())));
     }
 
+    /// What the tables say of a link.
+    pub fn install_link(&mut self, id: SubscriptionId, stream: StreamId, value: Option<&[u8]>) {
+        self.facts.install_link(id, stream, value);
+    }
+
+    /// What the tables say of a fact, at start.
+    pub fn install_fact(&mut self, space: Space, key: &Bytes, value: &Bytes) {
+        self.facts.install(space, key, value);
+    }
+
     /// The tables hold every record up to `index`: heads that were not changed since may be forgotten.
     pub fn applied(&mut self, index: LogIndex) {
         self.residents.applied(index);
+        self.facts.applied(index);
     }
 
     /// Forgets every head, because records that were decided here will never be written (the log refused them, or another
@@ -195,8 +280,8 @@ impl ShardCore {
     /// Takes note of an op that was not decided here: at restart, or on a follower. The stream is forgotten rather than
     /// followed, so the tables must hold all that was replayed before the first decision.
     pub fn replay(&mut self, index: LogIndex, op: &Op) {
-        let _ = index;
         self.note_id(op);
+        self.facts.apply(op, index);
         match op {
             Op::Create(meta) => self.residents.forget(Some(&meta.name), meta.id),
             Op::Append(append) => self.residents.forget(None, append.stream),

@@ -25,6 +25,7 @@ mod sse;
 mod state;
 
 pub use errors::Rejection;
+pub(crate) use instant::format_instant;
 pub use instant::parse_instant;
 pub use names::decode_name;
 pub use query::{LiveMode, ReadQuery};

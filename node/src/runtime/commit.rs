@@ -101,6 +101,7 @@ impl LaneOwner {
                     metrics.appended.inc_by(append.messages.payload_bytes());
                 }
             }
+            owner.shared.subscriptions.publish(record.shard, &record.ops);
         }
         let Some(last) = records.last() else { return };
         // The lane's end lies behind the last record; what matters is that nothing before it is missing here.

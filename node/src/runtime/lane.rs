@@ -28,6 +28,8 @@ use crate::types::{
     ShardId,
 };
 
+/// What linking a stream to one subscription adds to a record at most: both names and a few numbers.
+const LINK_BYTES_MAX: usize = 1536;
 /// Most bytes of records in one group: bounds how long the first of a group waits for the last.
 const GROUP_BYTES_MAX: u64 = 4 << 20;
 /// Streams of one shard that one sweep ends: a mass expiry delays no writer by more than a few milliseconds.
@@ -170,7 +172,7 @@ impl LaneOwner {
     fn command(&mut self, shard: ShardId, command: Command) -> Answer {
         // Room is made sure of before the decision, so that a decision never has to be taken back.
         let kind = if command.frees_room() { RecordKind::Relief } else { RecordKind::Batch };
-        if !self.has_room(&command, kind)? {
+        if !self.has_room(shard, &command, kind)? {
             return Err(Failure::DiskFull);
         }
         let now = self.clock.now();
@@ -182,11 +184,14 @@ impl LaneOwner {
         Ok(Answered { reply: decision.reply, released: decision.released })
     }
 
-    fn has_room(&mut self, command: &Command, kind: RecordKind) -> Result<bool, Failure> {
+    fn has_room(&mut self, shard: ShardId, command: &Command, kind: RecordKind) -> Result<bool, Failure> {
         if self.durability.aol == AolMode::Never {
             return Ok(true);
         }
-        let bytes = command_bytes(command) + usize::try_from(self.group.bytes).unwrap_or(usize::MAX);
+        let shares = self.shards.get(&shard).map_or(0, |owner| owner.core.shares());
+        let bytes = command_bytes(command)
+            + shares * LINK_BYTES_MAX
+            + usize::try_from(self.group.bytes).unwrap_or(usize::MAX);
         let room = self.log.has_room(bytes, kind).map_err(|_| Failure::LogFailed)?;
         let room = room && (self.apply.has_room() || kind == RecordKind::Relief);
         if kind == RecordKind::Batch && self.full == room {
@@ -296,6 +301,8 @@ fn unknown_shard(shard: ShardId) -> Failure {
 /// What a command may add to the log, generously.
 fn command_bytes(command: &Command) -> usize {
     const HEAD_BYTES: usize = 8 * 1024;
+    /// A definition with all the streams that it may name.
+    const DEFINITION_BYTES: usize = 128 * 1024;
     let wire = |body: &Result<Option<Messages>, BodyError>| match body {
         Ok(Some(messages)) => messages.wire().len() + 5 * messages.lengths().len(),
         _ => 0,
@@ -307,6 +314,7 @@ fn command_bytes(command: &Command) -> usize {
                 let prefix = create.fork.as_ref().and_then(|fork| fork.prefix.as_ref());
                 wire(&create.body) + prefix.map_or(0, |prefix| prefix.wire().len())
             }
+            Command::Subscription(_) | Command::Link(_) => DEFINITION_BYTES,
             _ => 0,
         }
 }

@@ -10,9 +10,12 @@ use super::Failure;
 use super::shared::Shared;
 use super::view::StreamView;
 use super::views::{Known, ShardViews};
+use crate::codec::subscription::link_key;
 use crate::core::{Command, Decision, Missing, ShardCore};
 use crate::store::tables::{StreamEntry, TablesError};
-use crate::types::{Chain, Epoch, LogIndex, Op, ShardId, StreamId, StreamMeta, StreamName, UnixMillis};
+use crate::types::{
+    Chain, Epoch, LogIndex, Op, ShardId, Space, StreamId, StreamMeta, StreamName, UnixMillis,
+};
 
 /// The owner's part of one shard.
 #[derive(Debug)]
@@ -46,7 +49,8 @@ impl ShardOwner {
         let shared = Arc::clone(&self.shared);
         let views = &shared.shard(self.shard)?.views;
         let target = Target::of(&command);
-        let mut view = self.hold(views, &target);
+        let hold = |owner: &Self| target.as_ref().and_then(|target| owner.hold(views, target));
+        let mut view = hold(self);
         // Reads since this start renew a window; a window that a start interrupted begins afresh: late, never early.
         let started_at = self.started_at;
         let last_read = |stream| {
@@ -58,7 +62,7 @@ impl ShardOwner {
                 Err(unready) => {
                     self.load(&shared, unready.missing)?;
                     command = unready.command;
-                    view = view.or_else(|| self.hold(views, &target));
+                    view = view.or_else(|| hold(self));
                 }
             }
         }
@@ -101,6 +105,10 @@ impl ShardOwner {
             Missing::Pin(stream, pin) => {
                 let held = shard.tables.pin(stream, pin).map_err(failed)?.is_some();
                 self.core.install_pin(stream, pin, held);
+            }
+            Missing::Link(id, stream) => {
+                let found = shard.tables.fact(Space::Link, &link_key(&id, stream)).map_err(failed)?;
+                self.core.install_link(id, stream, found.as_deref());
             }
         }
         Ok(())
@@ -164,8 +172,9 @@ enum Target {
 }
 
 impl Target {
-    fn of(command: &Command) -> Self {
-        match command {
+    /// `None`: no view changes by it.
+    fn of(command: &Command) -> Option<Self> {
+        Some(match command {
             Command::Create(create) => Self::Name(create.name.clone()),
             Command::Append(append) => Self::Name(append.name.clone()),
             Command::Delete(name) => Self::Name(name.clone()),
@@ -173,6 +182,7 @@ impl Target {
             Command::Unpin { stream, .. } | Command::Expire { stream, .. } | Command::Trim { stream, .. } => {
                 Self::Stream(*stream)
             }
-        }
+            Command::Subscription(_) | Command::Link(_) | Command::Secret { .. } => return None,
+        })
     }
 }

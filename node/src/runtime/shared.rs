@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::Failure;
 use super::cache::SegmentCache;
 use super::mailbox::Mailbox;
+use super::subscriptions::SubscriptionIndex;
 use super::views::{ShardViews, incarnation};
 use crate::seam::Clock;
 use crate::store::tables::{ReadFault, Reader, TablesError};
@@ -40,6 +41,8 @@ pub(crate) struct Shared {
     pub(crate) slots: Vec<Slot>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) cache: SegmentCache,
+    /// Subscriptions and their links as committed.
+    pub(crate) subscriptions: SubscriptionIndex,
     /// Seed of the incarnation tokens.
     cluster_seed: u64,
     closing: AtomicBool,
@@ -100,6 +103,7 @@ impl Shared {
             slots,
             clock,
             cache,
+            subscriptions: SubscriptionIndex::default(),
             cluster_seed,
             closing: AtomicBool::new(false),
             ending: Default::default(),
@@ -157,5 +161,6 @@ impl Shared {
         for shard in self.open_shards() {
             shard.views.wake_all();
         }
+        self.subscriptions.wake_hub();
     }
 }

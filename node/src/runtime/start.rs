@@ -28,10 +28,10 @@ use crate::core::{CoreLimits, ShardCore};
 use crate::seam::Clock;
 use crate::store::aol::{Lane, LaneOptions, RecoveryReport};
 use crate::store::layout::Layout;
-use crate::store::tables::{Identity, Tables, TablesError};
+use crate::store::tables::{Identity, Reader, Tables, TablesError};
 use crate::telemetry::Metrics;
 use crate::types::limits::PRODUCERS_PER_STREAM_MAX;
-use crate::types::{Epoch, LaneId, LanePosition, RecordEpoch, ShardId, StreamId, UnixMillis};
+use crate::types::{Epoch, LaneId, LanePosition, RecordEpoch, ShardId, Space, StreamId, UnixMillis};
 
 /// How long a committed record waits for company before it is applied: long enough that a busy stream fills chunks.
 const APPLY_INTERVAL: Duration = Duration::from_secs(1);
@@ -168,6 +168,24 @@ fn tell(lane: u16, found: &RecoveryReport) {
             "the log is damaged here"
         );
     }
+}
+
+/// Subscriptions, shares, links and keys: what the core and the hub keep in memory.
+fn install_facts(
+    shard: ShardId,
+    reader: &Reader,
+    core: &mut ShardCore,
+    shared: &Shared,
+) -> anyhow::Result<()> {
+    for space in [Space::Subscription, Space::Pattern, Space::Secret, Space::Link] {
+        for (key, value) in reader.facts(space)? {
+            core.install_fact(space, &key, &value);
+            shared.subscriptions.load(shard, space, &key, &value, |stream| {
+                reader.stream_by_id(stream).map(|entry| entry.map(|entry| entry.meta.tail))
+            })?;
+        }
+    }
+    Ok(())
 }
 
 /// What the owners are made of.
@@ -311,9 +329,11 @@ impl Parts<'_> {
             after = Some(*last);
             deadlines.extend(page);
         }
+        let mut core = ShardCore::new(shard, replay.tables.state().next_stream, limits);
+        install_facts(shard, &reader, &mut core, shared)?;
         Ok(ShardOwner {
             shard,
-            core: ShardCore::new(shard, replay.tables.state().next_stream, limits),
+            core,
             shared: Arc::clone(shared),
             epoch: Epoch { record: RecordEpoch(1), boot: self.volume.boot() },
             last: replay.last,

@@ -71,7 +71,7 @@ fn days(year: i64, month: i64, day: i64) -> Option<i64> {
 }
 
 /// The form that `Date.prototype.toISOString` gives: UTC with milliseconds.
-pub(super) fn format_instant(at: UnixMillis) -> String {
+pub(crate) fn format_instant(at: UnixMillis) -> String {
     let (year, month, day) = civil(at.0.div_euclid(DAY_SECONDS * 1000));
     let millis = at.0.rem_euclid(DAY_SECONDS * 1000);
     let (second, milli) = (millis / 1000, millis % 1000);

@@ -1,0 +1,166 @@
+//! Bodies of requests about subscriptions, checked as far as one can without knowing any state.
+
+use std::collections::BTreeSet;
+
+use serde::Deserialize;
+
+use crate::runtime::subscriptions::AckRequest;
+use crate::runtime::subscriptions::wire::parse_wake;
+use crate::types::limits::{
+    ACKS_PER_REQUEST_MAX, LEASE_MS, LEASE_MS_DEFAULT, SUBSCRIPTION_STREAMS_MAX, SUBSCRIPTION_TEXT_BYTES_MAX,
+};
+use crate::types::{Definition, Delivery, Glob, Grant, Offset, StreamName};
+
+/// Why a request is refused before anything is called.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Malformed {
+    /// 400.
+    #[error("{0}")]
+    Request(String),
+    /// 409: what is acknowledged is no position of a stream.
+    #[error("{0}")]
+    Offset(String),
+}
+
+fn bad(reason: impl Into<String>) -> Malformed {
+    Malformed::Request(reason.into())
+}
+
+fn read<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Malformed> {
+    serde_json::from_slice(body).map_err(|error| bad(format!("the body is not what is expected: {error}")))
+}
+
+#[derive(Deserialize)]
+struct DefinitionBody {
+    r#type: String,
+    pattern: Option<String>,
+    streams: Option<Vec<String>>,
+    webhook: Option<WebhookBody>,
+    wake_stream: Option<String>,
+    lease_ttl_ms: Option<u64>,
+    description: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct WebhookBody {
+    url: String,
+}
+
+/// `PUT …/subscriptions/:id`.
+pub(super) fn parse_definition(body: &[u8], base: String) -> Result<Definition, Malformed> {
+    let body: DefinitionBody = read(body)?;
+    let delivery = match (body.r#type.as_str(), body.webhook, body.wake_stream) {
+        ("webhook", Some(webhook), None) => Delivery::Webhook { url: webhook.url },
+        ("webhook", _, _) => return Err(bad("a webhook subscription has webhook.url and no wake_stream")),
+        ("pull-wake", None, Some(stream)) => Delivery::Pull { wake_stream: name(&stream)? },
+        ("pull-wake", _, _) => return Err(bad("a pull-wake subscription has wake_stream and no webhook")),
+        _ => return Err(bad("type is webhook or pull-wake")),
+    };
+    let pattern = body.pattern.as_deref().map(Glob::parse).transpose();
+    let pattern = pattern.map_err(|error| bad(error.to_string()))?;
+    let streams = names(body.streams.unwrap_or_default())?.into_iter().collect::<BTreeSet<_>>();
+    if pattern.is_none() && streams.is_empty() {
+        return Err(bad("a subscription has a pattern, or streams, or both"));
+    }
+    if let Delivery::Pull { wake_stream } = &delivery {
+        let covered = pattern.as_ref().is_some_and(|pattern| pattern.matches(wake_stream));
+        if covered || streams.contains(wake_stream) {
+            // Each wake would be new work: a loop without end.
+            return Err(bad("the wake_stream must not belong to the subscription itself"));
+        }
+    }
+    let lease_ms = body.lease_ttl_ms.unwrap_or(u64::from(LEASE_MS_DEFAULT));
+    let lease_ms = u32::try_from(lease_ms).ok().filter(|lease| LEASE_MS.contains(lease));
+    let lease_ms = lease_ms.ok_or_else(|| {
+        bad(format!("lease_ttl_ms is a number from {} to {}", LEASE_MS.start(), LEASE_MS.end()))
+    })?;
+    if body.description.as_ref().is_some_and(|text| text.len() > SUBSCRIPTION_TEXT_BYTES_MAX) {
+        return Err(bad(format!("a description has at most {SUBSCRIPTION_TEXT_BYTES_MAX} bytes")));
+    }
+    Ok(Definition { delivery, pattern, streams, lease_ms, description: body.description, base })
+}
+
+/// `POST …/streams`.
+pub(super) fn parse_streams(body: &[u8]) -> Result<Vec<StreamName>, Malformed> {
+    #[derive(Deserialize)]
+    struct Body {
+        streams: Vec<String>,
+    }
+    let streams = names(read::<Body>(body)?.streams)?;
+    if streams.is_empty() { Err(bad("streams is empty")) } else { Ok(streams) }
+}
+
+fn names(texts: Vec<String>) -> Result<Vec<StreamName>, Malformed> {
+    if texts.len() > SUBSCRIPTION_STREAMS_MAX {
+        return Err(bad(format!("a request names at most {SUBSCRIPTION_STREAMS_MAX} streams")));
+    }
+    texts.iter().map(|text| name(text)).collect()
+}
+
+/// The name of a stream, decoded already.
+pub(super) fn name(text: &str) -> Result<StreamName, Malformed> {
+    StreamName::from_bytes(text.as_bytes()).map_err(|error| bad(format!("{text:?}: {error}")))
+}
+
+/// `POST …/claim`.
+pub(super) fn parse_claim(body: &[u8]) -> Result<String, Malformed> {
+    #[derive(Deserialize)]
+    struct Body {
+        worker: String,
+    }
+    let worker = read::<Body>(body)?.worker;
+    if worker.is_empty() || worker.len() > SUBSCRIPTION_TEXT_BYTES_MAX {
+        return Err(bad(format!("worker is a name of 1 to {SUBSCRIPTION_TEXT_BYTES_MAX} bytes")));
+    }
+    Ok(worker)
+}
+
+#[derive(Deserialize)]
+struct AckBody {
+    wake_id: String,
+    generation: u64,
+    #[serde(default)]
+    acks: Vec<Ack>,
+    #[serde(default)]
+    done: bool,
+}
+
+#[derive(Deserialize)]
+struct Ack {
+    stream: String,
+    offset: String,
+}
+
+/// `POST …/callback` and `POST …/ack`.
+pub(super) fn parse_ack(body: &[u8]) -> Result<AckRequest, Malformed> {
+    let body: AckBody = read(body)?;
+    if body.acks.len() > ACKS_PER_REQUEST_MAX {
+        return Err(bad(format!("a request acknowledges at most {ACKS_PER_REQUEST_MAX} streams")));
+    }
+    let position = |ack: &Ack| {
+        let offset: Offset = ack.offset.parse().map_err(|_| {
+            Malformed::Offset(format!(
+                "{:?} is no offset of {:?}: acknowledge what was shown or read",
+                ack.offset, ack.stream
+            ))
+        })?;
+        Ok((name(&ack.stream)?, offset))
+    };
+    let acks = body.acks.iter().map(position).collect::<Result<_, _>>()?;
+    Ok(AckRequest { stated: grant(&body.wake_id, body.generation), acks, done: body.done })
+}
+
+/// `POST …/release`.
+pub(super) fn parse_release(body: &[u8]) -> Result<Option<Grant>, Malformed> {
+    #[derive(Deserialize)]
+    struct Body {
+        wake_id: String,
+        generation: u64,
+    }
+    let body: Body = read(body)?;
+    Ok(grant(&body.wake_id, body.generation))
+}
+
+fn grant(wake: &str, generation: u64) -> Option<Grant> {
+    parse_wake(wake).map(|wake| Grant { generation, wake })
+}

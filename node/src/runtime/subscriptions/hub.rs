@@ -1,0 +1,210 @@
+//! The hub: one task that learns what moved, and a short-lived task for each subscription that needs something.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde_json::json;
+
+use super::keys::TokenKind;
+use super::webhook::WebhookError;
+use super::wire::{callback_url, stream_json, wake_text};
+use super::work::Work;
+use super::{SubscriptionView, Subscriptions, draw_wake};
+use crate::codec::json::split;
+use crate::core::{Append, Presented, SubscriptionAsk};
+use crate::runtime::{EngineError, Failure};
+use crate::telemetry::Held;
+use crate::types::limits::SUBSCRIPTION_STREAMS_SHOWN_MAX;
+use crate::types::{ContentType, Delivery, Grant, Messages, StreamName, Subscription, SubscriptionId};
+
+/// Time after which what failed is tried again, when no other time is recorded.
+const REPAIR_MS: u64 = 1_000;
+
+/// Runs until the engine closes.
+pub(super) async fn run(subscriptions: Subscriptions) {
+    let shared = subscriptions.0.engine.shared.clone();
+    while !shared.closing() {
+        let now = shared.clock.now();
+        let (work, next) = shared.subscriptions.take_work(now);
+        subscriptions.count();
+        for (id, work) in work {
+            let subscriptions = subscriptions.clone();
+            tokio::spawn(async move { subscriptions.work(&id, work).await });
+        }
+        let moved = shared.subscriptions.moved();
+        match next {
+            None => moved.await,
+            Some(at) => {
+                let wait = u64::try_from(at.0.saturating_sub(shared.clock.now().0)).unwrap_or(0);
+                // Whether it moved or the time came: look again.
+                let _either = tokio::time::timeout(Duration::from_millis(wait), moved).await;
+            }
+        }
+    }
+}
+
+impl Subscriptions {
+    fn count(&self) {
+        let count = i64::try_from(self.index().count()).unwrap_or(i64::MAX);
+        self.0.metrics.subscriptions.subscriptions.set(count);
+    }
+
+    /// Does one thing; whatever fails is looked at again a little later.
+    async fn work(&self, id: &SubscriptionId, work: Work) {
+        let done = match work {
+            Work::Repair => {
+                let _one_at_a_time = self.lock(id).await;
+                self.repair(id).await.map_err(|error| error.to_string())
+            }
+            Work::Expire => {
+                self.0.metrics.subscriptions.leases_expired.inc();
+                self.ask(id, SubscriptionAsk::Expire).await.map(drop).map_err(|error| error.to_string())
+            }
+            Work::Withdraw(grant) => {
+                let ask = SubscriptionAsk::Withdraw(grant);
+                self.ask(id, ask).await.map(drop).map_err(|error| error.to_string())
+            }
+            Work::Wake { lost } => self.wake(id, lost).await.map_err(|error| error.to_string()),
+        };
+        let not_before = done.err().map(|error| {
+            if !self.0.engine.shared.closing() {
+                tracing::warn!(subscription = id.as_str(), error, "subscription not served, trying again");
+            }
+            self.0.engine.shared.clock.now().plus(REPAIR_MS)
+        });
+        self.index().finish(id, not_before);
+    }
+
+    /// Begins a wake and tells workers of it.
+    async fn wake(&self, id: &SubscriptionId, lost: bool) -> Result<(), Failure> {
+        let Ok(_permit) = self.0.permits.acquire().await else { return Ok(()) };
+        let Ok(outcome) = self.ask(id, SubscriptionAsk::Wake { wake: draw_wake()?, lost }).await? else {
+            return Ok(());
+        };
+        let subscription = outcome.subscription;
+        let (true, Some(grant)) = (outcome.changed, subscription.grant()) else { return Ok(()) };
+        self.index().announce(id, grant);
+        let told = match &subscription.definition.delivery {
+            Delivery::Webhook { url } => self.call(&subscription, grant, url).await,
+            Delivery::Pull { wake_stream } => self.announce(&subscription, grant, wake_stream).await,
+        };
+        if let Err(reason) = told {
+            tracing::info!(subscription = id.as_str(), reason, "workers could not be woken, trying again");
+            let jitter = u16::try_from(getrandom::u32().unwrap_or(500) % 1001).unwrap_or(500);
+            let _fenced = self.ask(id, SubscriptionAsk::Failed { grant, jitter }).await?;
+        }
+        Ok(())
+    }
+
+    /// Appends the event of a pull-wake.
+    async fn announce(
+        &self,
+        subscription: &Subscription,
+        grant: Grant,
+        wake_stream: &StreamName,
+    ) -> Result<(), String> {
+        let stream = self.index().first_pending(&subscription.id);
+        let event = json!({
+            "type": "wake",
+            "subscription_id": subscription.id.as_str(),
+            "stream": stream.as_ref().map(StreamName::as_str),
+            "generation": grant.generation,
+            "ts": self.0.engine.shared.clock.now().0,
+        });
+        let state = self.0.engine.head(wake_stream).await.map_err(|error| error.to_string())?;
+        let content_type = state.config.content_type.clone();
+        let append = event_append(wake_stream.clone(), content_type, event.to_string());
+        match self.0.engine.append(append).await {
+            Ok(_) => Ok(()),
+            Err(EngineError::Refused(error)) => Err(error.to_string()),
+            Err(EngineError::Failure(failure)) => Err(failure.to_string()),
+        }
+    }
+
+    /// Posts a webhook and takes its answer.
+    async fn call(&self, subscription: &Subscription, grant: Grant, url: &str) -> Result<(), String> {
+        let id = &subscription.id;
+        let Some(view) = self.index().view(id, SUBSCRIPTION_STREAMS_SHOWN_MAX) else { return Ok(()) };
+        let token = self.0.keys.token(TokenKind::Callback, id, subscription.uid, grant);
+        let body = webhook_body(&view, grant, &token);
+        let clock = &self.0.engine.shared.clock;
+        let signature = self.0.keys.signature(&body, clock.now());
+        let metrics = &self.0.metrics.subscriptions;
+        let before = clock.elapsed();
+        let answered = {
+            let _in_flight = Held::new(&metrics.webhooks_in_flight);
+            self.0.webhooks.post(url, &signature, body).await
+        };
+        metrics.webhook_time.observe(clock.elapsed().saturating_sub(before));
+        match answered {
+            Ok(answer) => {
+                metrics.webhooks_delivered.inc();
+                self.take_answer(&view, grant, &answer).await.map_err(|failure| failure.to_string())
+            }
+            Err(error) => {
+                match error {
+                    WebhookError::Refused(_) => metrics.webhooks_refused.inc(),
+                    _ => metrics.webhooks_failed.inc(),
+                };
+                Err(error.to_string())
+            }
+        }
+    }
+
+    /// `{"done": true}` acknowledges all that was shown; anything else means that the worker calls back.
+    async fn take_answer(
+        &self,
+        view: &SubscriptionView,
+        grant: Grant,
+        answer: &Bytes,
+    ) -> Result<(), Failure> {
+        #[derive(serde::Deserialize)]
+        struct Answer {
+            #[serde(default)]
+            done: bool,
+        }
+        let id = &view.subscription.id;
+        if !serde_json::from_slice::<Answer>(answer).is_ok_and(|answer| answer.done) {
+            let _fenced = self.ask(id, SubscriptionAsk::Delivered(grant)).await?;
+            return Ok(());
+        }
+        let presented = Presented { token: grant, stated: grant };
+        if self.ask(id, SubscriptionAsk::Renew(presented)).await?.is_err() {
+            return Ok(());
+        }
+        for stream in view.streams.iter().filter(|stream| stream.pending) {
+            if let Some(tail) = stream.tail {
+                self.ack(id, view.subscription.uid, stream.name.clone(), tail).await?;
+            }
+        }
+        let _fenced = self.ask(id, SubscriptionAsk::Settle(presented)).await?;
+        Ok(())
+    }
+}
+
+fn event_append(name: StreamName, content_type: ContentType, event: String) -> Append {
+    let wire = Bytes::from(event);
+    let body = if content_type.is_json() { split(&wire).map(Some) } else { Ok(Messages::single(wire)) };
+    Append {
+        name,
+        content_type: Some(content_type),
+        body,
+        close: false,
+        producer: None,
+        seq: None,
+        if_match: None,
+    }
+}
+
+fn webhook_body(view: &SubscriptionView, grant: Grant, token: &str) -> Bytes {
+    let subscription = &view.subscription;
+    let body = json!({
+        "subscription_id": subscription.id.as_str(),
+        "wake_id": wake_text(grant.wake),
+        "generation": grant.generation,
+        "streams": view.streams.iter().map(stream_json).collect::<Vec<_>>(),
+        "callback_url": callback_url(subscription),
+        "callback_token": token,
+    });
+    Bytes::from(body.to_string())
+}
