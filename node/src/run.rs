@@ -12,7 +12,7 @@ use crate::config::Config;
 use crate::http::api::{Api, Settings, Site};
 use crate::http::wire::{Limits, Registry, serve};
 use crate::runtime::subscriptions::{Subscriptions, SystemResolver, WebhookSettings};
-use crate::runtime::{Fatal, Running, StartReport, start};
+use crate::runtime::{Engine, Fatal, Running, StartReport, start};
 use crate::seam::{Clock, SystemClock};
 use crate::telemetry::Metrics;
 
@@ -42,7 +42,8 @@ async fn node(config: &Config) -> anyhow::Result<()> {
     };
     let running = opened?;
     greet(config, address, &running.report);
-    let site = Site { rare: subscriptions(config, &running, &metrics).await, ..site(&metrics) };
+    let site =
+        Site { rare: subscriptions(config, &running, &metrics).await, ..site(&running.engine, &metrics) };
     let api = Api::new(running.engine.clone(), Arc::clone(&clock), draw, settings(config), site);
     let registry = Registry::new(limits(config), clock, Arc::clone(&metrics));
     let fatal = running.fatal.clone();
@@ -146,9 +147,13 @@ fn limits(config: &Config) -> Limits {
     }
 }
 
-fn site(metrics: &Arc<Metrics>) -> Site {
-    let page = Arc::clone(metrics);
-    Site { metrics: Box::new(move || page.page()), ..Site::default() }
+fn site(engine: &Engine, metrics: &Arc<Metrics>) -> Site {
+    let (page, engine) = (Arc::clone(metrics), engine.clone());
+    Site {
+        metrics: Box::new(move || page.page()),
+        readiness: Box::new(move || engine.readiness()),
+        ..Site::default()
+    }
 }
 
 /// The endpoints below `__ds`. Without them the node still serves streams.

@@ -139,6 +139,12 @@ impl Shared {
         })
     }
 
+    /// The shards that refuse service.
+    pub(crate) fn damaged(&self) -> Vec<String> {
+        let refusals = self.count.shards().filter_map(|id| self.shard(id).err());
+        refusals.map(|failure| failure.to_string()).collect()
+    }
+
     /// Whether the engine is shutting down.
     pub(crate) fn closing(&self) -> bool {
         self.closing.load(Ordering::Acquire)
