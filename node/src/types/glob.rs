@@ -167,7 +167,7 @@ mod tests {
 
     #[test]
     fn a_pattern_that_makes_others_explode_takes_a_moment() {
-        let hostile = glob(&"*a".repeat(PATTERN_BYTES_MAX / 2));
+        let hostile = glob(&format!("{}b", "*a".repeat(PATTERN_BYTES_MAX / 2 - 1)));
         assert!(!hostile.matches(&name(&"a".repeat(1000))));
         let hostile = glob(&format!("{}b", "**/a/".repeat(PATTERN_BYTES_MAX / 5 - 1)));
         assert!(!hostile.matches(&name(&"a/".repeat(500))));

@@ -15,6 +15,12 @@ mod log_faults;
 #[cfg(test)]
 mod log_model;
 #[cfg(test)]
+mod subscription_requests;
+#[cfg(test)]
+mod subscription_wakes;
+#[cfg(test)]
+mod subscription_world;
+#[cfg(test)]
 mod table_crash;
 #[cfg(test)]
 mod table_damage;

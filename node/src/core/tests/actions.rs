@@ -208,5 +208,6 @@ pub(super) fn line(reply: &Reply) -> String {
         Reply::Pin(Err(PinError::BeforeEarliest)) => "before the earliest".into(),
         Reply::Pin(Err(other)) => format!("{other:?}"),
         Reply::Released(_) | Reply::Trimmed => String::new(),
+        other @ (Reply::Subscription(_) | Reply::Link(_) | Reply::Secret(_)) => format!("{other:?}"),
     }
 }

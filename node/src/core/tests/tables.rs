@@ -5,8 +5,10 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
+use crate::codec::subscription::get_link_key;
 use crate::types::{
-    AppendOp, Offset, Op, PinId, ProducerId, ProducerState, StreamId, StreamMeta, StreamName, UnixMillis,
+    AppendOp, Offset, Op, PinId, ProducerId, ProducerState, Space, StreamId, StreamMeta, StreamName,
+    UnixMillis,
 };
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +26,7 @@ pub(super) struct Tables {
     pub(super) rows: BTreeMap<StreamId, Row>,
     pub(super) names: BTreeMap<StreamName, StreamId>,
     pub(super) last_id: u64,
+    pub(super) facts: BTreeMap<(Space, Bytes), Bytes>,
 }
 
 impl Tables {
@@ -86,7 +89,19 @@ impl Tables {
                 assert!(*at > row.meta.touched_at, "a renewal moves the window");
                 row.meta.touched_at = *at;
             }
-            Op::Put { .. } | Op::Erase { .. } => unreachable!("no command asks for it"),
+            Op::Put { space, key, value } => {
+                let before = self.facts.insert((*space, key.clone()), value.clone());
+                assert_ne!(before.as_ref(), Some(value), "a fact that does not change is not written");
+            }
+            Op::Erase { space, key } => drop(self.facts.remove(&(*space, key.clone()))),
+        }
+    }
+
+    /// At the end of a record every link is of a stream that answers.
+    pub(super) fn check_links(&self) {
+        for (_, key) in self.facts.keys().filter(|(space, _)| *space == Space::Link) {
+            let (_, stream) = get_link_key(key).unwrap();
+            assert!(self.rows.get(&stream).is_some_and(|row| !row.meta.retired), "a link outlived {stream}");
         }
     }
 

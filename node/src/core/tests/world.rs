@@ -6,13 +6,14 @@ use bytes::Bytes;
 
 use super::tables::Tables;
 use crate::codec::json;
+use crate::codec::subscription::link_key;
 use crate::core::{
     Append, AppendError, Appended, Command, CoreLimits, Create, CreateError, Created, Decision, Fork,
     Missing, Pin, PinError, Pinned, Reply, ShardCore,
 };
 use crate::types::{
     ContentType, ForkOrigin, LogIndex, Messages, Offset, Op, PinId, ProducerId, ProducerStamp, ProducerState,
-    ShardId, StreamConfig, StreamId, StreamMeta, StreamName, StreamSeq, UnixMillis,
+    ShardId, Space, StreamConfig, StreamId, StreamMeta, StreamName, StreamSeq, UnixMillis,
 };
 
 pub(super) const LIMITS: CoreLimits =
@@ -86,6 +87,7 @@ impl World {
         for op in &ops {
             self.truth.apply(op);
         }
+        self.truth.check_links();
         self.log.push(ops);
         assert_eq!(decision.basis.0, self.log.len() as u64);
     }
@@ -107,6 +109,10 @@ impl World {
             Missing::Producer(stream, id) => {
                 let state = self.tables.rows.get(&stream).and_then(|row| row.producers.get(&id).copied());
                 self.core.install_producer(stream, id, state);
+            }
+            Missing::Link(id, stream) => {
+                let value = self.tables.facts.get(&(Space::Link, link_key(&id, stream))).cloned();
+                self.core.install_link(id, stream, value.as_deref());
             }
             Missing::Pin(stream, pin) => {
                 let held = self.tables.rows.get(&stream).is_some_and(|row| row.pins.contains_key(&pin));
