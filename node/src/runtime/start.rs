@@ -23,7 +23,7 @@ use super::shared::{Shard, Shared, Slot};
 use super::sweeper::{SweepPace, Sweeper};
 use super::views::ShardViews;
 use super::volume::Volume;
-use crate::config::Config;
+use crate::config::{Config, Size};
 use crate::core::{CoreLimits, ShardCore};
 use crate::seam::Clock;
 use crate::store::aol::{Lane, LaneOptions, RecoveryReport};
@@ -271,7 +271,14 @@ impl Parts<'_> {
         };
         let slots = self.volume.layout.shards.shards().map(slot).collect();
         let cache = SegmentCache::new(usize::try_from(self.config.tail_cache.get()).unwrap_or(usize::MAX));
-        Shared::new(self.volume.layout.shards, slots, Arc::clone(&self.clock), cache, seed)
+        Shared::new(
+            self.volume.layout.shards,
+            slots,
+            Arc::clone(&self.clock),
+            cache,
+            seed,
+            self.config.total_size_max.map(Size::get),
+        )
     }
 
     fn lane_owners(
