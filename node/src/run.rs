@@ -10,6 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config::Config;
 use crate::http::api::{Api, Settings, Site};
+use crate::http::subscriptions::{refusing, router};
 use crate::http::wire::{Limits, Registry, serve};
 use crate::runtime::subscriptions::{Subscriptions, SystemResolver, WebhookSettings};
 use crate::runtime::{Engine, Fatal, Running, StartReport, start};
@@ -42,8 +43,12 @@ async fn node(config: &Config) -> anyhow::Result<()> {
     };
     let running = opened?;
     greet(config, address, &running.report);
-    let site =
-        Site { rare: subscriptions(config, &running, &metrics).await, ..site(&running.engine, &metrics) };
+    let subscriptions = subscriptions(config, &running, &metrics).await;
+    let rare = match &subscriptions {
+        Ok(subscriptions) => router(subscriptions.clone()),
+        Err(reason) => refusing(reason),
+    };
+    let site = Site { rare, ..site(&running.engine, &metrics) };
     let api = Api::new(running.engine.clone(), Arc::clone(&clock), draw, settings(config), site);
     let registry = Registry::new(limits(config), clock, Arc::clone(&metrics));
     let fatal = running.fatal.clone();
@@ -59,6 +64,9 @@ async fn node(config: &Config) -> anyhow::Result<()> {
     let served = serve(listener, Arc::new(api), registry, shutdown).await;
     if served.connections_cut > 0 {
         tracing::warn!(connections = served.connections_cut, "requests were still running and were cut off");
+    }
+    if let Ok(subscriptions) = subscriptions {
+        subscriptions.stop().await;
     }
     tokio::task::spawn_blocking(move || running.stop()).await?;
     match ended.get() {
@@ -156,10 +164,14 @@ fn site(engine: &Engine, metrics: &Arc<Metrics>) -> Site {
     }
 }
 
-/// The endpoints below `__ds`. Without them the node still serves streams.
-async fn subscriptions(config: &Config, running: &Running, metrics: &Arc<Metrics>) -> axum::Router {
+/// What is behind the endpoints below `__ds`, or why nothing is. The node serves streams all the same.
+async fn subscriptions(
+    config: &Config,
+    running: &Running,
+    metrics: &Arc<Metrics>,
+) -> Result<Subscriptions, String> {
     if !config.subscriptions.is_on() {
-        return crate::http::subscriptions::refusing("subscriptions are switched off on this node");
+        return Err("subscriptions are switched off on this node".to_owned());
     }
     let settings = WebhookSettings {
         loopback: config.webhooks_to_loopback(),
@@ -167,13 +179,12 @@ async fn subscriptions(config: &Config, running: &Running, metrics: &Arc<Metrics
         in_flight_max: usize::try_from(config.webhooks_in_flight_max).unwrap_or(usize::MAX >> 3),
     };
     let engine = running.engine.clone();
-    match Subscriptions::start(engine, &settings, Arc::new(SystemResolver), Arc::clone(metrics)).await {
-        Ok(subscriptions) => crate::http::subscriptions::router(subscriptions),
-        Err(error) => {
-            tracing::error!(%error, "subscriptions are not served");
-            crate::http::subscriptions::refusing(&error.to_string())
-        }
-    }
+    let started =
+        Subscriptions::start(engine, &settings, Arc::new(SystemResolver), Arc::clone(metrics)).await;
+    started.map_err(|error| {
+        tracing::error!(%error, "subscriptions are not served");
+        error.to_string()
+    })
 }
 
 /// A number from `1..=most` to spread clients; need not be secret.

@@ -130,6 +130,9 @@ pub enum SubscriptionError {
     /// It names as many streams as it may.
     #[error("a subscription names at most {SUBSCRIPTION_STREAMS_MAX} streams; use a pattern")]
     TooManyStreams,
+    /// Each wake would be new work: a loop without end.
+    #[error("the wake_stream must not belong to the subscription itself")]
+    OwnWakeStream,
     /// Another worker has it, or nobody any more.
     #[error("the wake is over, or belongs to another worker")]
     Fenced,

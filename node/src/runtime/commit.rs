@@ -98,6 +98,7 @@ impl LaneOwner {
                 shard.views.publish(op, record.index, record.view.as_deref());
                 self.count(op);
             }
+            owner.shared.subscriptions.publish(record.shard, &record.ops);
         }
         let Some(last) = records.last() else { return };
         // The lane's end lies behind the last record; what matters is that nothing before it is missing here.

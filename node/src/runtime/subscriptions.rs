@@ -15,10 +15,11 @@ mod work;
 
 pub mod wire;
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
 
 pub use address::WebhookUrlError;
 pub use ask::{AckRequest, Claimed, Defined, Shown, SubscriptionRefusal};
@@ -83,6 +84,7 @@ struct Inner {
     /// By hash of the id: what changes a definition and its links runs one at a time.
     locks: Vec<tokio::sync::Mutex<()>>,
     metrics: Arc<Metrics>,
+    hub: std::sync::Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Subscriptions {
@@ -108,10 +110,25 @@ impl Subscriptions {
             permits: Semaphore::new(settings.in_flight_max),
             locks: (0..LOCKS).map(|_| tokio::sync::Mutex::default()).collect(),
             metrics,
+            hub: std::sync::Mutex::default(),
         };
         let subscriptions = Self(Arc::new(inner));
-        tokio::spawn(hub::run(subscriptions.clone()));
+        let hub = tokio::spawn(hub::run(subscriptions.clone()));
+        subscriptions.hub().replace(hub);
         Ok(subscriptions)
+    }
+
+    fn hub(&self) -> std::sync::MutexGuard<'_, Option<JoinHandle<()>>> {
+        self.0.hub.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until nothing is under way any more; the engine is closed before. The next start repeats what was cut off.
+    pub async fn stop(self) {
+        let hub = self.hub().take();
+        if let Some(hub) = hub {
+            // A hub that panicked has said so in the log.
+            let _panicked = hub.await;
+        }
     }
 
     /// The document that receivers of webhooks verify signatures with.

@@ -96,6 +96,14 @@ pub struct Definition {
     pub base: String,
 }
 
+impl Definition {
+    /// Whether a stream belongs to the subscription.
+    #[must_use]
+    pub fn covers(&self, name: &StreamName) -> bool {
+        self.streams.contains(name) || self.pattern.as_ref().is_some_and(|pattern| pattern.matches(name))
+    }
+}
+
 /// How far the definition has reached the shards.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {

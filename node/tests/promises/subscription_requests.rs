@@ -88,7 +88,7 @@ async fn a_malformed_request_gets_its_code_and_changes_nothing() {
         assert_eq!((found, &answer["error"]["code"]), (status, &json!(code)), "{method} {path} {body:.200}");
         assert_eq!(node.get("s").await.0, 404, "{method} {path} {body:.200}");
     }
-    node.stop();
+    node.stop().await;
 }
 
 #[tokio::test]
@@ -105,7 +105,7 @@ async fn a_wake_stream_is_never_part_of_what_it_announces() {
     node.put("s", &pull()).await;
     let (status, _) = node.ask("POST", "subscriptions/s/streams", None, r#"{"streams":["wakes"]}"#).await;
     assert_eq!(status, 400);
-    node.stop();
+    node.stop().await;
 }
 
 #[tokio::test]
@@ -148,7 +148,7 @@ async fn a_token_is_worth_nothing_where_it_was_not_given() {
         node.post("s", "claim", "", &json!({ "worker": "w" })).await.1["error"]["code"],
         "NO_PENDING_WORK"
     );
-    node.stop();
+    node.stop().await;
 }
 
 #[tokio::test]
@@ -179,7 +179,7 @@ async fn explicit_streams_come_and_go_and_the_pattern_keeps_its_own() {
     }
     assert_eq!(types(&node.get("s").await.1), ["events/a glob"]);
     assert_eq!(node.put("s", &pull()).await.0, 200, "none of it changed what confirms it");
-    node.stop();
+    node.stop().await;
 }
 
 #[tokio::test]
@@ -195,7 +195,7 @@ async fn a_removed_subscription_leaves_nothing_behind_also_after_a_restart() {
     assert_eq!(node.ask("DELETE", "subscriptions/s", None, "").await.0, 204);
     assert_eq!(node.get("s").await.0, 404);
     assert_eq!(node.ask("DELETE", "subscriptions/s", None, "").await.0, 404);
-    node.stop();
+    node.stop().await;
     let node = Node::start(directory.path()).await;
     assert_eq!(node.get("s").await.0, 404);
     node.create("events/new").await;
@@ -204,5 +204,5 @@ async fn a_removed_subscription_leaves_nothing_behind_also_after_a_restart() {
     assert_eq!(status, 201, "the id is free for another definition");
     assert_eq!(defined["streams"].as_array().unwrap().len(), 1);
     assert_ne!(defined["streams"][0]["acked_offset"], "-1", "linked anew at the tail");
-    node.stop();
+    node.stop().await;
 }

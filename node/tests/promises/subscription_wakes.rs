@@ -51,7 +51,7 @@ async fn a_webhook_is_signed_and_done_acknowledges_what_it_showed() {
     assert_eq!(call.body["generation"], first + 1);
     assert_eq!(call.stream("events/a")["acked_offset"], tail.as_str(), "the snapshot was acknowledged");
     call.answer("200 OK", r#"{"done":true}"#).await;
-    node.stop();
+    node.stop().await;
 }
 
 #[tokio::test]
@@ -73,7 +73,7 @@ async fn a_worker_that_falls_silent_is_fenced_and_another_wake_follows() {
     let token = second.body["callback_token"].as_str().unwrap();
     let (status, answer) = node.post("s", "callback", token, &second.ack("events/a", &tail, true)).await;
     assert_eq!((status, answer), (200, json!({ "ok": true, "next_wake": false })));
-    node.stop();
+    node.stop().await;
 }
 
 #[tokio::test]
@@ -97,7 +97,7 @@ async fn a_failed_or_redirected_webhook_is_repeated_with_a_new_generation() {
     assert_eq!(worker.called().await.body["generation"], 4, "the third was taken");
     assert!(!elsewhere.was_called(), "no redirect is followed");
     assert_eq!(node.metrics.subscriptions.webhooks_failed.get(), 2);
-    node.stop();
+    node.stop().await;
 }
 
 #[tokio::test]
@@ -109,7 +109,7 @@ async fn a_wake_that_was_in_flight_is_repeated_with_a_new_generation_after_a_res
     node.create("events/a").await;
     let tail = node.append("events/a", "one").await;
     let lost = worker.called().await;
-    node.stop();
+    node.stop().await;
 
     let node = Node::start(directory.path()).await;
     let again = worker.called().await;
@@ -131,7 +131,7 @@ async fn a_wake_that_was_in_flight_is_repeated_with_a_new_generation_after_a_res
     verified(&node, &again).await;
     again.answer("200 OK", r#"{"done":true}"#).await;
     node.eventually("s", |_, shown| shown["streams"][0]["acked_offset"] == tail.as_str()).await;
-    node.stop();
+    node.stop().await;
 }
 
 #[tokio::test]
@@ -144,11 +144,11 @@ async fn a_delivery_that_failed_is_tried_again_after_a_restart() {
     node.append("events/a", "one").await;
     worker.called().await.answer("503 Later", "").await;
     worker.called().await.answer("503 Later", "").await;
-    node.stop();
+    node.stop().await;
     let node = Node::start(directory.path()).await;
     let call = worker.called().await;
     assert!(call.body["generation"].as_u64().unwrap() >= 3);
-    node.stop();
+    node.stop().await;
 }
 
 #[tokio::test]
@@ -176,7 +176,7 @@ async fn links_acknowledgements_and_leases_survive_a_restart() {
         (200, json!({ "ok": true, "next_wake": false }))
     );
     let before = node.get("s").await;
-    node.stop();
+    node.stop().await;
 
     let node = Node::start(directory.path()).await;
     assert_eq!(node.get("s").await, before);
@@ -195,7 +195,7 @@ async fn links_acknowledgements_and_leases_survive_a_restart() {
     node.create("events/later").await;
     node.append("events/later", "3").await;
     assert_eq!(node.announced("wakes", 1).await["generation"], 2, "patterns and generations go on");
-    node.stop();
+    node.stop().await;
 }
 
 #[tokio::test]
@@ -226,7 +226,7 @@ async fn what_comes_behind_an_acknowledgement_is_announced_once_the_worker_is_do
         }
     };
     within(next).await;
-    node.stop();
+    node.stop().await;
 }
 
 /// Says of every name what it was told to say, and tells that it was asked.
@@ -264,6 +264,6 @@ async fn a_webhook_address_that_resolves_to_a_private_address_is_not_called() {
         }
         assert!(node.metrics.subscriptions.webhooks_refused.get() >= 1);
         assert!(!worker.was_called());
-        node.stop();
+        node.stop().await;
     }
 }

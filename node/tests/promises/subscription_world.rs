@@ -14,7 +14,7 @@ use thalweg_node::core::{Append, Create};
 use thalweg_node::http::subscriptions::router;
 use thalweg_node::runtime::subscriptions::{Resolver, Subscriptions, SystemResolver, WebhookSettings};
 use thalweg_node::runtime::{Engine, ReadFrom, Running, start};
-use thalweg_node::seam::SystemClock;
+use thalweg_node::seam::{Clock, SystemClock};
 use thalweg_node::telemetry::Metrics;
 use thalweg_node::types::{ContentType, Messages, StreamConfig, StreamName};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -29,7 +29,7 @@ pub(crate) struct Node {
     pub(crate) engine: Engine,
     pub(crate) metrics: Arc<Metrics>,
     running: Running,
-    router: axum::Router,
+    subscriptions: Subscriptions,
 }
 
 impl Node {
@@ -40,15 +40,18 @@ impl Node {
     pub(crate) async fn start_with(data: &Path, resolver: Arc<dyn Resolver>) -> Self {
         let config = Config { data: data.to_owned(), ..Config::default() };
         let metrics = Arc::new(Metrics::new(config.lanes));
-        let running = start(&config, Arc::new(SystemClock), Arc::clone(&metrics)).unwrap();
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let running = start(&config, &clock, Arc::clone(&metrics)).unwrap();
         let settings = WebhookSettings { loopback: true, timeout: PATIENCE, in_flight_max: 4 };
         let engine = running.engine.clone();
         let subscriptions =
             Subscriptions::start(engine.clone(), &settings, resolver, Arc::clone(&metrics)).await.unwrap();
-        Self { engine, metrics, running, router: router(subscriptions) }
+        Self { engine, metrics, running, subscriptions }
     }
 
-    pub(crate) fn stop(self) {
+    pub(crate) async fn stop(self) {
+        self.engine.close();
+        self.subscriptions.stop().await;
         self.running.stop();
     }
 
@@ -68,7 +71,7 @@ impl Node {
             request = request.header("authorization", format!("Bearer {token}"));
         }
         let request = request.body(Body::from(body.to_owned())).unwrap();
-        let response = self.router.clone().call(request).await.unwrap();
+        let response = router(self.subscriptions.clone()).call(request).await.unwrap();
         let status = response.status().as_u16();
         let body = response.into_body().collect().await.unwrap().to_bytes();
         (status, serde_json::from_slice(&body).unwrap_or(Value::Null))

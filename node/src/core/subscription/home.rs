@@ -1,7 +1,5 @@
 //! The life of a subscription, decided at its home shard.
 
-use std::collections::BTreeSet;
-
 use super::facts::{Facts, key_of, put_home};
 use super::{Presented, SubscriptionAsk, SubscriptionCommand, SubscriptionError, SubscriptionOutcome};
 use crate::types::limits::{
@@ -58,7 +56,7 @@ impl Facts {
             Some(_) => Err(SubscriptionError::Exists),
             None if self.homes() >= SUBSCRIPTIONS_PER_SHARD_MAX => Err(SubscriptionError::TooMany),
             None => {
-                check_streams(&definition.streams)?;
+                check_streams(&definition)?;
                 Ok(Subscription {
                     id,
                     uid,
@@ -109,7 +107,7 @@ fn judge(
         }
         SubscriptionAsk::AddStreams(streams) => {
             next.definition.streams.extend(streams);
-            check_streams(&next.definition.streams)?;
+            check_streams(&next.definition)?;
             if next.definition.streams != known.definition.streams {
                 next.stage = Stage::Linking;
             }
@@ -158,7 +156,13 @@ fn judge(
     Ok(next)
 }
 
-fn check_streams(streams: &BTreeSet<StreamName>) -> Result<(), SubscriptionError> {
+fn check_streams(definition: &Definition) -> Result<(), SubscriptionError> {
+    let streams = &definition.streams;
+    if let Delivery::Pull { wake_stream } = &definition.delivery
+        && definition.covers(wake_stream)
+    {
+        return Err(SubscriptionError::OwnWakeStream);
+    }
     let bytes: usize = streams.iter().map(|stream| stream.as_str().len()).sum();
     if streams.len() > SUBSCRIPTION_STREAMS_MAX || bytes > SUBSCRIPTION_STREAM_BYTES_MAX {
         return Err(SubscriptionError::TooManyStreams);

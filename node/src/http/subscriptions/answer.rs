@@ -94,9 +94,10 @@ fn state_refused(state: &SubscriptionError) -> Response {
         SubscriptionError::NotFound => error(404, "SUBSCRIPTION_NOT_FOUND", &message),
         SubscriptionError::Exists => error(409, "SUBSCRIPTION_ALREADY_EXISTS", &message),
         SubscriptionError::Removing => unavailable(&message),
-        SubscriptionError::TooMany | SubscriptionError::TooManyStreams | SubscriptionError::WrongType => {
-            error(400, "INVALID_REQUEST", &message)
-        }
+        SubscriptionError::TooMany
+        | SubscriptionError::TooManyStreams
+        | SubscriptionError::OwnWakeStream
+        | SubscriptionError::WrongType => error(400, "INVALID_REQUEST", &message),
         SubscriptionError::Fenced => error(409, "FENCED", &message),
         SubscriptionError::NoPendingWork => error(409, "NO_PENDING_WORK", &message),
         SubscriptionError::Claimed { holder, generation } => json_answer(

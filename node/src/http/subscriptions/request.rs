@@ -62,13 +62,6 @@ pub(super) fn parse_definition(body: &[u8], base: String) -> Result<Definition, 
     if pattern.is_none() && streams.is_empty() {
         return Err(bad("a subscription has a pattern, or streams, or both"));
     }
-    if let Delivery::Pull { wake_stream } = &delivery {
-        let covered = pattern.as_ref().is_some_and(|pattern| pattern.matches(wake_stream));
-        if covered || streams.contains(wake_stream) {
-            // Each wake would be new work: a loop without end.
-            return Err(bad("the wake_stream must not belong to the subscription itself"));
-        }
-    }
     let lease_ms = body.lease_ttl_ms.unwrap_or(u64::from(LEASE_MS_DEFAULT));
     let lease_ms = u32::try_from(lease_ms).ok().filter(|lease| LEASE_MS.contains(lease));
     let lease_ms = lease_ms.ok_or_else(|| {

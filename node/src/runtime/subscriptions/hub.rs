@@ -1,9 +1,12 @@
 //! The hub: one task that learns what moved, and a short-lived task for each subscription that needs something.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::json;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 use super::keys::TokenKind;
 use super::webhook::WebhookError;
@@ -17,30 +20,31 @@ use crate::telemetry::Held;
 use crate::types::limits::SUBSCRIPTION_STREAMS_SHOWN_MAX;
 use crate::types::{ContentType, Delivery, Grant, Messages, StreamName, Subscription, SubscriptionId};
 
+/// Longest time between two looks: a wall clock that is set forwards makes leases and retries late by this at most.
+const LOOK_MAX_MS: u64 = 1_000;
 /// Time after which what failed is tried again, when no other time is recorded.
 const REPAIR_MS: u64 = 1_000;
 
-/// Runs until the engine closes.
+/// Runs until the engine closes; then ends what is under way, which the next start finds and repeats.
 pub(super) async fn run(subscriptions: Subscriptions) {
-    let shared = subscriptions.0.engine.shared.clone();
+    let shared = Arc::clone(&subscriptions.0.engine.shared);
+    let mut tasks = JoinSet::new();
     while !shared.closing() {
         let now = shared.clock.now();
         let (work, next) = shared.subscriptions.take_work(now);
         subscriptions.count();
         for (id, work) in work {
             let subscriptions = subscriptions.clone();
-            tokio::spawn(async move { subscriptions.work(&id, work).await });
+            tasks.spawn(async move { subscriptions.work(&id, work).await });
         }
-        let moved = shared.subscriptions.moved();
-        match next {
-            None => moved.await,
-            Some(at) => {
-                let wait = u64::try_from(at.0.saturating_sub(shared.clock.now().0)).unwrap_or(0);
-                // Whether it moved or the time came: look again.
-                let _either = tokio::time::timeout(Duration::from_millis(wait), moved).await;
-            }
-        }
+        let wait = next.map_or(LOOK_MAX_MS, |at| {
+            u64::try_from(at.0.saturating_sub(now.0)).unwrap_or(0).min(LOOK_MAX_MS)
+        });
+        // Whether something moved or the time came: look again.
+        let _either = timeout(Duration::from_millis(wait), shared.subscriptions.moved()).await;
+        while tasks.try_join_next().is_some() {}
     }
+    tasks.shutdown().await;
 }
 
 impl Subscriptions {

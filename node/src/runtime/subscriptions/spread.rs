@@ -51,7 +51,7 @@ impl Subscriptions {
         self.ask_all(id, shares).await?;
         self.link(id, definition.streams.iter().cloned().collect()).await?;
         self.link_matching(id, definition).await?;
-        self.unlink(id, |name| !covers(definition, name)).await?;
+        self.unlink(id, |name| !definition.covers(name)).await?;
         let streams = definition.streams.len();
         let _removed_meanwhile = self.ask(id, SubscriptionAsk::Linked { uid: known.uid, streams }).await?;
         Ok(())
@@ -122,9 +122,4 @@ impl Subscriptions {
         }
         failed.map_or(Ok(()), Err)
     }
-}
-
-fn covers(definition: &Definition, name: &StreamName) -> bool {
-    definition.streams.contains(name)
-        || definition.pattern.as_ref().is_some_and(|pattern| pattern.matches(name))
 }
