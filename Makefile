@@ -1,5 +1,6 @@
 # Every verb of this repository. The line behind `##` is what `make help` shows.
-# Arguments: ARGS="--shards 4" for run and bench, SECONDS_EACH=600 for fuzz, THALWEG_TIER=ci|long for test.
+# Arguments: ARGS="--shards 4" for run and bench, SECONDS_EACH=600 for fuzz.
+# TEST_CRASH_IMAGES, TEST_BIT_FLIPS, TEST_KILL_CYCLES (numbers) and TEST_CONFORMANCE=all make the same tests do more.
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
@@ -42,8 +43,8 @@ fuzz: ## fuzzes each parser for SECONDS_EACH=60 seconds (installs a nightly tool
 
 long: ## the long tier: hours of crash images, kills and growth; resumable
 	@scripts/setup test
-	@$(STEP) "long tier, in process" env THALWEG_TIER=long cargo test --release --workspace --exclude thalweg-e2e -- --nocapture
-	@$(STEP) "long tier, processes" env THALWEG_TIER=long THALWEG_CONFORMANCE=all cargo test --release --package thalweg-e2e -- --nocapture --test-threads=1
+	@$(STEP) "long tier, in process" env TEST_CRASH_IMAGES=1000000 TEST_BIT_FLIPS=1000000 cargo test --release --workspace --exclude thalweg-e2e -- --nocapture
+	@$(STEP) "long tier, processes" env TEST_KILL_CYCLES=1000 TEST_CONFORMANCE=all cargo test --release --package thalweg-e2e -- --nocapture --test-threads=1
 
 docs: ## writes the generated pages anew (docs/configuration.md)
 	UPDATE_DOCS=1 cargo test --package thalweg-node --lib -- the_documentation_page_is_current

@@ -1,7 +1,7 @@
 //! Promise: whatever kills, pauses or stops the node, nothing that it acknowledged is lost, doubled, altered or
 //! reordered, nothing that it refused happened, and no reader saw what a crash took back.
 //!
-//! `THALWEG_KILL_CYCLES` says how often (10 here, 25 in CI); `THALWEG_SEED` repeats a run.
+//! `TEST_KILL_CYCLES` says how often (10 here, 25 in CI); `TEST_SEED` repeats a run.
 #![expect(clippy::print_stdout, reason = "the figures are the evidence")]
 
 use std::time::Duration;
@@ -27,16 +27,16 @@ async fn survives(cycles: &Cycles) -> anyhow::Result<()> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_acknowledged_is_lost_or_doubled_by_kill_pause_or_stop() -> anyhow::Result<()> {
-    let count = u32::try_from(number("THALWEG_KILL_CYCLES", 10))?;
+    let count = u32::try_from(number("TEST_KILL_CYCLES", 10))?;
     let node = ServerKind::Node(NodeOptions::default());
-    survives(&Cycles::new(node, count, number("THALWEG_SEED", 1))).await
+    survives(&Cycles::new(node, count, number("TEST_SEED", 1))).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_same_holds_with_one_shard_and_kills_in_quick_succession() -> anyhow::Result<()> {
-    let count = u32::try_from(number("THALWEG_KILL_CYCLES", 10))?;
+    let count = u32::try_from(number("TEST_KILL_CYCLES", 10))?;
     let node = ServerKind::Node(NodeOptions { shards: 1, ..NodeOptions::default() });
-    let mut cycles = Cycles::new(node, count, number("THALWEG_SEED", 2));
+    let mut cycles = Cycles::new(node, count, number("TEST_SEED", 2));
     cycles.mix = Mix { kills: 1, pauses: 0, stops: 0 };
     cycles.calm = Duration::from_millis(300);
     survives(&cycles).await

@@ -13,7 +13,7 @@ use crate::http::api::{Api, Settings, Site};
 use crate::http::subscriptions::{refusing, router};
 use crate::http::wire::{Limits, Registry, serve};
 use crate::runtime::subscriptions::{Subscriptions, SystemResolver, WebhookSettings};
-use crate::runtime::{Fatal, Running, StartReport, start};
+use crate::runtime::{Engine, Fatal, Running, StartReport, start};
 use crate::seam::{Clock, SystemClock};
 use crate::telemetry::Metrics;
 
@@ -48,7 +48,7 @@ async fn node(config: &Config) -> anyhow::Result<()> {
         Ok(subscriptions) => router(subscriptions.clone()),
         Err(reason) => refusing(reason),
     };
-    let site = Site { rare, ..site(&metrics) };
+    let site = Site { rare, ..site(&running.engine, &metrics) };
     let api = Api::new(running.engine.clone(), Arc::clone(&clock), draw, settings(config), site);
     let registry = Registry::new(limits(config), clock, Arc::clone(&metrics));
     let fatal = running.fatal.clone();
@@ -155,9 +155,13 @@ fn limits(config: &Config) -> Limits {
     }
 }
 
-fn site(metrics: &Arc<Metrics>) -> Site {
-    let page = Arc::clone(metrics);
-    Site { metrics: Box::new(move || page.page()), ..Site::default() }
+fn site(engine: &Engine, metrics: &Arc<Metrics>) -> Site {
+    let (page, engine) = (Arc::clone(metrics), engine.clone());
+    Site {
+        metrics: Box::new(move || page.page()),
+        readiness: Box::new(move || engine.readiness()),
+        ..Site::default()
+    }
 }
 
 /// What is behind the endpoints below `__ds`, or why nothing is. The node serves streams all the same.

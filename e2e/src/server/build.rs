@@ -12,10 +12,10 @@ pub fn workspace_root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."))
 }
 
-/// The node of the profile that this program was built with, brought up to date. `THALWEG_NODE` names another one.
+/// The node of the profile that this program was built with, brought up to date. `TEST_NODE` names another one.
 pub fn node_binary() -> anyhow::Result<PathBuf> {
     static BUILT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-    if let Some(path) = std::env::var_os("THALWEG_NODE") {
+    if let Some(path) = std::env::var_os("TEST_NODE") {
         return Ok(PathBuf::from(path));
     }
     BUILT
@@ -64,10 +64,10 @@ fn build_node() -> anyhow::Result<PathBuf> {
     Ok(folder.join("node"))
 }
 
-/// A rival's program: `THALWEG_RIVAL_OFFICIAL` / `THALWEG_RIVAL_ACID` name one; otherwise it is installed once, at a
+/// A rival's program: `TEST_RIVAL_OFFICIAL` / `TEST_RIVAL_ACID` name one; otherwise it is installed once, at a
 /// pinned version, below `target/rivals`. Both crates install a program of the same name, hence two roots.
 pub fn rival_binary(name: &str) -> anyhow::Result<PathBuf> {
-    if let Some(path) = std::env::var_os(format!("THALWEG_RIVAL_{}", name.to_uppercase())) {
+    if let Some(path) = std::env::var_os(format!("TEST_RIVAL_{}", name.to_uppercase())) {
         return Ok(PathBuf::from(path));
     }
     let package = match name {

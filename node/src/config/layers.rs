@@ -9,16 +9,8 @@ use super::{Config, ConfigError, SETTINGS, relations};
 /// What every variable of ours begins with.
 pub(super) const PREFIX: &str = "THALWEG_";
 
-/// Variables that begin like a setting and are none: the file's name, and what the test runners read, whose
-/// environment the nodes that they start inherit.
-const NOT_SETTINGS: [&str; 6] = [
-    "THALWEG_CONFIG",
-    "THALWEG_TIER",
-    "THALWEG_CONFORMANCE",
-    "THALWEG_NODE",
-    "THALWEG_RIVAL_OFFICIAL",
-    "THALWEG_RIVAL_ACID",
-];
+/// Begins like a setting and is none: the file's name.
+const NOT_A_SETTING: &str = "THALWEG_CONFIG";
 
 /// A configuration and where each of its values came from.
 #[derive(Debug, Clone, PartialEq)]
@@ -82,7 +74,7 @@ impl Layers {
     ) -> Result<Self, ConfigError> {
         const PLACE: &str = "environment";
         for (name, text) in variables {
-            if !name.starts_with(PREFIX) || NOT_SETTINGS.contains(&name.as_str()) || is_service_link(&name) {
+            if !name.starts_with(PREFIX) || name == NOT_A_SETTING || is_service_link(&name) {
                 continue;
             }
             let (row, _) = SETTINGS

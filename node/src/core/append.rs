@@ -66,6 +66,7 @@ fn judge(head: Option<&Head>, append: Append, context: &Context<'_>) -> Judgemen
     let data = body.is_some();
     let messages = body.unwrap_or_else(|| Messages::none(head.framing));
     let appended = Appended {
+        stream: meta.id,
         tail: messages.end(meta.tail),
         closed: close,
         producer: producer.as_ref().map(|stamp| stamp.state),
@@ -83,7 +84,7 @@ pub(super) fn present(body: Option<Messages>) -> Option<Messages> {
 
 /// The answer to what was accepted before: the tail now, which never lies before the request's own messages.
 fn repeated(meta: &StreamMeta, producer: Option<ProducerState>) -> Appended {
-    Appended { tail: meta.tail, closed: meta.closed, producer, duplicate: true, data: false }
+    Appended { stream: meta.id, tail: meta.tail, closed: meta.closed, producer, duplicate: true, data: false }
 }
 
 fn check_type(

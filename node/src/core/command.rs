@@ -205,6 +205,8 @@ pub enum CreateError {
 /// POST succeeded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Appended {
+    /// To which stream; tells a re-created one from the old.
+    pub stream: StreamId,
     /// The tail now.
     pub tail: Offset,
     /// Whether the stream is closed now.

@@ -149,7 +149,7 @@ impl ApplyQueue {
 
 /// What a record holds in memory until it is applied: its bytes in the batch buffer and the op itself.
 pub(crate) fn record_bytes(ops: &[Op]) -> u64 {
-    const OP_BYTES: u64 = 160;
+    const OP_BYTES: u64 = 320;
     let wire = |op: &Op| match op {
         Op::Append(append) => append.messages.wire().len() as u64 + 4 * append.messages.count(),
         _ => 256,

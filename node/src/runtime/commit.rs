@@ -9,6 +9,7 @@ use super::Failure;
 use super::apply_queue::{ApplyQueue, Committed, record_bytes};
 use super::lane::{Group, LaneOwner, Pending};
 use super::mailbox::{Answer, Answered, Mailbox};
+use crate::core::{Appended, Reply};
 use crate::store::aol::LaneError;
 use crate::types::{AolMode, FsyncPolicy, Op};
 
@@ -95,11 +96,7 @@ impl LaneOwner {
             let Ok(shard) = owner.shared.shard(record.shard) else { continue };
             for op in &record.ops {
                 shard.views.publish(op, record.index, record.view.as_deref());
-                if let Op::Append(append) = op {
-                    let metrics = &self.metrics.engine;
-                    metrics.messages.inc_by(append.messages.count());
-                    metrics.appended.inc_by(append.messages.payload_bytes());
-                }
+                self.count(op);
             }
             owner.shared.subscriptions.publish(record.shard, &record.ops);
         }
@@ -113,8 +110,25 @@ impl LaneOwner {
         self.apply.push(self.lane, end, committed, bytes);
     }
 
+    fn count(&self, op: &Op) {
+        let metrics = &self.metrics.engine;
+        match op {
+            Op::Append(append) if !append.messages.is_empty() => {
+                metrics.appends.inc();
+                metrics.messages.inc_by(append.messages.count());
+                metrics.appended.inc_by(append.messages.payload_bytes());
+            }
+            Op::Create(_) => drop(metrics.creates.inc()),
+            Op::Delete { .. } | Op::Retire { .. } => drop(metrics.deletes.inc()),
+            _ => {}
+        }
+    }
+
     fn answer(&self, answers: Vec<(Option<oneshot::Sender<Answer>>, Answer)>) {
         for (sender, answer) in answers {
+            if let Ok(Answered { reply: Reply::Append(Ok(Appended { duplicate: true, .. })), .. }) = &answer {
+                self.metrics.engine.duplicates.inc();
+            }
             match sender {
                 // A client that went away does not care.
                 Some(sender) => drop(sender.send(answer)),

@@ -10,7 +10,7 @@ use super::shared::Shared;
 use super::tailer::Tailer;
 use super::{Failure, ReadBatch, ReadError, ReadFrom, StreamState, fork};
 use crate::core::{Append, AppendError, Appended, Command, Create, CreateError, Created, DeleteError, Reply};
-use crate::types::{Incarnation, Offset, Parent, ShardId, StreamMeta, StreamName};
+use crate::types::{Incarnation, Offset, Parent, ShardId, StreamId, StreamName};
 
 /// A handle to the running engine; cheap to clone.
 #[derive(Debug, Clone)]
@@ -99,10 +99,23 @@ impl Engine {
         self.shared.living(name).map(|(_, snapshot)| snapshot.state)
     }
 
-    /// The token of the stream that `meta` describes.
+    /// The token of the stream that has (or had) this name and id.
     #[must_use]
-    pub fn incarnation(&self, meta: &StreamMeta) -> Incarnation {
-        self.shared.incarnation(meta.name.shard(self.shared.count), meta.id)
+    pub fn incarnation(&self, name: &StreamName, stream: StreamId) -> Incarnation {
+        self.shared.incarnation(name.shard(self.shared.count), stream)
+    }
+
+    /// Why the node cannot serve everything, if so.
+    pub fn readiness(&self) -> Result<(), String> {
+        if self.shared.closing() {
+            return Err("the node is shutting down".to_owned());
+        }
+        let damaged = self.shared.damaged();
+        if damaged.is_empty() {
+            Ok(())
+        } else {
+            Err(format!("damaged shards refuse service: {}", damaged.join(", ")))
+        }
     }
 
     /// GET: at most about `bytes_max` bytes of wire form (at least one message); renews a sliding window.

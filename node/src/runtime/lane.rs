@@ -178,6 +178,9 @@ impl LaneOwner {
         let now = self.clock.now();
         let owner = self.shards.get_mut(&shard).ok_or_else(|| unknown_shard(shard))?;
         owner.check_links(&command)?;
+        if kind == RecordKind::Batch {
+            owner.shared.check_total()?;
+        }
         let Decided { decision, view } = owner.decide(command, now)?;
         if !decision.ops.is_empty() {
             self.append(shard, kind, decision.ops.into_vec(), view).map_err(|_| Failure::LogFailed)?;

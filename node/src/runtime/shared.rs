@@ -1,6 +1,6 @@
 //! What readers and owners share: the shards' views and tables, the clock, the cache, the flag that ends everything.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -45,6 +45,9 @@ pub(crate) struct Shared {
     pub(crate) subscriptions: SubscriptionIndex,
     /// Seed of the incarnation tokens.
     cluster_seed: u64,
+    /// Payload bytes of all streams, as of the sweeper's last round; and how many there may be.
+    stored: AtomicU64,
+    stored_max: Option<u64>,
     closing: AtomicBool,
     /// For those who wait for the end on a thread of their own.
     ending: (Mutex<()>, Condvar),
@@ -97,6 +100,7 @@ impl Shared {
         clock: Arc<dyn Clock>,
         cache: SegmentCache,
         cluster_seed: u64,
+        stored_max: Option<u64>,
     ) -> Self {
         Self {
             count,
@@ -105,6 +109,8 @@ impl Shared {
             cache,
             subscriptions: SubscriptionIndex::default(),
             cluster_seed,
+            stored: AtomicU64::new(0),
+            stored_max,
             closing: AtomicBool::new(false),
             ending: Default::default(),
         }
@@ -137,6 +143,26 @@ impl Shared {
             Slot::Open(shard) => Some(&**shard),
             Slot::Damaged(_) => None,
         })
+    }
+
+    /// What the tables hold by now.
+    pub(crate) fn note_stored(&self, bytes: u64) {
+        self.stored.store(bytes, Ordering::Relaxed);
+    }
+
+    /// Refuses writes once the node holds as much as it may. The figure is up to a sweep old, so the bound is passed by
+    /// what a second of writes brings; a bound that is exact would be a lock around all shards.
+    pub(crate) fn check_total(&self) -> Result<(), Failure> {
+        match self.stored_max {
+            Some(limit) if self.stored.load(Ordering::Relaxed) >= limit => Err(Failure::NodeFull { limit }),
+            _ => Ok(()),
+        }
+    }
+
+    /// The shards that refuse service.
+    pub(crate) fn damaged(&self) -> Vec<String> {
+        let refusals = self.count.shards().filter_map(|id| self.shard(id).err());
+        refusals.map(|failure| failure.to_string()).collect()
     }
 
     /// Whether the engine is shutting down.

@@ -23,7 +23,7 @@ use super::shared::{Shard, Shared, Slot};
 use super::sweeper::{SweepPace, Sweeper};
 use super::views::ShardViews;
 use super::volume::Volume;
-use crate::config::Config;
+use crate::config::{Config, Size};
 use crate::core::{CoreLimits, ShardCore};
 use crate::seam::Clock;
 use crate::store::aol::{Lane, LaneOptions, RecoveryReport};
@@ -34,7 +34,7 @@ use crate::types::limits::PRODUCERS_PER_STREAM_MAX;
 use crate::types::{Epoch, LaneId, LanePosition, RecordEpoch, ShardId, Space, StreamId, UnixMillis};
 
 /// How long a committed record waits for company before it is applied: long enough that a busy stream fills chunks.
-const APPLY_INTERVAL: Duration = Duration::from_millis(250);
+const APPLY_INTERVAL: Duration = Duration::from_secs(1);
 /// Streams that stay resident in each half of a shard (heads and views), over all shards of the node.
 const RESIDENT_STREAMS_MAX: usize = 32 * 1024;
 
@@ -271,7 +271,14 @@ impl Parts<'_> {
         };
         let slots = self.volume.layout.shards.shards().map(slot).collect();
         let cache = SegmentCache::new(usize::try_from(self.config.tail_cache.get()).unwrap_or(usize::MAX));
-        Shared::new(self.volume.layout.shards, slots, Arc::clone(&self.clock), cache, seed)
+        Shared::new(
+            self.volume.layout.shards,
+            slots,
+            Arc::clone(&self.clock),
+            cache,
+            seed,
+            self.config.total_size_max.map(Size::get),
+        )
     }
 
     fn lane_owners(

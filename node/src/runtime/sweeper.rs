@@ -91,6 +91,7 @@ impl Sweeper {
         let (streams, bytes) =
             totals.fold((0, 0), |sum, totals| (sum.0 + totals.streams, sum.1 + totals.bytes));
         self.metrics.engine.streams.set(i64::try_from(streams).unwrap_or(i64::MAX));
+        self.shared.note_stored(bytes);
         self.metrics.store.stored.set(i64::try_from(bytes).unwrap_or(i64::MAX));
     }
 

@@ -7,7 +7,7 @@ use crate::log_model::{MIX, Mix, Model, Tally, lane_dir, open_checked, power_off
 
 /// How many images of a crashed disk are looked at; the tiers of the scorecard set it.
 fn images_wanted() -> u64 {
-    std::env::var("THALWEG_CRASH_IMAGES").ok().and_then(|text| text.parse().ok()).unwrap_or(2000)
+    std::env::var("TEST_CRASH_IMAGES").ok().and_then(|text| text.parse().ok()).unwrap_or(2000)
 }
 
 /// Opens a crashed disk; the power may fail again and again in the middle of recovery. `must_hold` records must survive.

@@ -81,7 +81,7 @@ fn flip_at(disk: &SimulatedDisk, position: LanePosition, byte: u64, bit: u64) {
 }
 
 fn flips_wanted() -> u64 {
-    std::env::var("THALWEG_BIT_FLIPS").ok().and_then(|text| text.parse().ok()).unwrap_or(1000)
+    std::env::var("TEST_BIT_FLIPS").ok().and_then(|text| text.parse().ok()).unwrap_or(1000)
 }
 
 #[test]

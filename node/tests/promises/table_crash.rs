@@ -143,7 +143,7 @@ fn images_of(seed: u64, images: usize) -> usize {
 #[test]
 fn every_acknowledged_checkpoint_survives_any_crash_and_a_second_one() {
     let wanted: usize =
-        std::env::var("THALWEG_CRASH_IMAGES").ok().and_then(|text| text.parse().ok()).unwrap_or(2000);
+        std::env::var("TEST_CRASH_IMAGES").ok().and_then(|text| text.parse().ok()).unwrap_or(2000);
     let mut seen = 0;
     let mut seed = 1;
     while seen < wanted {

@@ -192,8 +192,7 @@ fn expect_right_or_error(sample: &Sample, file: Vec<u8>, what: &str, found: &mut
 
 #[test]
 fn damage_to_any_byte_gives_right_answers_or_errors() {
-    let wanted: u64 =
-        std::env::var("THALWEG_BIT_FLIPS").ok().and_then(|text| text.parse().ok()).unwrap_or(1000);
+    let wanted: u64 = std::env::var("TEST_BIT_FLIPS").ok().and_then(|text| text.parse().ok()).unwrap_or(1000);
     let (mut found, mut opened, mut harmed) = (Found::default(), 0, 0);
     for seed in 0..wanted.div_ceil(100) {
         let sample = sample(seed + 100);

@@ -147,7 +147,7 @@ fn apply_speed(streams: u64, batch: u64) {
 #[test]
 #[ignore = "a measurement"]
 fn measure_apply() {
-    let only = std::env::var("THALWEG_STREAMS").ok();
+    let only = std::env::var("TEST_STREAMS").ok();
     for (streams, batch) in
         [(1, 1), (1, 100), (1, 10_000), (100, 100), (100, 10_000), (10_000, 10_000), (10_000, 100_000)]
     {

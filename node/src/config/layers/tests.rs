@@ -83,7 +83,6 @@ fn what_kubernetes_puts_into_the_environment_is_no_setting() {
         ("THALWEG_CLIENT_SERVICE_HOST", "10.0.0.1"),
         ("THALWEG_CLIENT_PORT_4437_TCP", "tcp://10.0.0.1:4437"),
         ("THALWEG_CONFIG", "node.toml"),
-        ("THALWEG_TIER", "ci"),
     ]);
     assert_eq!(Layers::default().environment(given).unwrap().finish().unwrap().config, Config::default());
     for setting in SETTINGS {

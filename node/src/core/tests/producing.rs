@@ -195,8 +195,14 @@ fn the_elements_of_one_body_are_one_append() {
     let mut world = World::open();
     world.put(put_as("j", "application/json")).unwrap();
     let appended = world.post(by(post_json("j", "[1, [2, 3], {}]"), "p", 0, 0)).unwrap();
-    let expected =
-        Appended { tail: offset(3, 9), closed: false, producer: state(0, 0), duplicate: false, data: true };
+    let expected = Appended {
+        stream: appended.stream,
+        tail: offset(3, 9),
+        closed: false,
+        producer: state(0, 0),
+        duplicate: false,
+        data: true,
+    };
     assert_eq!(appended, expected);
     assert_eq!(world.text("j"), "1|[2, 3]|{}");
 }

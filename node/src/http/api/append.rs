@@ -2,13 +2,13 @@
 
 use super::errors::{Rejection, append_problem, write_failure};
 use super::names::decode_name;
-use super::state::{write_closed, write_next_offset};
+use super::state::{write_closed, write_incarnation, write_next_offset};
 use super::{Api, Sse, fields};
 use crate::codec::json;
 use crate::core::{Append, AppendError, Appended, BodyError};
 use crate::http::wire::{Body, Request, ResponseHead};
 use crate::runtime::EngineError;
-use crate::types::{ContentType, Messages};
+use crate::types::{ContentType, Incarnation, Messages};
 
 pub(super) async fn append(
     api: &Api,
@@ -20,10 +20,13 @@ pub(super) async fn append(
         Ok(command) => command,
         Err(rejection) => return rejection.write(out),
     };
-    let stamped = command.producer.is_some();
+    let (stamped, name) = (command.producer.is_some(), command.name.clone());
     // Boxed, because every idle connection would carry room for it otherwise.
     match Box::pin(api.engine().append(command)).await {
-        Ok(appended) => write_appended(out, &appended, stamped),
+        Ok(appended) => {
+            let incarnation = api.engine().incarnation(&name, appended.stream);
+            write_appended(out, &appended, incarnation, stamped)
+        }
         Err(EngineError::Refused(error)) => write_refusal(out, &error),
         Err(EngineError::Failure(failure)) => write_failure(out, &failure),
     }
@@ -59,10 +62,16 @@ pub(super) fn body_messages(
     Ok(Messages::single(request.body.clone()))
 }
 
-fn write_appended(out: &mut ResponseHead, appended: &Appended, stamped: bool) -> Body<Sse> {
+fn write_appended(
+    out: &mut ResponseHead,
+    appended: &Appended,
+    incarnation: Incarnation,
+    stamped: bool,
+) -> Body<Sse> {
     let fresh = stamped && appended.data && !appended.duplicate;
     out.begin(if fresh { 200 } else { 204 });
     write_next_offset(out, appended.tail);
+    write_incarnation(out, incarnation);
     write_closed(out, appended.closed);
     if let Some(state) = appended.producer {
         out.number("Producer-Epoch", state.epoch);
@@ -101,16 +110,23 @@ fn write_refusal(out: &mut ResponseHead, error: &AppendError) -> Body<Sse> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::types::{Offset, ProducerState};
+    use crate::types::{Offset, ProducerState, StreamId};
 
     const TAIL: Offset = Offset { messages: 1, bytes: 2 };
 
     #[test]
     fn replies_say_what_was_accepted() {
-        let next = format!("Stream-Next-Offset: {TAIL}\r\n");
+        let next = format!("Stream-Next-Offset: {TAIL}\r\nStream-Incarnation: 00000000000000ff\r\n");
         let producer = Some(ProducerState { epoch: 3, seq: 4 });
         let stamps = "Producer-Epoch: 3\r\nProducer-Seq: 4\r\n";
-        let plain = Appended { tail: TAIL, closed: false, producer: None, duplicate: false, data: true };
+        let plain = Appended {
+            stream: StreamId(1),
+            tail: TAIL,
+            closed: false,
+            producer: None,
+            duplicate: false,
+            data: true,
+        };
         for (appended, stamped, expected) in [
             (plain.clone(), false, format!("HTTP/1.1 204 No Content\r\n{next}")),
             (
@@ -131,7 +147,7 @@ mod tests {
             ),
         ] {
             let mut out = ResponseHead::for_test();
-            write_appended(&mut out, &appended, stamped);
+            write_appended(&mut out, &appended, Incarnation(0xff), stamped);
             assert_eq!(out.text(), expected);
         }
     }

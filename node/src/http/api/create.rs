@@ -22,7 +22,7 @@ pub(super) async fn create(
     };
     match api.engine().create(create, fork).await {
         Ok(created) => {
-            let incarnation = api.engine().incarnation(&created.meta);
+            let incarnation = api.engine().incarnation(&created.meta.name, created.meta.id);
             write_created(out, &created, incarnation, &location(&request));
             Body::empty()
         }
