@@ -56,6 +56,12 @@ pub enum Command {
 }
 
 impl Command {
+    /// Whether it may add to what streams hold.
+    #[must_use]
+    pub fn adds_messages(&self) -> bool {
+        matches!(self, Self::Create(_) | Self::Append(_) | Self::Pin(_))
+    }
+
     /// Whether it can only let go of what is stored (or, for a stream that forks still read, mark it so).
     #[must_use]
     pub fn frees_room(&self) -> bool {

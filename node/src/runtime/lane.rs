@@ -178,7 +178,7 @@ impl LaneOwner {
         let now = self.clock.now();
         let owner = self.shards.get_mut(&shard).ok_or_else(|| unknown_shard(shard))?;
         owner.check_links(&command)?;
-        if kind == RecordKind::Batch {
+        if kind == RecordKind::Batch && command.adds_messages() {
             owner.shared.check_total()?;
         }
         let Decided { decision, view } = owner.decide(command, now)?;

@@ -191,3 +191,6 @@ fn draw_wake() -> Result<WakeId, Failure> {
     getrandom::fill(&mut raw).map_err(|_| Failure::Overloaded)?;
     Ok(WakeId(u128::from_le_bytes(raw)))
 }
+
+#[cfg(test)]
+mod tests;
