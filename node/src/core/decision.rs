@@ -121,7 +121,7 @@ impl Verdict {
     }
 
     pub(super) fn perhaps(op: Option<Op>, reply: Reply) -> Self {
-        op.map_or_else(|| Self::unchanged(reply.clone()), |op| Self::one(op, reply.clone()))
+        Self { ops: op.map_or(Ops::None, Ops::One), reply, released: None }
     }
 
     pub(super) fn one(op: Op, reply: Reply) -> Self {

@@ -25,13 +25,11 @@ pub use answer::unavailable;
 const BODY_BYTES_MAX: usize = 512 * 1024;
 
 /// The routes.
-#[must_use]
 pub fn router(subscriptions: Subscriptions) -> Router {
     Router::new().fallback(route).layer(DefaultBodyLimit::disable()).with_state(subscriptions)
 }
 
 /// The routes of a node whose subscriptions cannot be served, with the reason.
-#[must_use]
 pub fn refusing(reason: &str) -> Router {
     let reason: std::sync::Arc<str> = reason.into();
     Router::new().fallback(move || {

@@ -58,7 +58,7 @@ pub(super) fn parse_definition(body: &[u8], base: String) -> Result<Definition, 
     };
     let pattern = body.pattern.as_deref().map(Glob::parse).transpose();
     let pattern = pattern.map_err(|error| bad(error.to_string()))?;
-    let streams = names(body.streams.unwrap_or_default())?.into_iter().collect::<BTreeSet<_>>();
+    let streams = names(&body.streams.unwrap_or_default())?.into_iter().collect::<BTreeSet<_>>();
     if pattern.is_none() && streams.is_empty() {
         return Err(bad("a subscription has a pattern, or streams, or both"));
     }
@@ -79,11 +79,11 @@ pub(super) fn parse_streams(body: &[u8]) -> Result<Vec<StreamName>, Malformed> {
     struct Body {
         streams: Vec<String>,
     }
-    let streams = names(read::<Body>(body)?.streams)?;
+    let streams = names(&read::<Body>(body)?.streams)?;
     if streams.is_empty() { Err(bad("streams is empty")) } else { Ok(streams) }
 }
 
-fn names(texts: Vec<String>) -> Result<Vec<StreamName>, Malformed> {
+fn names(texts: &[String]) -> Result<Vec<StreamName>, Malformed> {
     if texts.len() > SUBSCRIPTION_STREAMS_MAX {
         return Err(bad(format!("a request names at most {SUBSCRIPTION_STREAMS_MAX} streams")));
     }

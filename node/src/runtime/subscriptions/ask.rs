@@ -89,11 +89,11 @@ impl Subscriptions {
 
     /// PUT: defines a subscription, or confirms that it is defined so.
     pub async fn define(&self, id: &SubscriptionId, definition: Definition) -> Asked<Defined> {
-        if let Delivery::Webhook { url } = &definition.delivery {
-            if let Err(error) = self.0.webhooks.check(url) {
-                self.0.metrics.subscriptions.webhooks_refused.inc();
-                return refused(error);
-            }
+        if let Delivery::Webhook { url } = &definition.delivery
+            && let Err(error) = self.0.webhooks.check(url)
+        {
+            self.0.metrics.subscriptions.webhooks_refused.inc();
+            return refused(error);
         }
         let _one_at_a_time = self.lock(id).await;
         // What is left of an earlier one goes first.
