@@ -61,6 +61,12 @@ impl ShardCore {
         self.facts.shares()
     }
 
+    /// Whether a subscription would link a new stream of this name.
+    #[must_use]
+    pub fn would_link(&self, name: &StreamName) -> bool {
+        self.facts.covers(name)
+    }
+
     /// The id that the next created stream gets.
     #[must_use]
     pub fn next_stream_id(&self) -> StreamId {

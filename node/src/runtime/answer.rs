@@ -111,6 +111,14 @@ pub enum Failure {
         /// The configured bound.
         limit: u64,
     },
+    /// Refused: a subscription's pattern means the new stream, and no more links fit.
+    #[error(
+        "subscriptions link as many streams as they may ({limit}); remove some, or narrow their patterns"
+    )]
+    LinksFull {
+        /// The bound.
+        limit: usize,
+    },
     /// Refused: too much work is waiting.
     #[error("the node has as much work as it may hold; send the request again")]
     Overloaded,

@@ -177,6 +177,7 @@ impl LaneOwner {
         }
         let now = self.clock.now();
         let owner = self.shards.get_mut(&shard).ok_or_else(|| unknown_shard(shard))?;
+        owner.check_links(&command)?;
         if kind == RecordKind::Batch {
             owner.shared.check_total()?;
         }

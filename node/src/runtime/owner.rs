@@ -13,6 +13,7 @@ use super::views::{Known, ShardViews};
 use crate::codec::subscription::link_key;
 use crate::core::{Command, Decision, Missing, ShardCore};
 use crate::store::tables::{StreamEntry, TablesError};
+use crate::types::limits::SUBSCRIPTION_LINKS_MAX;
 use crate::types::{
     Chain, Epoch, LogIndex, Op, ShardId, Space, StreamId, StreamMeta, StreamName, UnixMillis,
 };
@@ -65,6 +66,20 @@ impl ShardOwner {
                     view = view.or_else(|| hold(self));
                 }
             }
+        }
+    }
+
+    /// A stream that would be linked is refused while no more links fit: linking it in silence would lose its wakes.
+    pub(crate) fn check_links(&self, command: &Command) -> Result<(), Failure> {
+        match command {
+            Command::Create(create)
+                if self.core.shares() > 0
+                    && self.shared.subscriptions.full()
+                    && self.core.would_link(&create.name) =>
+            {
+                Err(Failure::LinksFull { limit: SUBSCRIPTION_LINKS_MAX })
+            }
+            _ => Ok(()),
         }
     }
 

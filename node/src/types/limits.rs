@@ -25,14 +25,16 @@ pub const CHUNK_MESSAGES_MAX: usize = 16 * 1024;
 pub const RECORD_PAYLOAD_BYTES_MAX: usize = 65 << 20;
 /// Longest id of a subscription: a path segment; a UUID with a prefix has half of it.
 pub const SUBSCRIPTION_ID_BYTES_MAX: usize = 256;
-/// Subscriptions of a shard: each is kept in memory with its definition (at most 128 KiB, usually 1 KiB).
-pub const SUBSCRIPTIONS_PER_SHARD_MAX: usize = 256;
+/// Subscriptions whose home one shard is: each is kept in memory with its definition (at most 40 KiB, usually 1 KiB).
+pub const SUBSCRIPTIONS_PER_SHARD_MAX: usize = 64;
+/// Subscriptions that may link a stream: each new name is compared with all of their patterns.
+pub const SUBSCRIPTION_SHARES_MAX: usize = 1024;
 /// Longest pattern: longer ones name single streams, and matching costs (pattern bytes) × (name bytes) at worst.
 pub const PATTERN_BYTES_MAX: usize = 512;
 /// Streams that a subscription names one by one. For more there are patterns.
-pub const SUBSCRIPTION_STREAMS_MAX: usize = 1024;
+pub const SUBSCRIPTION_STREAMS_MAX: usize = 512;
 /// Bytes of those names together: the whole definition is written with each wake.
-pub const SUBSCRIPTION_STREAM_BYTES_MAX: usize = 64 * 1024;
+pub const SUBSCRIPTION_STREAM_BYTES_MAX: usize = 32 * 1024;
 /// Longest description and longest name of a worker: for people to read.
 pub const SUBSCRIPTION_TEXT_BYTES_MAX: usize = 1024;
 /// Longest webhook URL: what every proxy lets pass.
@@ -41,7 +43,7 @@ pub const WEBHOOK_URL_BYTES_MAX: usize = 2048;
 pub const LEASE_MS: std::ops::RangeInclusive<u32> = 1_000..=600_000;
 /// The lease of a subscription that names none: the protocol's.
 pub const LEASE_MS_DEFAULT: u32 = 30_000;
-/// Streams that a new subscription may find: each link is about 300 bytes of memory.
+/// Links of all subscriptions of a node: each is about 400 bytes of memory, 26 MiB together.
 pub const SUBSCRIPTION_LINKS_MAX: usize = 65_536;
 /// Streams that one wake or one answer shows, pending ones first: a body of at most about a megabyte.
 pub const SUBSCRIPTION_STREAMS_SHOWN_MAX: usize = 1_000;

@@ -4,57 +4,62 @@ use serde_json::{Value, json};
 
 use super::subscription_world::{Node, pull, webhook};
 
+/// A definition with something else in it.
+fn put(change: &Value) -> String {
+    let mut body = webhook("https://example.com/hook");
+    for (name, value) in change.as_object().unwrap() {
+        body[name] = value.clone();
+    }
+    body.to_string()
+}
+
+#[tokio::test]
+async fn a_definition_that_cannot_be_gets_its_code_and_defines_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let node = Node::start(directory.path()).await;
+    let (long, many) = ("x".repeat(3000), vec!["a"; 2000]);
+    let url = |url: &str| put(&json!({ "webhook": { "url": url } }));
+    let cases = [
+        (String::new(), 400, "INVALID_REQUEST"),
+        ("[]".into(), 400, "INVALID_REQUEST"),
+        ("{\"type\":\"webhook\"".into(), 400, "INVALID_REQUEST"),
+        (put(&json!({ "type": "push" })), 400, "INVALID_REQUEST"),
+        (put(&json!({ "type": "pull-wake" })), 400, "INVALID_REQUEST"),
+        (put(&json!({ "webhook": null })), 400, "INVALID_REQUEST"),
+        (put(&json!({ "pattern": null })), 400, "INVALID_REQUEST"),
+        (put(&json!({ "pattern": null, "streams": [] })), 400, "INVALID_REQUEST"),
+        (put(&json!({ "pattern": "" })), 400, "INVALID_REQUEST"),
+        (put(&json!({ "pattern": long })), 400, "INVALID_REQUEST"),
+        (put(&json!({ "pattern": "__ds/*" })), 400, "INVALID_REQUEST"),
+        (put(&json!({ "streams": ["../x"] })), 400, "INVALID_REQUEST"),
+        (put(&json!({ "streams": many })), 400, "INVALID_REQUEST"),
+        (put(&json!({ "lease_ttl_ms": 999 })), 400, "INVALID_REQUEST"),
+        (put(&json!({ "lease_ttl_ms": 600_001 })), 400, "INVALID_REQUEST"),
+        (put(&json!({ "lease_ttl_ms": 1500.5 })), 400, "INVALID_REQUEST"),
+        (put(&json!({ "lease_ttl_ms": -1 })), 400, "INVALID_REQUEST"),
+        (put(&json!({ "lease_ttl_ms": "1000" })), 400, "INVALID_REQUEST"),
+        (put(&json!({ "description": long })), 400, "INVALID_REQUEST"),
+        (" ".repeat(600 << 10), 413, "INVALID_REQUEST"),
+        (url("http://example.com/"), 400, "WEBHOOK_URL_REJECTED"),
+        (url("https://10.0.0.1/"), 400, "WEBHOOK_URL_REJECTED"),
+        (url("x"), 400, "WEBHOOK_URL_REJECTED"),
+    ];
+    for (body, status, code) in cases {
+        let (found, answer) = node.ask("PUT", "subscriptions/s", None, &body).await;
+        assert_eq!((found, &answer["error"]["code"]), (status, &json!(code)), "{body:.200}");
+        assert_eq!(node.get("s").await.0, 404, "{body:.200}");
+    }
+    node.stop().await;
+}
+
 #[tokio::test]
 async fn a_malformed_request_gets_its_code_and_changes_nothing() {
     let directory = tempfile::tempdir().unwrap();
     let node = Node::start(directory.path()).await;
-    let put = |change: Value| {
-        let mut body = webhook("https://example.com/hook");
-        for (name, value) in change.as_object().unwrap() {
-            body[name] = value.clone();
-        }
-        body.to_string()
-    };
-    let (long, many) = ("x".repeat(3000), vec!["a"; 2000]);
     let cases = [
-        ("PUT", "subscriptions/s", String::new(), 400, "INVALID_REQUEST"),
-        ("PUT", "subscriptions/s", "[]".into(), 400, "INVALID_REQUEST"),
-        ("PUT", "subscriptions/s", "{\"type\":\"webhook\"".into(), 400, "INVALID_REQUEST"),
-        ("PUT", "subscriptions/s", put(json!({ "type": "push" })), 400, "INVALID_REQUEST"),
-        ("PUT", "subscriptions/s", put(json!({ "type": "pull-wake" })), 400, "INVALID_REQUEST"),
-        ("PUT", "subscriptions/s", put(json!({ "webhook": null })), 400, "INVALID_REQUEST"),
-        ("PUT", "subscriptions/s", put(json!({ "pattern": null })), 400, "INVALID_REQUEST"),
-        ("PUT", "subscriptions/s", put(json!({ "pattern": null, "streams": [] })), 400, "INVALID_REQUEST"),
-        ("PUT", "subscriptions/s", put(json!({ "pattern": "" })), 400, "INVALID_REQUEST"),
-        ("PUT", "subscriptions/s", put(json!({ "pattern": long })), 400, "INVALID_REQUEST"),
-        ("PUT", "subscriptions/s", put(json!({ "pattern": "__ds/*" })), 400, "INVALID_REQUEST"),
-        ("PUT", "subscriptions/s", put(json!({ "streams": ["../x"] })), 400, "INVALID_REQUEST"),
-        ("PUT", "subscriptions/s", put(json!({ "streams": many })), 400, "INVALID_REQUEST"),
-        ("PUT", "subscriptions/s", put(json!({ "lease_ttl_ms": 999 })), 400, "INVALID_REQUEST"),
-        ("PUT", "subscriptions/s", put(json!({ "lease_ttl_ms": 600_001 })), 400, "INVALID_REQUEST"),
-        ("PUT", "subscriptions/s", put(json!({ "lease_ttl_ms": 1500.5 })), 400, "INVALID_REQUEST"),
-        ("PUT", "subscriptions/s", put(json!({ "lease_ttl_ms": -1 })), 400, "INVALID_REQUEST"),
-        ("PUT", "subscriptions/s", put(json!({ "lease_ttl_ms": "1000" })), 400, "INVALID_REQUEST"),
-        ("PUT", "subscriptions/s", put(json!({ "description": long })), 400, "INVALID_REQUEST"),
-        ("PUT", "subscriptions/s", " ".repeat(600 << 10), 413, "INVALID_REQUEST"),
-        ("PUT", "subscriptions/%ff", put(json!({})), 400, "INVALID_REQUEST"),
-        ("PUT", "subscriptions/%00", put(json!({})), 400, "INVALID_REQUEST"),
-        ("PUT", "subscriptions/", put(json!({})), 400, "INVALID_REQUEST"),
-        (
-            "PUT",
-            "subscriptions/s",
-            put(json!({ "webhook": { "url": "http://example.com/" } })),
-            400,
-            "WEBHOOK_URL_REJECTED",
-        ),
-        (
-            "PUT",
-            "subscriptions/s",
-            put(json!({ "webhook": { "url": "https://10.0.0.1/" } })),
-            400,
-            "WEBHOOK_URL_REJECTED",
-        ),
-        ("PUT", "subscriptions/s", put(json!({ "webhook": { "url": "x" } })), 400, "WEBHOOK_URL_REJECTED"),
+        ("PUT", "subscriptions/%ff", put(&json!({})), 400, "INVALID_REQUEST"),
+        ("PUT", "subscriptions/%00", put(&json!({})), 400, "INVALID_REQUEST"),
+        ("PUT", "subscriptions/", put(&json!({})), 400, "INVALID_REQUEST"),
         ("GET", "subscriptions/s", String::new(), 404, "SUBSCRIPTION_NOT_FOUND"),
         ("DELETE", "subscriptions/s", String::new(), 404, "SUBSCRIPTION_NOT_FOUND"),
         ("PATCH", "subscriptions/s", String::new(), 405, "METHOD_NOT_ALLOWED"),

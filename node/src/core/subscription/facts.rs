@@ -157,6 +157,11 @@ impl Facts {
         self.covering(name).map(move |(id, _)| Op::Erase { space: Space::Link, key: link_key(id, stream) })
     }
 
+    /// Whether any subscription means a stream of this name.
+    pub(in crate::core) fn covers(&self, name: &StreamName) -> bool {
+        self.covering(name).next().is_some()
+    }
+
     fn covering<'a>(
         &'a self,
         name: &'a StreamName,

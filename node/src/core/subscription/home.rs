@@ -3,7 +3,8 @@
 use super::facts::{Facts, key_of, put_home};
 use super::{Presented, SubscriptionAsk, SubscriptionCommand, SubscriptionError, SubscriptionOutcome};
 use crate::types::limits::{
-    RETRY_MS, SUBSCRIPTION_STREAM_BYTES_MAX, SUBSCRIPTION_STREAMS_MAX, SUBSCRIPTIONS_PER_SHARD_MAX,
+    RETRY_MS, SUBSCRIPTION_SHARES_MAX, SUBSCRIPTION_STREAM_BYTES_MAX, SUBSCRIPTION_STREAMS_MAX,
+    SUBSCRIPTIONS_PER_SHARD_MAX,
 };
 use crate::types::{
     Definition, Delivery, Op, Phase, Space, Stage, StreamName, Subscription, SubscriptionId, SubscriptionUid,
@@ -54,7 +55,11 @@ impl Facts {
             Some(known) if known.stage == Stage::Removing => Err(SubscriptionError::Removing),
             Some(known) if known.config_hash == config_hash => Ok(known.clone()),
             Some(_) => Err(SubscriptionError::Exists),
-            None if self.homes() >= SUBSCRIPTIONS_PER_SHARD_MAX => Err(SubscriptionError::TooMany),
+            None if self.homes() >= SUBSCRIPTIONS_PER_SHARD_MAX
+                || self.shares() >= SUBSCRIPTION_SHARES_MAX =>
+            {
+                Err(SubscriptionError::TooMany)
+            }
             None => {
                 check_streams(&definition)?;
                 Ok(Subscription {

@@ -177,6 +177,10 @@ pub(super) fn failure_problem(failure: &Failure) -> Problem {
         Failure::NodeFull { .. } => {
             Problem::refused(507, "node_full", "The node holds as many bytes as it may").retry_after(10)
         }
+        Failure::LinksFull { .. } => {
+            Problem::refused(507, "links_full", "Subscriptions link as many streams as they may")
+                .retry_after(10)
+        }
         Failure::Overloaded => OVERLOADED,
         Failure::ShuttingDown => {
             Problem::refused(503, "shutting_down", "The node is shutting down").retry_after(1)

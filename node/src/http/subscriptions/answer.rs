@@ -115,7 +115,7 @@ fn state_refused(state: &SubscriptionError) -> Response {
 fn failed(failure: &Failure) -> Response {
     let message = failure.to_string();
     match failure {
-        Failure::DiskFull | Failure::NodeFull { .. } => {
+        Failure::DiskFull | Failure::NodeFull { .. } | Failure::LinksFull { .. } => {
             with(error(507, "STORAGE_FULL", &message), "retry-after", "1")
         }
         Failure::Overloaded | Failure::ShuttingDown | Failure::ShardDamaged { .. } => unavailable(&message),

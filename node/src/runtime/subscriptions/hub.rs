@@ -23,7 +23,7 @@ use crate::types::{ContentType, Delivery, Grant, Messages, StreamName, Subscript
 /// Longest time between two looks: a wall clock that is set forwards makes leases and retries late by this at most.
 const LOOK_MAX_MS: u64 = 1_000;
 /// Time after which what failed is tried again, when no other time is recorded.
-const REPAIR_MS: u64 = 1_000;
+const REPAIR_MS: u64 = 10_000;
 
 /// Runs until the engine closes; then ends what is under way, which the next start finds and repeats.
 pub(super) async fn run(subscriptions: Subscriptions) {
@@ -187,8 +187,12 @@ impl Subscriptions {
 }
 
 fn event_append(name: StreamName, content_type: ContentType, event: String) -> Append {
-    let wire = Bytes::from(event);
-    let body = if content_type.is_json() { split(&wire).map(Some) } else { Ok(Messages::single(wire)) };
+    let body = if content_type.is_json() {
+        split(&Bytes::from(event)).map(Some)
+    } else {
+        // A reader of plain text must see where one event ends.
+        Ok(Messages::single(Bytes::from(event + "\n")))
+    };
     Append {
         name,
         content_type: Some(content_type),

@@ -5,7 +5,7 @@
 //! publication costs one relaxed load.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -13,6 +13,7 @@ use tokio::sync::Notify;
 
 use super::work::{Work, work_of};
 use crate::codec::subscription::{get_link, get_link_key, get_subscription};
+use crate::types::limits::SUBSCRIPTION_LINKS_MAX;
 use crate::types::{
     Grant, Link, Offset, Op, ShardId, Space, StreamId, StreamName, Subscription, SubscriptionId, UnixMillis,
 };
@@ -21,6 +22,8 @@ use crate::types::{
 #[derive(Debug, Default)]
 pub(crate) struct SubscriptionIndex {
     active: AtomicBool,
+    /// Links of all subscriptions.
+    links: AtomicUsize,
     inner: Mutex<Inner>,
     moved: Notify,
 }
@@ -32,6 +35,7 @@ type Place = (ShardId, StreamId);
 struct Inner {
     entries: BTreeMap<SubscriptionId, Entry>,
     streams: HashMap<Place, Linked>,
+    links: usize,
     /// Subscriptions to look at.
     dirty: BTreeSet<SubscriptionId>,
     /// When to look at which again.
@@ -115,6 +119,7 @@ impl SubscriptionIndex {
             }
         }
         let any = !inner.dirty.is_empty();
+        self.links.store(inner.links, Ordering::Relaxed);
         drop(inner);
         if any {
             self.moved.notify_one();
@@ -135,7 +140,9 @@ impl SubscriptionIndex {
             _ => None,
         };
         self.active.store(true, Ordering::Relaxed);
-        self.lock().put(shard, space, key, value, |_| tail);
+        let mut inner = self.lock();
+        inner.put(shard, space, key, value, |_| tail);
+        self.links.store(inner.links, Ordering::Relaxed);
         Ok(())
     }
 
@@ -221,7 +228,12 @@ impl SubscriptionIndex {
 
     /// How many links there are.
     pub(super) fn link_count(&self) -> usize {
-        self.lock().entries.values().map(|entry| entry.links.len()).sum()
+        self.links.load(Ordering::Relaxed)
+    }
+
+    /// Whether no more links fit. A group of creations may pass the bound by as many as it has.
+    pub(crate) fn full(&self) -> bool {
+        self.link_count() >= SUBSCRIPTION_LINKS_MAX
     }
 
     /// How many subscriptions there are.
@@ -305,7 +317,9 @@ impl Inner {
         } else {
             entry.pending.remove(&name);
         }
-        entry.links.insert(name, (place, link));
+        if entry.links.insert(name, (place, link)).is_none() {
+            self.links += 1;
+        }
         self.dirty.insert(id);
     }
 
@@ -322,6 +336,7 @@ impl Inner {
             && entry.links.get(&name).is_some_and(|(at, _)| *at == place)
         {
             entry.links.remove(&name);
+            self.links = self.links.saturating_sub(1);
             entry.pending.remove(&name);
             self.tidy(&id);
         }
