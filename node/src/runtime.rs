@@ -22,6 +22,7 @@ mod tailer;
 mod view;
 mod views;
 mod volume;
+mod watch;
 
 pub use crate::types::Segment;
 pub use answer::{Failure, ReadBatch, ReadError, ReadFrom, StreamState, TailEvent};

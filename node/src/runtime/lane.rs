@@ -262,8 +262,11 @@ impl LaneOwner {
             for stream in due.unwrap_or_default() {
                 let answered = self.command(shard, Command::Expire { stream, touched_at: None });
                 if let Some(owner) = self.shards.get_mut(&shard) {
-                    // Renewed, refused for lack of room, or gone (then there is no deadline any more).
-                    owner.schedule(stream, now.plus(1000));
+                    match &answered {
+                        // Renewed, or gone: then there is no deadline any more.
+                        Ok(_) => owner.schedule(stream, now.plus(1000)),
+                        Err(_) => owner.postpone(stream, now.plus(1000)),
+                    }
                 }
                 if let Ok(Answered { released: Some(parent), .. }) = answered {
                     self.release(parent);

@@ -148,6 +148,11 @@ impl ShardOwner {
         }
     }
 
+    /// It could not be decided now: again at `at`.
+    pub(crate) fn postpone(&mut self, stream: StreamId, at: UnixMillis) {
+        self.deadlines.insert((at, stream));
+    }
+
     /// The tables hold everything up to `index`: views and heads may go.
     pub(crate) fn applied(&mut self, index: LogIndex, changed: &[StreamId]) {
         self.core.applied(index);

@@ -23,6 +23,7 @@ use super::shared::{Shard, Shared, Slot};
 use super::sweeper::{SweepPace, Sweeper};
 use super::views::ShardViews;
 use super::volume::Volume;
+use super::watch::Watch;
 use crate::config::{Config, Size};
 use crate::core::{CoreLimits, ShardCore};
 use crate::seam::Clock;
@@ -35,8 +36,6 @@ use crate::types::{Epoch, LaneId, LanePosition, RecordEpoch, ShardId, Space, Str
 
 /// How long a committed record waits for company before it is applied: long enough that a busy stream fills chunks.
 const APPLY_INTERVAL: Duration = Duration::from_secs(1);
-/// Streams that stay resident in each half of a shard (heads and views), over all shards of the node.
-const RESIDENT_STREAMS_MAX: usize = 32 * 1024;
 
 /// A running engine: the handle for requests, and what ends it.
 #[derive(Debug)]
@@ -145,6 +144,7 @@ fn open_log(
     let options = LaneOptions {
         segment_bytes: config.segment_size.get(),
         segment_bytes_max: config.segment_size_max.get(),
+        free_segments_max: usize::try_from(config.segments_spare_max).unwrap_or(usize::MAX),
         ..LaneOptions::new(lane, volume.cluster(), volume.unserved())
     };
     Ok(Lane::open(&directory, options, |record| replay::take(replays, &record))?)
@@ -247,18 +247,22 @@ impl Parts<'_> {
         for mut owner in owners {
             owner.open_epoch().context("the log cannot be written")?;
             let name = format!("lane-{}", owner.lane.0);
-            running.threads.push(std::thread::Builder::new().name(name).spawn(move || owner.run())?);
+            let guard = Watch::over(&fatal, Some(Arc::clone(&owner.mailbox)), &queue);
+            let body = move || guard.watch(|| owner.run());
+            running.threads.push(std::thread::Builder::new().name(name).spawn(body)?);
         }
         let thread = std::thread::Builder::new().name("applier".to_owned());
-        running.threads.push(thread.spawn(move || applier.run())?);
+        let guard = Watch::over(&fatal, None, &queue);
+        running.threads.push(thread.spawn(move || guard.watch(|| applier.run()))?);
         let thread = std::thread::Builder::new().name("sweeper".to_owned());
-        running.threads.push(thread.spawn(move || sweeper.run())?);
+        let guard = Watch::over(&fatal, None, &queue);
+        running.threads.push(thread.spawn(move || guard.watch(|| sweeper.run()))?);
         Ok(running)
     }
 
     fn shared(&self, sound: &Replays, report: &StartReport, mailboxes: &[Arc<Mailbox>]) -> Shared {
         let seed = seahash::hash(&self.volume.cluster());
-        let resident = RESIDENT_STREAMS_MAX / usize::from(self.volume.layout.shards.get());
+        let resident = self.heads_max();
         let slot = |shard: ShardId| match (sound.get(&shard), mailboxes.get(usize::from(shard.0))) {
             (Some(replay), Some(mailbox)) => {
                 let views = ShardViews::new(shard, seed, resident);
@@ -279,6 +283,12 @@ impl Parts<'_> {
             seed,
             self.config.total_size_max.map(Size::get),
         )
+    }
+
+    /// Streams that stay resident in a shard, as heads and as views.
+    fn heads_max(&self) -> usize {
+        usize::try_from(self.config.heads_max).unwrap_or(usize::MAX)
+            / usize::from(self.volume.layout.shards.get())
     }
 
     fn lane_owners(
@@ -325,7 +335,7 @@ impl Parts<'_> {
         let limits = CoreLimits {
             stream_bytes_max: self.config.stream_size_max.map(|size| size.get()),
             producers_per_stream_max: PRODUCERS_PER_STREAM_MAX,
-            heads_max: RESIDENT_STREAMS_MAX / usize::from(self.volume.layout.shards.get()),
+            heads_max: self.heads_max(),
             hash_seed: getrandom::u64()?,
         };
         let mut deadlines = std::collections::BTreeSet::new();
