@@ -172,13 +172,20 @@ async fn exchange(
         }
     };
     // The connection is driven here and ends with the exchange: nothing of it stays behind.
-    tokio::pin!(answer, connection);
-    tokio::select! {
+    tokio::pin!(answer);
+    let mut connection = Box::pin(connection);
+    let answered = tokio::select! {
         biased;
-        answered = &mut answer => answered,
-        ended = &mut connection => {
-            ended?;
-            answer.await
-        }
+        answered = &mut answer => Some(answered),
+        // However it ended (many hosts just hang up), what has arrived decides; what has not is an error there.
+        _ended = &mut connection => None,
+    };
+    drop(connection);
+    match answered {
+        Some(answered) => answered,
+        None => answer.await,
     }
 }
+
+#[cfg(test)]
+mod tests;
