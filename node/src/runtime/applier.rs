@@ -44,6 +44,8 @@ pub(crate) struct ShardApplier {
     /// Records that could not be applied for lack of room: tried again first.
     pub(crate) stuck: Vec<Committed>,
     pub(crate) damaged: bool,
+    /// The last attempt found no room.
+    full: bool,
 }
 
 /// The applier of a node.
@@ -59,6 +61,8 @@ pub(crate) struct Applier {
     /// When the last checkpoint was made, and where each lane ended then.
     pub(crate) checkpointed_at: Duration,
     pub(crate) checkpointed_ends: BTreeMap<LaneId, LanePosition>,
+    /// Records from here on are needed by shards that are not served.
+    pub(crate) holds: BTreeMap<LaneId, LanePosition>,
 }
 
 impl Applier {
@@ -133,6 +137,7 @@ impl Applier {
             }
         }
         for (lane, position) in kept {
+            let position = self.holds.get(&lane).map_or(position, |hold| position.min(*hold));
             if let Some((mailbox, _)) = self.lanes.get(&lane) {
                 let _ended = mailbox.send(Job::Release(position));
             }
@@ -152,7 +157,16 @@ impl ShardApplier {
         mailbox: Arc<Mailbox>,
         undurable: Option<LanePosition>,
     ) -> Self {
-        Self { tables, lane, mailbox, undurable, reaping: true, stuck: Vec::new(), damaged: false }
+        Self {
+            tables,
+            lane,
+            mailbox,
+            undurable,
+            reaping: true,
+            stuck: Vec::new(),
+            damaged: false,
+            full: false,
+        }
     }
 
     fn waiting_bytes(&self) -> u64 {
@@ -174,6 +188,7 @@ impl ShardApplier {
                 ops().any(|op| matches!(op, Op::Delete { .. } | Op::Trim { .. } | Op::Unpin { .. }));
             let changed = changed(ops());
             self.stuck.clear();
+            self.full = false;
             let _ended = self.mailbox.send(Job::Applied { shard, index, changed });
         }
         if self.reaping {
@@ -185,7 +200,12 @@ impl ShardApplier {
     /// No room: kept and tried again. Anything else: the shard is damaged and refuses service; its log is kept.
     fn failed(&mut self, shard: ShardId, error: &TablesError, shared: &Shared) {
         if matches!(error, TablesError::Full) {
-            tracing::warn!(shard = shard.0, "no room to apply the log to the tables; trying again");
+            if !std::mem::replace(&mut self.full, true) {
+                tracing::warn!(
+                    shard = shard.0,
+                    "no room to apply the log to the tables; trying again until there is"
+                );
+            }
             return;
         }
         self.damaged = true;

@@ -102,8 +102,11 @@ impl ApplyQueue {
     /// Waits up to `patience` for enough work, then takes all there is.
     pub(crate) fn take(&self, patience: Duration) -> Work {
         let inner = self.lock();
-        let idle =
-            |inner: &mut Inner| inner.bytes < self.bytes_max / 2 && !inner.hurry && inner.lanes_running > 0;
+        // What stands still for lack of room is tried again at the usual pace, not at full speed.
+        let idle = |inner: &mut Inner| {
+            let calm = inner.stalled || (inner.bytes < self.bytes_max / 2 && !inner.hurry);
+            calm && inner.lanes_running > 0
+        };
         let waited = self.work.wait_timeout_while(inner, patience, idle);
         let mut inner = waited.unwrap_or_else(PoisonError::into_inner).0;
         inner.hurry = false;

@@ -100,6 +100,11 @@ impl LaneOwner {
             }
             owner.shared.subscriptions.publish(record.shard, &record.ops);
         }
+        for record in &records {
+            if let Some(owner) = self.shards.get_mut(&record.shard) {
+                owner.unpublished.clear();
+            }
+        }
         let Some(last) = records.last() else { return };
         // The lane's end lies behind the last record; what matters is that nothing before it is missing here.
         let end = last.position;

@@ -57,6 +57,8 @@ pub(crate) struct LaneOwner {
     /// The oldest record that was written and not synced (relaxed modes only).
     pub(crate) unsynced_since: Option<Duration>,
     pub(crate) swept_at: Duration,
+    /// A decided record was not taken by the log: nothing may be decided on it.
+    pub(crate) broken: bool,
     /// Records were written since the last mark.
     pub(crate) unmarked: bool,
     /// Writes are refused for lack of room.
@@ -101,11 +103,14 @@ impl LaneOwner {
             for job in jobs.drain(..) {
                 stop |= matches!(job, Job::Stop);
                 self.handle(job);
-                if self.group.bytes >= GROUP_BYTES_MAX && self.commit().is_err() {
+                if self.broken || (self.group.bytes >= GROUP_BYTES_MAX && self.commit().is_err()) {
                     return self.fail();
                 }
             }
             self.sweep();
+            if self.broken {
+                return self.fail();
+            }
             let idle = self.group.is_empty();
             if self.commit().and_then(|()| self.sync_if_due()).is_err() {
                 return self.fail();
@@ -183,7 +188,12 @@ impl LaneOwner {
         }
         let Decided { decision, view } = owner.decide(command, now)?;
         if !decision.ops.is_empty() {
-            self.append(shard, kind, decision.ops.into_vec(), view).map_err(|_| Failure::LogFailed)?;
+            if let Err(error) = self.append(shard, kind, decision.ops.into_vec(), view) {
+                // The core has decided on it already: only a new start can take that back.
+                tracing::error!(%error, "a decided record was not taken by the log");
+                self.broken = true;
+                return Err(Failure::LogFailed);
+            }
         }
         Ok(Answered { reply: decision.reply, released: decision.released })
     }
@@ -232,7 +242,7 @@ impl LaneOwner {
         };
         owner.last = index;
         owner.chain = chain;
-        owner.note_deadlines(&ops);
+        owner.note_creations(&ops);
         self.group.bytes += bytes;
         let epoch = head.epoch;
         self.group.records.push(Pending { shard, index, epoch, chain, position, ops, wires, view });

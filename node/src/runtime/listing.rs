@@ -25,9 +25,9 @@ pub(super) fn list(
     limit: usize,
 ) -> Result<Vec<Listed>, Failure> {
     let mut names = BTreeMap::new();
-    for shard in shared.open_shards() {
-        shard.check()?;
-        page(shared, shard, prefix, after, limit, &mut names)?;
+    // A shard that cannot be read is an error: a page without its streams would say that they do not exist.
+    for id in shared.count.shards() {
+        page(shared, shared.shard(id)?, prefix, after, limit, &mut names)?;
     }
     Ok(names.into_iter().take(limit).map(|(name, state)| Listed { name, state }).collect())
 }

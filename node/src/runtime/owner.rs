@@ -34,6 +34,8 @@ pub(crate) struct ShardOwner {
     pub(crate) started_at: UnixMillis,
     /// When which stream ends unless something renews it; looked at again when the time comes.
     pub(crate) deadlines: BTreeSet<(UnixMillis, StreamId)>,
+    /// Streams that the group under way creates: decided, not durable, seen by nobody.
+    pub(crate) unpublished: Vec<StreamId>,
 }
 
 /// A decision and the view that it will change.
@@ -92,7 +94,9 @@ impl ShardOwner {
             },
             Target::Stream(stream) => (views.by_id(*stream), self.core.head_of(*stream)),
         };
-        view.or_else(|| head.map(|meta| views.install_by_owner(meta)))
+        // A stream that this group creates has no view yet: its creation, once durable, brings one.
+        let committed = head.filter(|meta| !self.unpublished.contains(&meta.id));
+        view.or_else(|| committed.map(|meta| views.install_by_owner(meta)))
     }
 
     /// Brings into the core what the tables (or a view ahead of them) say.
@@ -129,13 +133,12 @@ impl ShardOwner {
         Ok(())
     }
 
-    /// Takes note of when new streams end.
-    pub(crate) fn note_deadlines(&mut self, ops: &[Op]) {
+    /// Takes note of new streams: nobody may see them before they are durable, and some end by themselves.
+    pub(crate) fn note_creations(&mut self, ops: &[Op]) {
         for op in ops {
-            if let Op::Create(meta) = op
-                && let Some(deadline) = meta.deadline()
-            {
-                self.deadlines.insert((deadline, meta.id));
+            if let Op::Create(meta) = op {
+                self.unpublished.push(meta.id);
+                self.deadlines.extend(meta.deadline().map(|deadline| (deadline, meta.id)));
             }
         }
     }
@@ -158,7 +161,7 @@ impl ShardOwner {
         self.core.applied(index);
         if let Ok(shard) = self.shared.shard(self.shard) {
             shard.views.applied(index, changed);
-            shard.views.evict(index);
+            shard.views.evict();
         }
     }
 

@@ -170,7 +170,8 @@ impl Shared {
         let found = blocking(read).map_err(|fault| match fault {
             ReadFault::Misaligned => ReadError::Misaligned,
             // Removed between the snapshot and this read.
-            ReadFault::NotFound | ReadFault::Trimmed { .. } => ReadError::NotFound,
+            ReadFault::NotFound => ReadError::NotFound,
+            ReadFault::Trimmed { earliest } => ReadError::Trimmed { earliest },
             other => ReadError::Failure(shard.fault(&other)),
         })?;
         self.cache.insert(shard.id, stream, &found);

@@ -48,6 +48,8 @@ pub struct Running {
     pub report: StartReport,
     mailboxes: Vec<Arc<Mailbox>>,
     threads: Vec<JoinHandle<()>>,
+    /// Keeps the directory locked until the last thread has ended.
+    volume: Option<Volume>,
 }
 
 /// What a start found, for the operator's eyes.
@@ -76,6 +78,7 @@ impl Running {
             // A thread that panicked has said so in the log.
             let _panicked = thread.join();
         }
+        drop(self.volume);
     }
 }
 
@@ -88,7 +91,7 @@ pub fn start(config: &Config, clock: &Arc<dyn Clock>, metrics: Arc<Metrics>) -> 
         .with_context(|| format!("cannot use the data directory {}", config.data.display()))?;
     let mut report = StartReport { created: volume.unserved(), ..StartReport::default() };
     let mut replays = open_tables(&volume, config, &mut report)?;
-    let mut logs = Vec::new();
+    let (mut logs, mut starts) = (Vec::new(), Vec::new());
     for lane in 0..lanes {
         let (log, found) = open_log(&volume, config, LaneId(lane), &mut replays)?;
         tell(lane, &found);
@@ -99,12 +102,13 @@ pub fn start(config: &Config, clock: &Arc<dyn Clock>, metrics: Arc<Metrics>) -> 
         }
         report.records += found.records;
         logs.push(log);
+        starts.push(found.start);
     }
     for replay in replays.values_mut() {
         replay.flush();
     }
     volume.begin().context("the start cannot be recorded in the superblock")?;
-    let parts = Parts { volume, config, clock: Arc::clone(clock), metrics };
+    let parts = Parts { volume, config, clock: Arc::clone(clock), metrics, starts };
     let running = parts.assemble(replays, logs, &mut report)?;
     report.took = clock.elapsed().saturating_sub(before);
     Ok(Running { report, ..running })
@@ -194,6 +198,8 @@ struct Parts<'a> {
     config: &'a Config,
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
+    /// Where the log of each lane begins.
+    starts: Vec<LanePosition>,
 }
 
 impl Parts<'_> {
@@ -210,6 +216,7 @@ impl Parts<'_> {
         };
         let by_shard: Arc<[Arc<Mailbox>]> = self.volume.layout.shards.shards().map(mailbox_of).collect();
         let mut sound = BTreeMap::new();
+        let holds = self.holds(&replays);
         for (shard, replay) in replays {
             match replay.damage {
                 None => drop(sound.insert(shard, replay)),
@@ -226,6 +233,7 @@ impl Parts<'_> {
             report: StartReport::default(),
             mailboxes: mailboxes.clone(),
             threads: Vec::new(),
+            volume: None,
         };
         let mut owners = self.lane_owners(logs, &mailboxes, &by_shard, &queue, &fatal)?;
         for (shard, replay) in &sound {
@@ -243,7 +251,7 @@ impl Parts<'_> {
         };
         let sweeper =
             Sweeper::new(Arc::clone(&shared), Arc::clone(&self.clock), Arc::clone(&self.metrics), pace);
-        let applier = self.applier(sound, &shared, &queue, &mailboxes);
+        let applier = self.applier(sound, holds, &shared, &queue, &mailboxes);
         for mut owner in owners {
             owner.open_epoch().context("the log cannot be written")?;
             let name = format!("lane-{}", owner.lane.0);
@@ -257,6 +265,7 @@ impl Parts<'_> {
         let thread = std::thread::Builder::new().name("sweeper".to_owned());
         let guard = Watch::over(&fatal, None, &queue);
         running.threads.push(thread.spawn(move || guard.watch(|| sweeper.run()))?);
+        running.volume = Some(self.volume);
         Ok(running)
     }
 
@@ -319,6 +328,7 @@ impl Parts<'_> {
                 scratch: bytes::BytesMut::new(),
                 unsynced_since: None,
                 swept_at: Duration::ZERO,
+                broken: false,
                 unmarked: false,
                 full: false,
             });
@@ -357,12 +367,30 @@ impl Parts<'_> {
             chain: replay.chain,
             started_at: self.clock.now(),
             deadlines,
+            unpublished: Vec::new(),
         })
+    }
+
+    /// How far each lane may be let go at most: a shard that is not served keeps every record that it may need.
+    fn holds(&self, replays: &Replays) -> BTreeMap<LaneId, LanePosition> {
+        let mut holds: BTreeMap<LaneId, LanePosition> = BTreeMap::new();
+        for shard in self.volume.layout.shards.shards() {
+            let replay = replays.get(&shard);
+            if replay.is_some_and(|replay| replay.damage.is_none()) {
+                continue;
+            }
+            let lane = self.volume.lane_of(shard);
+            let start = self.starts.get(usize::from(lane.0)).copied().unwrap_or_default();
+            let needed = replay.and_then(|replay| replay.first).unwrap_or(start);
+            holds.entry(lane).and_modify(|held| *held = needed.min(*held)).or_insert(needed);
+        }
+        holds
     }
 
     fn applier(
         &self,
         sound: Replays,
+        holds: BTreeMap<LaneId, LanePosition>,
         shared: &Arc<Shared>,
         queue: &Arc<ApplyQueue>,
         mailboxes: &[Arc<Mailbox>],
@@ -389,6 +417,7 @@ impl Parts<'_> {
             metrics: Arc::clone(&self.metrics),
             checkpointed_at: self.clock.elapsed(),
             checkpointed_ends: BTreeMap::new(),
+            holds,
         }
     }
 }

@@ -28,6 +28,10 @@ struct Inner {
     recent: BTreeMap<StreamName, LogIndex>,
     /// Counts creations, deletions and evictions, so that a load from the tables that overlapped one is not installed.
     turned: u64,
+    /// The tables hold everything up to here.
+    applied: LogIndex,
+    /// With this many resident streams the next eviction is tried.
+    evict_at: usize,
 }
 
 #[derive(Debug, Clone)]
@@ -92,6 +96,7 @@ impl ShardViews {
         let view = Arc::new(StreamView::new(meta, self.incarnation(meta.id), LogIndex(0)));
         inner.by_name.insert(meta.name.clone(), Entry::Here(Arc::clone(&view)));
         inner.by_id.insert(meta.id, Arc::clone(&view));
+        inner.evict(self.resident_max);
         Some(view)
     }
 
@@ -164,6 +169,7 @@ impl ShardViews {
     /// The tables hold everything up to `index`; `changed` are the streams that the applied records touched.
     pub(crate) fn applied(&self, index: LogIndex, changed: &[StreamId]) {
         let mut inner = self.lock();
+        inner.applied = index;
         inner.recent.retain(|_, at| *at > index);
         for stream in changed {
             let Some(view) = inner.by_id.get(stream).map(Arc::clone) else { continue };
@@ -176,13 +182,9 @@ impl ShardViews {
         }
     }
 
-    /// Keeps the number of resident streams within its bound. Called by the owner between batches: nothing that it
-    /// decided is unpublished then.
-    pub(crate) fn evict(&self, applied: LogIndex) {
-        let mut inner = self.lock();
-        if inner.by_id.len() > self.resident_max {
-            inner.evict(applied, self.resident_max / 8);
-        }
+    /// Keeps the number of resident streams within its bound.
+    pub(crate) fn evict(&self) {
+        self.lock().evict(self.resident_max);
     }
 
     /// Names created or deleted behind the tables, from `after` on: a listing asks each of them again.
@@ -221,15 +223,22 @@ pub(crate) fn incarnation(cluster_seed: u64, shard: ShardId, stream: StreamId) -
 }
 
 impl Inner {
-    /// Drops up to `count` views that nobody holds and whose last change the tables have. A view that was read since it
+    /// Drops views that nobody holds and whose last change the tables have, down to the bound, once it is passed by an
+    /// eighth. The owner holds the view of every record under way, so none of those goes. A view that was read since it
     /// became resident keeps the end of a sliding window, so it stays.
-    fn evict(&mut self, applied: LogIndex, count: usize) {
+    fn evict(&mut self, resident_max: usize) {
+        if self.by_id.len() <= self.evict_at.max(resident_max + resident_max / 8) {
+            return;
+        }
+        let (applied, count) = (self.applied, self.by_id.len() - resident_max);
         // Two counts are the two maps' own.
         let idle = |view: &&Arc<StreamView>| Arc::strong_count(view) <= 2 && view.evictable(applied);
         let victims: Vec<_> = self.by_id.values().filter(idle).take(count).map(Arc::clone).collect();
         for view in victims {
             self.remove(&view);
         }
+        // When all are busy, the next look waits until there are an eighth more, so that looking stays cheap.
+        self.evict_at = self.by_id.len() + resident_max / 8;
     }
 
     fn remove(&mut self, view: &StreamView) {
