@@ -24,6 +24,9 @@ pub use answer::unavailable;
 /// Largest request: a definition that names as many streams as it may, with room for JSON's escapes.
 const BODY_BYTES_MAX: usize = 512 * 1024;
 
+/// Longest host and port that are given to workers: the longest name of the domain name system, and a port.
+const HOST_BYTES_MAX: usize = 253 + 6;
+
 /// The routes.
 pub fn router(subscriptions: Subscriptions) -> Router {
     Router::new().fallback(route).layer(DefaultBodyLimit::disable()).with_state(subscriptions)
@@ -148,6 +151,7 @@ fn decoded(raw: &str) -> Result<Cow<'_, str>, Malformed> {
 /// The node as this client addresses it; workers get URLs that begin so.
 fn base(headers: &HeaderMap) -> String {
     let host = headers.get(http::header::HOST).and_then(|host| host.to_str().ok());
+    let host = host.filter(|host| host.len() <= HOST_BYTES_MAX);
     host.map_or_else(String::new, |host| format!("http://{host}"))
 }
 

@@ -18,6 +18,7 @@ pub mod wire;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
@@ -34,7 +35,7 @@ use crate::core::{
     SubscriptionOutcome,
 };
 use crate::telemetry::Metrics;
-use crate::types::{ShardId, SubscriptionId, WakeId};
+use crate::types::{ShardId, Space, SubscriptionId, WakeId};
 use keys::Keys;
 use webhook::WebhookClient;
 
@@ -95,12 +96,7 @@ impl Subscriptions {
         resolver: Arc<dyn Resolver>,
         metrics: Arc<Metrics>,
     ) -> Result<Self, SubscriptionsError> {
-        let value = Keys::propose().map_err(|_| SubscriptionsError::Randomness)?;
-        let command = Command::Secret { key: bytes::Bytes::from_static(KEY_NAME), value };
-        let kept = match engine.submit(ShardId(0), command).await? {
-            Reply::Secret(kept) => kept,
-            _ => return Err(SubscriptionsError::Key),
-        };
+        let kept = signing_key(&engine).await?;
         let webhooks = WebhookClient::new(resolver, settings.loopback, settings.timeout)
             .map_err(|error| SubscriptionsError::Tls(error.to_string()))?;
         let inner = Inner {
@@ -182,6 +178,21 @@ impl Subscriptions {
             Reply::Link(reply) => Ok(reply),
             _ => Err(Failure::LogFailed),
         }
+    }
+}
+
+/// The key that is kept. It is made at the first start only, so a later one works on a full volume, too.
+async fn signing_key(engine: &Engine) -> Result<Bytes, SubscriptionsError> {
+    let shard = engine.shared.shard(ShardId(0))?;
+    let kept = shard.tables.fact(Space::Secret, KEY_NAME).map_err(|error| shard.table_fault(&error))?;
+    if let Some(kept) = kept {
+        return Ok(kept);
+    }
+    let value = Keys::propose().map_err(|_| SubscriptionsError::Randomness)?;
+    let command = Command::Secret { key: Bytes::from_static(KEY_NAME), value };
+    match engine.submit(ShardId(0), command).await? {
+        Reply::Secret(kept) => Ok(kept),
+        _ => Err(SubscriptionsError::Key),
     }
 }
 

@@ -81,7 +81,12 @@ impl Subscriptions {
 
     /// Begins a wake and tells workers of it.
     async fn wake(&self, id: &SubscriptionId, lost: bool) -> Result<(), Failure> {
-        let Ok(_permit) = self.0.permits.acquire().await else { return Ok(()) };
+        // Taken before the wake begins, so that its lease and its age count from the call; appends need none.
+        let webhook = self
+            .index()
+            .get(id)
+            .is_some_and(|known| matches!(known.definition.delivery, Delivery::Webhook { .. }));
+        let _permit = if webhook { self.0.permits.acquire().await.ok() } else { None };
         let Ok(outcome) = self.ask(id, SubscriptionAsk::Wake { wake: draw_wake()?, lost }).await? else {
             return Ok(());
         };

@@ -5,7 +5,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::*;
@@ -15,8 +14,8 @@ use crate::core::{Create, SubscriptionAsk as Ask};
 use crate::runtime::{Running, start};
 use crate::seam::{Clock, SystemClock};
 use crate::types::{
-    AppendOp, Definition, Delivery, Framing, Glob, Link, Messages, Offset, Op, Space, Stage, StreamConfig,
-    StreamId, StreamName, SubscriptionUid, UnixMillis,
+    AppendOp, Definition, Delivery, Framing, Glob, Link, Messages, Offset, Op, Stage, StreamConfig, StreamId,
+    StreamName, SubscriptionUid, UnixMillis,
 };
 
 const UID: SubscriptionUid = SubscriptionUid(1);

@@ -34,12 +34,15 @@ async fn host(answer: &'static [u8], endless: bool) -> String {
     url
 }
 
+/// What a host says, whether it goes on saying it, and the failure that it is.
+type Case = (&'static [u8], bool, fn(&WebhookError) -> bool);
+
 #[tokio::test]
 async fn a_host_that_misbehaves_costs_a_bounded_amount_and_is_a_failure() {
     const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}";
     let patient = client(Duration::from_secs(30));
     assert_eq!(call(&patient, &host(OK, false).await).await.unwrap(), "{}");
-    let cases: [(&[u8], bool, fn(&WebhookError) -> bool); 7] = [
+    let cases: [Case; 7] = [
         (b"", false, |error| matches!(error, WebhookError::Http(_))),
         (b"no HTTP at all\r\n\r\n", false, |error| matches!(error, WebhookError::Http(_))),
         (b"HTTP/1.1 500 Oops\r\n\r\n", false, |error| matches!(error, WebhookError::Status(500))),
