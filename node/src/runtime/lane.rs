@@ -187,13 +187,13 @@ impl LaneOwner {
             owner.shared.check_total()?;
         }
         let Decided { decision, view } = owner.decide(command, now)?;
-        if !decision.ops.is_empty() {
-            if let Err(error) = self.append(shard, kind, decision.ops.into_vec(), view) {
-                // The core has decided on it already: only a new start can take that back.
-                tracing::error!(%error, "a decided record was not taken by the log");
-                self.broken = true;
-                return Err(Failure::LogFailed);
-            }
+        if !decision.ops.is_empty()
+            && let Err(error) = self.append(shard, kind, decision.ops.into_vec(), view)
+        {
+            // The core has decided on it already: only a new start can take that back.
+            tracing::error!(%error, "a decided record was not taken by the log");
+            self.broken = true;
+            return Err(Failure::LogFailed);
         }
         Ok(Answered { reply: decision.reply, released: decision.released })
     }
