@@ -42,7 +42,7 @@ impl Buckets {
 
     #[expect(clippy::cast_precision_loss, reason = "the text format has floating-point numbers only")]
     fn encode(&self, unit: f64, mut encoder: MetricEncoder<'_>) -> fmt::Result {
-        let bounds = self.bounds.iter().map(|&bound| bound as f64 * unit).chain([f64::MAX]);
+        let bounds = self.bounds.iter().map(|&bound| bound as f64 / (1.0 / unit)).chain([f64::INFINITY]);
         let rows: Vec<(f64, u64)> = bounds.zip(self.counts.iter().map(|count| count.load(Relaxed))).collect();
         let total = rows.iter().map(|(_, count)| count).sum();
         encoder.encode_histogram::<NoLabelSet>(self.sum.load(Relaxed) as f64 * unit, total, &rows, None)

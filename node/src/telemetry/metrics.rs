@@ -307,6 +307,7 @@ mod tests {
             "thalweg_http_requests_total{route=\"append\",status=\"2xx\"} 1",
             "thalweg_refusals_total{code=\"stream_closed\"} 1",
             "thalweg_log_fsync_seconds_bucket{le=\"0.00015\",lane=\"1\"} 1",
+            "thalweg_log_fsync_seconds_bucket{le=\"+Inf\",lane=\"1\"} 1",
             "thalweg_log_group_records_sum{lane=\"1\"} 3.0",
             "thalweg_http_connections 1",
             "# TYPE thalweg_http_connections gauge",
