@@ -19,7 +19,7 @@ run: ## builds and starts a single node on 127.0.0.1:4437, data in ./data (ARGS=
 	@scripts/setup build
 	cargo run --release --package thalweg-node --bin node -- $(ARGS)
 
-test: ## every test a developer runs: units, crash images, conformance 338, kill -9, a quick benchmark (about 12 min)
+test: ## every test a developer runs: units, crash images, conformance 338, kill -9, a quick benchmark (within 12 min)
 	@scripts/setup test
 	@$(STEP) "build" cargo build --workspace --all-targets
 	@$(STEP) "unit, property, crash and architecture tests, fuzz corpora" cargo test --workspace --exclude thalweg-e2e

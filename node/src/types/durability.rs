@@ -52,11 +52,3 @@ impl fmt::Display for Durability {
         }
     }
 }
-
-impl Durability {
-    /// Whether an acknowledged write survives a power cut.
-    #[must_use]
-    pub fn survives_power_cut(self) -> bool {
-        self.aol == AolMode::Sync && self.fsync == FsyncPolicy::Always
-    }
-}
