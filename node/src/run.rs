@@ -19,7 +19,7 @@ use crate::telemetry::Metrics;
 
 /// Serves until a signal or a failed log ends it. An error says why the node could not start or had to stop.
 pub fn run(config: &Config) -> anyhow::Result<()> {
-    let workers = usize::try_from(config.workers)?;
+    let workers = workers(config)?;
     let tokio = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(workers)
         .thread_name("http")
@@ -27,6 +27,15 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
         .build()
         .context("cannot start the threads that serve connections")?;
     tokio.block_on(node(config))
+}
+
+/// One fewer than there are cores: what the owners of the log and the system's network need is worth more than a second
+/// thread that takes half of the work and wakes twice as often.
+fn workers(config: &Config) -> anyhow::Result<usize> {
+    match usize::try_from(config.workers)? {
+        0 => Ok(std::thread::available_parallelism().map_or(1, |cores| cores.get().saturating_sub(1).max(1))),
+        workers => Ok(workers),
+    }
 }
 
 async fn node(config: &Config) -> anyhow::Result<()> {

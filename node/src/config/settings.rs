@@ -40,9 +40,9 @@ settings! {
         /// How many logs (and threads that own them) carry the shards; shard n belongs to lane n modulo lanes.
         lanes: u32 = 1, within 1..=64,
             because "syncs are the scarce thing: one log makes one sync serve every writer";
-        /// Threads that serve connections.
-        workers: u32 = 2, within 1..=256,
-            because "the lane thread takes a core of its own; more help only where there are more cores";
+        /// Threads that serve connections; 0 = one fewer than the machine has cores, at least one.
+        workers: u32 = 0, within 0..=256,
+            because "the lane thread takes a core of its own; large answers borrow other threads as they need them";
     }
     "Durability" {
         /// When a write is acknowledged relative to the log: behind the log write, before it, or without a log.

@@ -5,6 +5,7 @@
 mod admission;
 mod body;
 mod buffers;
+mod bulk;
 mod chunked;
 mod connection;
 mod date;

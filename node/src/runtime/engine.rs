@@ -62,11 +62,17 @@ impl Engine {
     }
 
     /// POST.
-    pub async fn append(&self, append: Append) -> Result<Appended, EngineError<AppendError>> {
+    pub fn append(
+        &self,
+        append: Append,
+    ) -> impl Future<Output = Result<Appended, EngineError<AppendError>>> + Send + '_ {
         let shard = append.name.shard(self.shared.count);
-        match self.submit(shard, Command::Append(append)).await.map_err(EngineError::Failure)? {
-            Reply::Append(result) => result.map_err(EngineError::Refused),
-            _ => Err(EngineError::Failure(Failure::LogFailed)),
+        let submitted = self.submit(shard, Command::Append(append));
+        async {
+            match submitted.await.map_err(EngineError::Failure)? {
+                Reply::Append(result) => result.map_err(EngineError::Refused),
+                _ => Err(EngineError::Failure(Failure::LogFailed)),
+            }
         }
     }
 
@@ -87,7 +93,7 @@ impl Engine {
     /// Lets go of a source, and of its own source if that ends it, up the chain. What fails here is swept later.
     pub(super) async fn release(&self, mut parent: Option<Parent>) {
         while let Some(Parent { shard, stream, pin, .. }) = parent.take() {
-            if let Ok(answered) = self.send(shard, Command::Unpin { stream, pin }).await {
+            if let Ok(answered) = answer(self.post(shard, Command::Unpin { stream, pin })).await {
                 parent = answered.released;
             }
         }
@@ -146,14 +152,26 @@ impl Engine {
         listing::list(&self.shared, prefix, after, limit)
     }
 
-    /// Hands a command to the owner of a shard, waits for the answer, and lets go of the source that it released.
-    pub(super) async fn submit(&self, shard: ShardId, command: Command) -> Result<Reply, Failure> {
-        let Answered { reply, released } = self.send(shard, command).await?;
-        self.release(released).await;
-        Ok(reply)
+    /// Hands a command to the owner of a shard at once, waits for the answer, and lets go of the source that it released.
+    pub(super) fn submit(
+        &self,
+        shard: ShardId,
+        command: Command,
+    ) -> impl Future<Output = Result<Reply, Failure>> + Send + '_ {
+        let posted = self.post(shard, command);
+        async {
+            let Answered { reply, released } = answer(posted).await?;
+            if released.is_some() {
+                // Rare, and every waiting append would carry room for it otherwise.
+                Box::pin(self.release(released)).await;
+            }
+            Ok(reply)
+        }
     }
 
-    async fn send(&self, shard: ShardId, command: Command) -> Answer {
+    /// Puts a command into the mailbox of its owner. Not part of a future, so that a request that waits holds an answer's
+    /// door and not the command.
+    fn post(&self, shard: ShardId, command: Command) -> Result<oneshot::Receiver<Answer>, Failure> {
         if self.shared.closing() {
             return Err(Failure::ShuttingDown);
         }
@@ -161,7 +179,11 @@ impl Engine {
         let (answer, answered) = oneshot::channel();
         let job = Job::Command { shard, command, answer: Some(answer) };
         owner.mailbox.send(job).map_err(|_| Failure::ShuttingDown)?;
-        // An owner that ends without answering has lost its log.
-        answered.await.unwrap_or(Err(Failure::LogFailed))
+        Ok(answered)
     }
+}
+
+/// An owner that ends without answering has lost its log.
+async fn answer(posted: Result<oneshot::Receiver<Answer>, Failure>) -> Answer {
+    posted?.await.unwrap_or(Err(Failure::LogFailed))
 }

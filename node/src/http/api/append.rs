@@ -21,8 +21,7 @@ pub(super) async fn append(
         Err(rejection) => return rejection.write(out),
     };
     let (stamped, name) = (command.producer.is_some(), command.name.clone());
-    // Boxed, because every idle connection would carry room for it otherwise.
-    match Box::pin(api.engine().append(command)).await {
+    match api.engine().append(command).await {
         Ok(appended) => {
             let incarnation = api.engine().incarnation(&name, appended.stream);
             write_appended(out, &appended, incarnation, stamped)

@@ -12,7 +12,7 @@ use tokio::io::AsyncWrite;
 
 use super::connection::{Connection, Stop, is_head_only};
 use super::response::Delimiter;
-use super::{Body, Exchange, Head, Interrupt, Live, LiveStep, ResponseHead, Service, buffers};
+use super::{Body, Exchange, Head, Interrupt, Live, LiveStep, ResponseHead, Service, buffers, bulk};
 
 /// Bodies up to this size are copied behind the head: one short copy is cheaper than a vector of slices.
 const JOINED_BYTES_MAX: usize = 4 * 1024;
@@ -110,7 +110,8 @@ impl<S: Service> Connection<S> {
                     Pin::new(&mut *stream).poll_write(cx, head.get(written..).unwrap_or_default())
                 } else {
                     let (slices, count) = gather(head, parts, written);
-                    Pin::new(&mut *stream).poll_write_vectored(cx, slices.get(..count).unwrap_or_default())
+                    let slices = slices.get(..count).unwrap_or_default();
+                    bulk::write(total - written, || Pin::new(&mut *stream).poll_write_vectored(cx, slices))
                 };
                 match result {
                     Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Err(Stop)),
