@@ -29,5 +29,5 @@ pub use answer::{Failure, ReadBatch, ReadError, ReadFrom, StreamState, TailEvent
 pub use engine::{Engine, EngineError, ForkRequest};
 pub use fatal::Fatal;
 pub use listing::Listed;
-pub use start::{Running, StartReport, start};
+pub use start::{Running, StartReport, start, start_on};
 pub use tailer::Tailer;

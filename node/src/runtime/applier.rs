@@ -176,6 +176,8 @@ impl ShardApplier {
     /// Applies what waits for this shard, and removes some rows of what was deleted.
     fn apply(&mut self, shard: ShardId) -> Result<(), TablesError> {
         if self.damaged {
+            // What was on its way when the damage was found is acknowledged: the log keeps it.
+            self.undurable = self.undurable.or(self.stuck.first().map(|record| record.position));
             self.stuck.clear();
             return Ok(());
         }

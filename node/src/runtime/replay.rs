@@ -46,6 +46,16 @@ impl ShardReplay {
         }
     }
 
+    /// The log says that the shard had records up to `head`; those that neither log nor tables have are missing.
+    pub(crate) fn must_reach(&mut self, head: LogIndex) {
+        if self.last < head {
+            let (last, next) = (self.last, self.last.next());
+            self.damage.get_or_insert(format!(
+                "its tables end at record {last}, and the log, which went on to record {head}, no longer has record {next}"
+            ));
+        }
+    }
+
     /// Takes one record of this shard, in lane order.
     fn take(&mut self, record: &Record) {
         let header = &record.header;

@@ -27,6 +27,7 @@ use super::watch::Watch;
 use crate::config::{Config, Size};
 use crate::core::{CoreLimits, ShardCore};
 use crate::seam::Clock;
+use crate::seam::disk::{Dir, RealDir};
 use crate::store::aol::{Lane, LaneOptions, RecoveryReport};
 use crate::store::layout::Layout;
 use crate::store::tables::{Identity, Reader, Tables, TablesError};
@@ -82,12 +83,24 @@ impl Running {
     }
 }
 
-/// Opens the data directory and starts the owners.
+/// Opens the data directory that the configuration names and starts the owners.
 pub fn start(config: &Config, clock: &Arc<dyn Clock>, metrics: Arc<Metrics>) -> anyhow::Result<Running> {
+    let root = std::fs::create_dir_all(&config.data).and_then(|()| RealDir::open(&config.data));
+    let root = root.with_context(|| format!("cannot open the data directory {}", config.data.display()))?;
+    start_on(root, config, clock, metrics)
+}
+
+/// The same on any disk: everything that is stored lies in `root`.
+pub fn start_on(
+    root: Arc<dyn Dir>,
+    config: &Config,
+    clock: &Arc<dyn Clock>,
+    metrics: Arc<Metrics>,
+) -> anyhow::Result<Running> {
     let before = clock.elapsed();
     let lanes = u16::try_from(config.lanes).context("lanes")?;
     let layout = Layout { shards: config.shards, lanes };
-    let mut volume = Volume::open(&config.data, layout, &config.node_name.to_string())
+    let mut volume = Volume::open(root, layout, &config.node_name.to_string())
         .with_context(|| format!("cannot use the data directory {}", config.data.display()))?;
     let mut report = StartReport { created: volume.unserved(), ..StartReport::default() };
     let mut replays = open_tables(&volume, config, &mut report)?;
@@ -95,11 +108,7 @@ pub fn start(config: &Config, clock: &Arc<dyn Clock>, metrics: Arc<Metrics>) -> 
     for lane in 0..lanes {
         let (log, found) = open_log(&volume, config, LaneId(lane), &mut replays)?;
         tell(lane, &found);
-        for gap in &found.gaps {
-            if let Some(replay) = replays.get_mut(&gap.shard) {
-                replay.suspect(gap.from, gap.to);
-            }
-        }
+        compare(&volume, LaneId(lane), &found, &mut replays);
         report.records += found.records;
         logs.push(log);
         starts.push(found.start);
@@ -107,6 +116,7 @@ pub fn start(config: &Config, clock: &Arc<dyn Clock>, metrics: Arc<Metrics>) -> 
     for replay in replays.values_mut() {
         replay.flush();
     }
+    refuse_without_shards(&replays, &report)?;
     volume.begin().context("the start cannot be recorded in the superblock")?;
     let parts = Parts { volume, config, clock: Arc::clone(clock), metrics, starts };
     let running = parts.assemble(replays, logs, &mut report)?;
@@ -115,8 +125,7 @@ pub fn start(config: &Config, clock: &Arc<dyn Clock>, metrics: Arc<Metrics>) -> 
 }
 
 fn open_tables(volume: &Volume, config: &Config, report: &mut StartReport) -> anyhow::Result<Replays> {
-    let directory = volume.path.join("tables");
-    std::fs::create_dir_all(&directory)?;
+    let directory = volume.root.subdir("tables").context("the folder of the tables cannot be opened")?;
     let cache = usize::try_from(config.table_cache.get())? / usize::from(volume.layout.shards.get());
     let mut replays = BTreeMap::new();
     for shard in volume.layout.shards.shards() {
@@ -135,7 +144,43 @@ fn open_tables(volume: &Volume, config: &Config, report: &mut StartReport) -> an
             Err(error) => report.damaged.push((shard, error.to_string())),
         }
     }
+    // The marks of the openings are gone for good, so that those of several crashes never add up.
+    directory.sync().context("the folder of the tables cannot be synced")?;
     Ok(replays)
+}
+
+/// Holds what each shard arrived at against what its log says about it.
+fn compare(volume: &Volume, lane: LaneId, found: &RecoveryReport, replays: &mut Replays) {
+    for gap in &found.gaps {
+        if let Some(replay) = replays.get_mut(&gap.shard) {
+            replay.suspect(gap.from, gap.to);
+        }
+    }
+    for (shard, replay) in replays.iter_mut().filter(|(shard, _)| volume.lane_of(**shard) == lane) {
+        match found.heads.get(shard) {
+            Some(head) => replay.must_reach(*head),
+            None if found.unseen_shards_suspect => replay.suspect(replay.last.next(), None),
+            None => {}
+        }
+    }
+}
+
+/// A node that can serve nothing says so at once instead of answering every request with an error.
+fn refuse_without_shards(replays: &Replays, report: &StartReport) -> anyhow::Result<()> {
+    if replays.values().any(|replay| replay.damage.is_none()) {
+        return Ok(());
+    }
+    let opened = replays.iter().filter_map(|(shard, replay)| Some((*shard, replay.damage.clone()?)));
+    let damaged: BTreeMap<ShardId, String> = opened.chain(report.damaged.iter().cloned()).collect();
+    let reasons: Vec<String> =
+        damaged.iter().take(3).map(|(shard, reason)| format!("shard {shard}: {reason}")).collect();
+    anyhow::bail!(
+        "none of the {} shards can be served ({}{}); put the missing or damaged files back, or restore the whole \
+         directory: nothing of it was removed",
+        damaged.len(),
+        reasons.join("; "),
+        if damaged.len() > reasons.len() { "; …" } else { "" }
+    )
 }
 
 fn open_log(
@@ -252,8 +297,11 @@ impl Parts<'_> {
         let sweeper =
             Sweeper::new(Arc::clone(&shared), Arc::clone(&self.clock), Arc::clone(&self.metrics), pace);
         let applier = self.applier(sound, holds, &shared, &queue, &mailboxes);
-        for mut owner in owners {
+        // All of them before the first thread runs: a start that fails leaves no thread behind.
+        for owner in &mut owners {
             owner.open_epoch().context("the log cannot be written")?;
+        }
+        for owner in owners {
             let name = format!("lane-{}", owner.lane.0);
             let guard = Watch::over(&fatal, Some(Arc::clone(&owner.mailbox)), &queue);
             let body = move || guard.watch(|| owner.run());

@@ -7,6 +7,7 @@ mod apply;
 mod blocks;
 mod chunks;
 mod fault;
+mod file;
 mod open;
 mod read;
 mod reap;

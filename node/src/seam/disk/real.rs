@@ -77,6 +77,11 @@ impl Dir for RealDir {
     fn subdir(&self, name: &str) -> io::Result<Arc<dyn Dir>> {
         Self::open(&self.path.join(name))
     }
+
+    fn free_bytes(&self) -> io::Result<u64> {
+        let stats = rustix::fs::fstatvfs(&self.handle)?;
+        Ok(stats.f_bavail.saturating_mul(stats.f_frsize))
+    }
 }
 
 /// A file of the file system.
@@ -115,7 +120,19 @@ impl File for RealFile {
         }
     }
 
+    fn set_len(&self, length: u64) -> io::Result<()> {
+        self.0.set_len(length)
+    }
+
     fn len(&self) -> io::Result<u64> {
         Ok(self.0.metadata()?.len())
+    }
+
+    fn lock(&self) -> io::Result<bool> {
+        match self.0.try_lock() {
+            Ok(()) => Ok(true),
+            Err(fs::TryLockError::WouldBlock) => Ok(false),
+            Err(fs::TryLockError::Error(error)) => Err(error),
+        }
     }
 }

@@ -1,18 +1,16 @@
 //! Creates and opens the file of a shard. Invariants: a file under its final name is complete; a file that belongs to
 //! another shard or layout is refused untouched; a file that keeps ending the process is not opened for ever.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write as _};
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
-use redb::backends::FileBackend;
 use redb::{Builder, Database, Durability, ReadableDatabase, StorageBackend};
 
 use super::apply::{Scratch, write_epochs, write_state};
 use super::blocks::CheckedBlocks;
 use super::fault::{TablesError, corrupt, other, panic_text};
+use super::file::TableFile;
 use super::schema::{
     CHUNKS, DOOMED, EXPIRY, FACTS, NAMES, PINS, PRODUCERS, STATE, STREAMS, TableNumber, opened, sealed,
     unsealed,
@@ -20,6 +18,7 @@ use super::schema::{
 use super::state::{EPOCHS_ROW, IDENTITY_ROW, STATE_ROW, ShardState, get_epochs, get_state};
 use super::{Shared, Tables, begin};
 use crate::codec::CodecError;
+use crate::seam::disk::{Dir, File};
 use crate::types::{ShardCount, ShardId};
 
 /// Starts of the process that may end while a file is being opened before that file is refused: a crash of the
@@ -49,44 +48,48 @@ pub fn file_name(shard: ShardId) -> String {
 
 impl Tables {
     /// Makes a new, empty file. Fails if one is there.
-    pub fn create(directory: &Path, identity: Identity, cache_bytes: usize) -> Result<Self, TablesError> {
+    pub fn create(
+        directory: &Arc<dyn Dir>,
+        identity: Identity,
+        cache_bytes: usize,
+    ) -> Result<Self, TablesError> {
         let name = file_name(identity.shard);
-        let path = directory.join(&name);
-        if path.try_exists().map_err(|error| device(&error))? {
-            return Err(TablesError::Exists { file: name });
+        match directory.open(&name) {
+            Ok(_) => return Err(TablesError::Exists { file: name }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(device(&error)),
         }
-        let temporary = directory.join(format!("{name}.new"));
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .open(&temporary)
-            .map_err(|error| device(&error))?;
-        let volume = Volume::of(&file, cache_bytes).map_err(|error| device(&error))?;
-        let mut tables = Self::create_on(FileBackend::new(file)?, identity, cache_bytes)?;
-        move_into_place(&temporary, &path, directory).map_err(|error| device(&error))?;
-        tables.volume = Some(volume);
+        let temporary = format!("{name}.new");
+        let file = empty(directory.as_ref(), &temporary).map_err(|error| device(&error))?;
+        let mut tables = Self::create_on(locked(file)?, identity, cache_bytes)?;
+        // The database itself has synced the temporary file.
+        let placed = directory.rename(&temporary, &name).and_then(|()| directory.sync());
+        placed.map_err(|error| device(&error))?;
+        tables.volume = Some(Volume::of(directory, cache_bytes));
         Ok(tables)
     }
 
     /// Opens the file of a shard that has one. A missing file is an error, never an empty shard.
-    pub fn open(directory: &Path, identity: Identity, cache_bytes: usize) -> Result<Self, TablesError> {
+    pub fn open(
+        directory: &Arc<dyn Dir>,
+        identity: Identity,
+        cache_bytes: usize,
+    ) -> Result<Self, TablesError> {
         let name = file_name(identity.shard);
-        let file = match OpenOptions::new().read(true).write(true).open(directory.join(&name)) {
+        let file = match directory.open(&name) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 return Err(TablesError::Missing { file: name });
             }
             Err(error) => return Err(device(&error)),
         };
-        let marker = Marker::set(directory, &name)?;
-        let volume = Volume::of(&file, cache_bytes).map_err(|error| device(&error))?;
-        let opened = Self::open_on(FileBackend::new(file)?, identity, cache_bytes);
+        let file = locked(file)?;
+        let marker = Marker::set(directory.as_ref(), &name)?;
+        let opened = Self::open_on(file, identity, cache_bytes);
         // Also after an error: the process has lived to tell it.
         marker.clear()?;
         let mut tables = opened?;
-        tables.volume = Some(volume);
+        tables.volume = Some(Volume::of(directory, cache_bytes));
         Ok(tables)
     }
 
@@ -204,60 +207,78 @@ fn load(database: &Database, identity: Identity) -> Result<ShardState, TablesErr
     Ok(state)
 }
 
-#[expect(clippy::disallowed_methods, reason = "the database itself has synced the temporary file")]
-fn move_into_place(from: &Path, to: &Path, directory: &Path) -> io::Result<()> {
-    fs::rename(from, to)?;
-    File::open(directory)?.sync_all()
+/// A new file of that name; what an attempt that came to nothing left there goes.
+fn empty(directory: &dyn Dir, name: &str) -> io::Result<Arc<dyn File>> {
+    match directory.create(name) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            let file = directory.open(name)?;
+            file.set_len(0)?;
+            Ok(file)
+        }
+        other => other,
+    }
+}
+
+fn locked(file: Arc<dyn File>) -> Result<TableFile, TablesError> {
+    if file.lock().map_err(|error| device(&error))? {
+        Ok(TableFile::new(file))
+    } else {
+        Err(other(&io::Error::other("the file is open elsewhere")))
+    }
 }
 
 /// The volume that a file lies on. A write that meets a full volume makes redb refuse everything until it is opened
 /// again, reads included; so there must be room before a transaction begins.
 #[derive(Debug)]
 pub(super) struct Volume {
-    file: File,
+    directory: Arc<dyn Dir>,
     needed_bytes: u64,
 }
 
 impl Volume {
     /// What one transaction may write: its batch and the pages it copies are bounded by the cache, which is written
     /// out when it overflows; the file grows by a factor at most.
-    fn of(file: &File, cache_bytes: usize) -> io::Result<Self> {
-        Ok(Self { file: file.try_clone()?, needed_bytes: 2 * cache_bytes as u64 + VOLUME_RESERVE_BYTES })
+    fn of(directory: &Arc<dyn Dir>, cache_bytes: usize) -> Self {
+        Self {
+            directory: Arc::clone(directory),
+            needed_bytes: 2 * cache_bytes as u64 + VOLUME_RESERVE_BYTES,
+        }
     }
 
     pub(super) fn has_room(&self) -> Result<(), TablesError> {
-        let stats = rustix::fs::fstatvfs(&self.file).map_err(|error| device(&error.into()))?;
-        let free = stats.f_bavail.saturating_mul(stats.f_frsize);
+        let free = self.directory.free_bytes().map_err(|error| device(&error))?;
         if free < self.needed_bytes { Err(TablesError::Full) } else { Ok(()) }
     }
 }
 
 /// The quarantine marker: written before a file is opened, removed after. Holds how many openings were begun.
 struct Marker<'a> {
-    directory: &'a Path,
+    directory: &'a dyn Dir,
     name: String,
 }
 
 impl<'a> Marker<'a> {
-    fn set(directory: &'a Path, file: &str) -> Result<Self, TablesError> {
+    fn set(directory: &'a dyn Dir, file: &str) -> Result<Self, TablesError> {
         let name = format!("{file}.opening");
-        let path = directory.join(&name);
-        let begun = match fs::read(&path) {
-            Ok(text) => u32::try_from(text.len()).unwrap_or(u32::MAX).max(1),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
-            Err(error) => return Err(device(&error)),
+        let (marker, found) = match directory.create(&name) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                (directory.open(&name).map_err(|error| device(&error))?, true)
+            }
+            other => (other.map_err(|error| device(&error))?, false),
         };
+        // One byte per opening that was begun; a marker whose byte was lost still stands for one.
+        let length = marker.len().map_err(|error| device(&error))?;
+        let begun = u32::try_from(length).unwrap_or(u32::MAX).max(u32::from(found));
         if begun >= ATTEMPTS_MAX {
             return Err(TablesError::Quarantined { file: file.into(), attempts: begun });
         }
-        // One byte per opening that was begun. Not synced: what the marker guards against is the end of the process,
-        // and that leaves it standing; a power cut may forget it, but is not the file's fault.
-        let write = || OpenOptions::new().create(true).append(true).open(&path)?.write_all(b"o");
-        write().map_err(|error: io::Error| device(&error))?;
+        // Not synced: what the marker guards against is the end of the process, and that leaves it standing; a power
+        // cut may forget it, but is not the file's fault.
+        marker.write_at(b"o", u64::from(begun)).map_err(|error| device(&error))?;
         Ok(Self { directory, name })
     }
 
     fn clear(self) -> Result<(), TablesError> {
-        fs::remove_file(self.directory.join(&self.name)).map_err(|error| device(&error))
+        self.directory.remove(&self.name).map_err(|error| device(&error))
     }
 }
