@@ -26,7 +26,7 @@ use self::history::Event;
 use self::inode::Inode;
 use super::Dir;
 
-/// The unit that a device writes whole, or tears.
+/// The unit that a device writes whole; a bad one tears even that.
 pub const SECTOR_BYTES: usize = 512;
 
 /// A file's place in the disk.
@@ -42,6 +42,8 @@ struct State {
     capacity: u64,
     /// Bytes that they take.
     used: u64,
+    /// Whether a crash tears single sectors, too.
+    tears_sectors: bool,
     /// What has changed since [`SimulatedDisk::record`], in order.
     events: Option<Vec<Event>>,
 }
@@ -61,6 +63,7 @@ impl SimulatedDisk {
             random: Random::new(seed),
             capacity: u64::MAX,
             used: 0,
+            tears_sectors: true,
             events: None,
         })
     }
@@ -81,6 +84,7 @@ impl SimulatedDisk {
     pub fn after_power_cut(&self, seed: u64) -> Self {
         let state = self.lock();
         let mut random = Random::new(seed);
+        let tears_sectors = state.tears_sectors;
         // Whole crashes of one kind are as likely as mixtures: they find different mistakes.
         let odds = random.below(5) * 25;
         let directories: Vec<Directory> =
@@ -89,14 +93,15 @@ impl SimulatedDisk {
             directories.iter().flat_map(|directory| directory.names.values().copied()).collect();
         // Files without a name are gone.
         let survivor = |(number, inode): (InodeNumber, &Inode)| {
-            if named.contains(&number) { inode.after_power_cut(&mut random, odds) } else { Inode::default() }
+            if named.contains(&number) { inode.after_power_cut(&mut random, odds, tears_sectors) } else { Inode::default() }
         };
         let inodes: Vec<Inode> = state.inodes.iter().enumerate().map(survivor).collect();
         let used = inodes.iter().map(Inode::len).sum();
         let capacity = state.capacity;
         drop(state);
         let faults = Faults::default();
-        Self::with(State { inodes, directories, faults, random, capacity, used, events: None })
+        let events = None;
+        Self::with(State { inodes, directories, faults, random, capacity, used, tears_sectors, events })
     }
 
     /// What is there after the process was killed: everything that it wrote, unsynced parts still unsynced.
@@ -110,6 +115,7 @@ impl SimulatedDisk {
             random: Random::new(seed),
             capacity: state.capacity,
             used: state.used,
+            tears_sectors: state.tears_sectors,
             events: None,
         })
     }
@@ -130,6 +136,13 @@ impl SimulatedDisk {
     #[must_use]
     pub fn calls(&self, call: Call) -> u64 {
         self.lock().faults.count(call)
+    }
+
+    /// From now on each sector is written whole or not at all, as every device promises.
+    #[must_use]
+    pub fn with_whole_sectors(self) -> Self {
+        self.lock().tears_sectors = false;
+        self
     }
 
     /// Sets how many bytes all files may take.
@@ -242,6 +255,12 @@ impl State {
             self.note(|| Event::Subdir { directory, name: name.to_owned() });
         }
         Ok(number)
+    }
+
+    /// How much of a write of so many bytes happened before it failed.
+    fn part_of(&mut self, bytes: u64) -> u64 {
+        let part = self.random.below(bytes + 1);
+        if self.tears_sectors { part } else { part - part % SECTOR_BYTES as u64 }
     }
 
     fn write(&mut self, inode: InodeNumber, position: u64, bytes: &[u8]) -> io::Result<()> {

@@ -96,8 +96,7 @@ impl File for SimulatedFile {
         let mut state = self.disk.lock();
         let allowed = state.enter(Call::Write);
         // A write that fails may have happened in part.
-        let happened =
-            if allowed.is_ok() { bytes.len() as u64 } else { state.random.below(bytes.len() as u64 + 1) };
+        let happened = if allowed.is_ok() { bytes.len() as u64 } else { state.part_of(bytes.len() as u64) };
         let part = bytes.get(..usize::try_from(happened).unwrap_or(0)).unwrap_or(bytes);
         state.write(self.inode, position, part)?;
         allowed

@@ -96,7 +96,7 @@ impl Inode {
     }
 
     /// What the device holds: each unsynced sector is there (with a chance of `percent`), torn or not there.
-    pub(super) fn after_power_cut(&self, random: &mut Random, percent: u64) -> Self {
+    pub(super) fn after_power_cut(&self, random: &mut Random, percent: u64, tears: bool) -> Self {
         let mut bytes = self.bytes.clone();
         // A cut that was never synced may not have happened: then the device still holds what lay behind it.
         if self.durable_length > self.len() && !random.chance(percent) {
@@ -109,7 +109,7 @@ impl Inode {
                 continue;
             }
             // One in eight of the others is torn: its front or its back made it.
-            let torn = from < self.bytes.len() && random.chance(12);
+            let torn = tears && from < self.bytes.len() && random.chance(12);
             let keep = if torn { usize::try_from(random.below(512)).unwrap_or(0) } else { 0 };
             let front_is_new = random.chance(50);
             let Some(place) = bytes.get_mut(from..to) else { continue };
