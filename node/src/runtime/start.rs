@@ -118,7 +118,8 @@ pub fn start_on(
     }
     refuse_without_shards(&replays, &report)?;
     volume.begin().context("the start cannot be recorded in the superblock")?;
-    let parts = Parts { volume, config, clock: Arc::clone(clock), metrics, starts };
+    let started_at = clock.now();
+    let parts = Parts { volume, config, clock: Arc::clone(clock), metrics, starts, started_at };
     let running = parts.assemble(replays, logs, &mut report)?;
     report.took = clock.elapsed().saturating_sub(before);
     Ok(Running { report, ..running })
@@ -245,6 +246,7 @@ struct Parts<'a> {
     metrics: Arc<Metrics>,
     /// Where the log of each lane begins.
     starts: Vec<LanePosition>,
+    started_at: UnixMillis,
 }
 
 impl Parts<'_> {
@@ -322,7 +324,7 @@ impl Parts<'_> {
         let resident = self.heads_max();
         let slot = |shard: ShardId| match (sound.get(&shard), mailboxes.get(usize::from(shard.0))) {
             (Some(replay), Some(mailbox)) => {
-                let views = ShardViews::new(shard, seed, resident);
+                let views = ShardViews::new(shard, seed, resident, self.started_at);
                 Slot::Open(Box::new(Shard::new(shard, views, replay.tables.reader(), Arc::clone(mailbox))))
             }
             _ => {
@@ -413,7 +415,7 @@ impl Parts<'_> {
             epoch: Epoch { record: RecordEpoch(1), boot: self.volume.boot() },
             last: replay.last,
             chain: replay.chain,
-            started_at: self.clock.now(),
+            started_at: self.started_at,
             deadlines,
             unpublished: Vec::new(),
         })
