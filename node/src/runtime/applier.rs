@@ -211,6 +211,8 @@ impl ShardApplier {
             return;
         }
         self.damaged = true;
+        // Its log is kept from `undurable` on; nobody else waits for it.
+        self.stuck.clear();
         if let Ok(open) = shared.shard(shard) {
             open.condemn(&error.to_string());
         }

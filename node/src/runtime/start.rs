@@ -142,6 +142,10 @@ fn open_tables(volume: &Volume, config: &Config, report: &mut StartReport) -> an
                 report.streams += tables.state().totals.streams;
                 replays.insert(shard, ShardReplay::new(tables));
             }
+            // Nothing was ever served: the next start begins again, and no shard is without its file for ever.
+            Err(error) if volume.unserved() => {
+                anyhow::bail!("the tables of shard {shard} cannot be made: {error}")
+            }
             Err(error) => report.damaged.push((shard, error.to_string())),
         }
     }

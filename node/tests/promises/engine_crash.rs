@@ -54,6 +54,8 @@ fn record(seed: u64) -> Recorded {
         }
         (names.into_iter().flatten().collect(), sightings)
     });
+    let (checkpoints, segments) = (world.metrics.store.checkpoints.get(), world.newest_segment());
+    assert!(checkpoints > 4 && segments > 4, "seed {seed}: {checkpoints} checkpoints, {segments} segments");
     Recorded { history, names, sightings, world }
 }
 

@@ -63,13 +63,6 @@ fn put_table(world: &World, shard: ShardId, bytes: &[u8]) {
     folder.sync().unwrap();
 }
 
-/// The highest number of a segment of any lane.
-fn newest_segment(world: &World) -> u64 {
-    let root = world.disk.root();
-    let lanes = (0..world.config.lanes).map(|lane| root.subdir(&format!("lane-{lane:03}")).unwrap());
-    lanes.filter_map(|lane| lane.list().unwrap().last().map(|name| name[..10].parse().unwrap())).max().unwrap()
-}
-
 /// Everything about the shard is refused as damaged; nothing of it is said not to exist.
 fn expect_refusal(running: &Running, shard: ShardId, names: &Names) {
     let damaged: Vec<ShardId> = running.report.damaged.iter().map(|(shard, _)| *shard).collect();
@@ -118,14 +111,14 @@ fn a_damaged_shard_keeps_its_log_while_the_others_go_on_and_loses_nothing() {
         } else {
             put_table(&world, shard, &vec![0xee; sound.len()]);
         }
-        let before = newest_segment(&world);
+        let before = world.newest_segment();
         for round in 0..3 {
             let running = world.start().unwrap();
             expect_refusal(&running, shard, &names);
             go_on(&world, &running, 10 + round, 200, &mut names, elsewhere(shard));
             running.stop();
         }
-        assert!(newest_segment(&world) > before + 5, "the log hardly moved");
+        assert!(world.newest_segment() > before + 5, "the log hardly moved");
         put_table(&world, shard, &sound);
         expect_all(&world, &names, &format!("{lanes} lanes, missing {missing}"));
         // Now it may go on: what was kept for the shard is let go.

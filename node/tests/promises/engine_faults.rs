@@ -66,7 +66,7 @@ fn live(beginning: &Beginning, faults: Faults, fates: &mut Fates, what: &str) ->
         Ok(running) => {
             let mut client = world.client(&running.engine, 11, names);
             block_on(client.work(STEPS));
-            (names, counts) = (client.names, calls(&world.disk));
+            names = client.names;
             let readiness = running.engine.readiness();
             let reasons: Vec<String> = running.report.damaged.iter().map(|(_, reason)| reason.clone()).collect();
             let ended = fatal(&running);
@@ -80,8 +80,10 @@ fn live(beginning: &Beginning, faults: Faults, fates: &mut Fates, what: &str) ->
             let cut = world.disk.after_power_cut(3);
             look(cut, world.now(), &names, &format!("{what}, cut while running"));
             running.stop();
+            counts = calls(&world.disk);
         }
     }
+    look(world.disk.after_power_cut(4), world.now(), &names, &format!("{what}, cut after the end"));
     look(world.disk.after_kill(1), world.now(), &names, &format!("{what}, after the end"));
     counts
 }

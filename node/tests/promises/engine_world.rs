@@ -40,13 +40,16 @@ pub(crate) struct World {
     pub(crate) disk: SimulatedDisk,
     pub(crate) clock: Arc<ManualClock>,
     pub(crate) config: Config,
+    /// Of all engines that were started here.
+    pub(crate) metrics: Arc<Metrics>,
 }
 
 impl World {
     pub(crate) fn new(disk: SimulatedDisk, now: i64, config: Config) -> Self {
         let clock = Arc::new(ManualClock::default());
         clock.set(UnixMillis(now));
-        Self { disk, clock, config }
+        let metrics = Arc::new(Metrics::new(config.lanes));
+        Self { disk, clock, config, metrics }
     }
 
     pub(crate) fn now(&self) -> i64 {
@@ -55,7 +58,15 @@ impl World {
 
     pub(crate) fn start(&self) -> anyhow::Result<Running> {
         let clock: Arc<dyn Clock> = self.clock.clone();
-        start_on(self.disk.root(), &self.config, &clock, Arc::new(Metrics::new(self.config.lanes)))
+        start_on(self.disk.root(), &self.config, &clock, Arc::clone(&self.metrics))
+    }
+
+    /// The number of the newest segment of any lane: how often its log went on to the next.
+    pub(crate) fn newest_segment(&self) -> u64 {
+        let root = self.disk.root();
+        let lanes = (0..self.config.lanes).map(|lane| root.subdir(&format!("lane-{lane:03}")).unwrap());
+        let newest = lanes.filter_map(|lane| lane.list().unwrap().last().map(|name| name[..10].parse().unwrap()));
+        newest.max().unwrap()
     }
 
     /// A client that goes on with these names.
