@@ -10,7 +10,9 @@ pub const LOCK_FILE: &str = "lock";
 
 /// Holds the lock until it is dropped.
 #[derive(Debug)]
-pub struct DirectoryLock(#[expect(dead_code, reason = "the lock lives as long as the open file")] Arc<dyn File>);
+pub struct DirectoryLock(
+    #[expect(dead_code, reason = "the lock lives as long as the open file")] Arc<dyn File>,
+);
 
 /// Why the lock was not taken.
 #[derive(Debug, thiserror::Error)]

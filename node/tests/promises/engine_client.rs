@@ -232,8 +232,7 @@ impl Client<'_> {
             body: Ok(None),
             fork: None,
         };
-        let request =
-            ForkRequest { source: name(text), offset: Some(source.boundary(at)), sub_offset };
+        let request = ForkRequest { source: name(text), offset: Some(source.boundary(at)), sub_offset };
         let issued = self.disk.moment();
         let answer = self.engine.create(create, Some(request)).await;
         if let Err(error) = self.settle(&fork, issued, answer, Some(state)) {
@@ -371,7 +370,5 @@ impl Client<'_> {
 
 fn each(messages: &Messages) -> Vec<Bytes> {
     let count = messages.lengths().len();
-    (0..count)
-        .map(|number| Bytes::copy_from_slice(messages.slice(number, number + 1).wire()))
-        .collect()
+    (0..count).map(|number| Bytes::copy_from_slice(messages.slice(number, number + 1).wire())).collect()
 }

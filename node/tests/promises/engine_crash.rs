@@ -55,6 +55,7 @@ fn record(seed: u64) -> Recorded {
         (names.into_iter().flatten().collect(), sightings)
     });
     let (checkpoints, segments) = (world.metrics.store.checkpoints.get(), world.newest_segment());
+    assert!(sightings.len() > 10, "seed {seed}: nobody looked at anything");
     assert!(checkpoints > 4 && segments > 4, "seed {seed}: {checkpoints} checkpoints, {segments} segments");
     Recorded { history, names, sightings, world }
 }
@@ -85,24 +86,34 @@ impl Recorded {
         World::new(disk, self.world.now(), self.world.config.clone())
     }
 
-    /// Starts what a crash left, checks it, goes on, and checks again. Gives the number of images.
-    fn look_at(&self, mut disk: SimulatedDisk, moment: usize, random: &mut Random, what: &str) -> usize {
-        let mut images = 1;
+    /// Starts what a crash left, checks it, goes on, and checks again.
+    fn look_at(
+        &self,
+        mut disk: SimulatedDisk,
+        moment: usize,
+        random: &mut Random,
+        what: &str,
+        tally: &mut Tally,
+    ) {
+        tally.images += 1;
         if random.chance(40) {
             // The power fails again in the middle of recovery.
             disk.set_faults(Faults::power_off_after(random.below(500)));
-            if let Ok(running) = self.world(disk.clone()).start() {
-                running.stop();
+            match self.world(disk.clone()).start() {
+                Ok(running) => running.stop(),
+                Err(_) => tally.interrupted += 1,
             }
             disk = disk.after_power_cut(random.next());
-            images += 1;
+            tally.images += 1;
         }
         let world = self.world(disk);
         let running = world.start().unwrap_or_else(|error| panic!("{what}: does not start: {error:#}"));
         assert_eq!(running.report.damaged, [], "{what}");
         let engine = &running.engine;
         let resolved = block_on(async {
-            let resolved = check(engine, &self.expected(moment), world.now(), what).await;
+            let expected = self.expected(moment);
+            tally.undecided += usize::from(expected.values().any(|states| states.len() > 1));
+            let resolved = check(engine, &expected, world.now(), what).await;
             check_sightings(engine, &self.sightings, moment, what).await;
             resolved
         });
@@ -112,7 +123,7 @@ impl Recorded {
         let expected: Expected =
             client.resolved().into_iter().map(|(text, state)| (text, vec![state])).collect();
         let cut = random.chance(50).then(|| world.disk.after_power_cut(random.next()));
-        images += usize::from(cut.is_some());
+        tally.images += usize::from(cut.is_some());
         let now = world.now();
         running.stop();
         let again = World::new(cut.unwrap_or_else(|| world.disk.clone()), now, world.config.clone());
@@ -121,16 +132,24 @@ impl Recorded {
         block_on(check(&running.engine, &expected, now, &format!("{what}, later")));
         assert_eq!(fatal(&running), None, "{what}");
         running.stop();
-        images
     }
 }
 
+/// What a test met, so that it can show that it met what it is about.
+#[derive(Debug, Default)]
+struct Tally {
+    images: usize,
+    /// Starts that a second power cut interrupted.
+    interrupted: usize,
+    /// Images taken while a request was under way.
+    undecided: usize,
+}
+
 /// Cuts one history in many places.
-fn images_of(seed: u64, count: usize) -> usize {
+fn images_of(seed: u64, count: usize, tally: &mut Tally) {
     let recorded = record(seed);
     let mut random = Random::new(seed);
     let mut replay = recorded.history.replay();
-    let mut images = 0;
     for moment in recorded.cuts(&mut random, count) {
         replay.advance(moment);
         if random.chance(20) {
@@ -139,17 +158,17 @@ fn images_of(seed: u64, count: usize) -> usize {
         }
         let disk = replay.disk().after_power_cut(random.next());
         let what = format!("seed {seed}, cut at {moment} of {}", recorded.history.moments());
-        images += recorded.look_at(disk, moment, &mut random, &what);
+        recorded.look_at(disk, moment, &mut random, &what, tally);
     }
-    images
 }
 
 #[test]
 fn no_power_cut_takes_anything_acknowledged_from_the_whole_engine() {
-    let (mut images, mut seed) = (0, 0);
-    while images < images_wanted() {
+    let (mut tally, mut seed) = (Tally::default(), 0);
+    while tally.images < images_wanted() {
         seed += 1;
-        images += images_of(seed, IMAGES_PER_SEED);
+        images_of(seed, IMAGES_PER_SEED, &mut tally);
     }
-    println!("{images} images of {seed} histories");
+    println!("{seed} histories: {tally:?}");
+    assert!(tally.interrupted * 20 > tally.images && tally.undecided * 20 > tally.images, "{tally:?}");
 }

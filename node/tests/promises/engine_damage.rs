@@ -27,7 +27,14 @@ fn shard_of(text: &str) -> ShardId {
 }
 
 /// Lets clients work on some of the names.
-fn go_on(world: &World, running: &Running, seed: u64, steps: usize, names: &mut Names, on: impl Fn(&str) -> bool) {
+fn go_on(
+    world: &World,
+    running: &Running,
+    seed: u64,
+    steps: usize,
+    names: &mut Names,
+    on: impl Fn(&str) -> bool,
+) {
     let mine: Names =
         names.iter().filter(|(text, _)| on(text)).map(|(text, line)| (text.clone(), line.clone())).collect();
     let mut clients = vec![world.client(&running.engine, seed, mine)];
@@ -175,7 +182,10 @@ fn a_node_of_which_no_shard_can_be_served_does_not_start_and_says_why() {
     }
     for _ in 0..4 {
         let reason = format!("{:#}", world.start().unwrap_err());
-        assert!(reason.contains("none of the 4 shards can be served") && reason.contains("shard 0: "), "{reason}");
+        assert!(
+            reason.contains("none of the 4 shards can be served") && reason.contains("shard 0: "),
+            "{reason}"
+        );
     }
     let folder = world.disk.root().subdir("tables").unwrap();
     shards.iter().for_each(|shard| folder.remove(&file_name(*shard)).unwrap());

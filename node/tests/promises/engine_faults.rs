@@ -7,7 +7,7 @@ use std::io::ErrorKind;
 use thalweg_node::seam::disk::simulated::{Call, Faults, SimulatedDisk};
 
 use super::engine_client::names_of;
-use super::engine_model::{Expected, NEVER, Resolved, check};
+use super::engine_model::{Expected, NEVER, Resolved, Timeline, check};
 use super::engine_world::{BEGINNING, World, block_on, config, fatal, lines};
 
 /// Requests of one run.
@@ -68,7 +68,8 @@ fn live(beginning: &Beginning, faults: Faults, fates: &mut Fates, what: &str) ->
             block_on(client.work(STEPS));
             names = client.names;
             let readiness = running.engine.readiness();
-            let reasons: Vec<String> = running.report.damaged.iter().map(|(_, reason)| reason.clone()).collect();
+            let reasons: Vec<String> =
+                running.report.damaged.iter().map(|(_, reason)| reason.clone()).collect();
             let ended = fatal(&running);
             let said = format!("{ended:?} {readiness:?} {reasons:?}");
             assert!(!said.contains("panic"), "{what}: {said}");
@@ -92,12 +93,7 @@ fn calls(disk: &SimulatedDisk) -> BTreeMap<Call, u64> {
     Call::ALL.into_iter().map(|call| (call, disk.calls(call))).collect()
 }
 
-fn look(
-    disk: SimulatedDisk,
-    now: i64,
-    names: &BTreeMap<String, super::engine_model::Timeline>,
-    what: &str,
-) {
+fn look(disk: SimulatedDisk, now: i64, names: &BTreeMap<String, Timeline>, what: &str) {
     let world = world(disk, now);
     let running = world.start().unwrap_or_else(|error| panic!("{what}: does not start: {error:#}"));
     assert_eq!(running.report.damaged, [], "{what}");
@@ -122,20 +118,13 @@ fn fail_each(beginning: &Beginning, kinds: &[Call], error: ErrorKind, word: &str
     fates
 }
 
-const GROWING: [Call; 7] = [
-    Call::Create,
-    Call::Rename,
-    Call::Write,
-    Call::Sync,
-    Call::Allocate,
-    Call::SetLength,
-    Call::SyncDir,
-];
+const GROWING: [Call; 7] =
+    [Call::Create, Call::Rename, Call::Write, Call::Sync, Call::Allocate, Call::SetLength, Call::SyncDir];
 
 #[test]
 fn an_error_of_the_device_at_any_call_of_the_engine_loses_nothing_acknowledged() {
     let fates = fail_each(&crashed(), &Call::ALL, ErrorKind::Other, "after a crash");
-    assert!(fates.not_started > 10 && fates.ended > 10 && fates.refusing > 0 && fates.serving > 0, "{fates:?}");
+    assert!(fates.not_started > 10 && fates.ended > 10 && fates.serving > 10, "{fates:?}");
 }
 
 #[test]

@@ -179,9 +179,9 @@ fn fits(shown: &Result<Shown, ReadError>, state: Option<&Stream>, now: i64) -> b
         (Ok(_), None) => false,
         (Ok(shown), Some(stream)) => {
             let skipped = usize::try_from(shown.earliest.messages).unwrap();
-            let may_skip = stream.keep.map_or(0, |keep| {
-                stream.messages.len().saturating_sub(usize::try_from(keep).unwrap())
-            });
+            let may_skip = stream
+                .keep
+                .map_or(0, |keep| stream.messages.len().saturating_sub(usize::try_from(keep).unwrap()));
             !matches!(stream.life, Life::Until(at) if at <= now)
                 && skipped <= may_skip
                 && shown.earliest == stream.boundary(skipped)

@@ -65,7 +65,8 @@ impl World {
     pub(crate) fn newest_segment(&self) -> u64 {
         let root = self.disk.root();
         let lanes = (0..self.config.lanes).map(|lane| root.subdir(&format!("lane-{lane:03}")).unwrap());
-        let newest = lanes.filter_map(|lane| lane.list().unwrap().last().map(|name| name[..10].parse().unwrap()));
+        let newest =
+            lanes.filter_map(|lane| lane.list().unwrap().last().map(|name| name[..10].parse().unwrap()));
         newest.max().unwrap()
     }
 

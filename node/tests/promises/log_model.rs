@@ -10,9 +10,7 @@ use std::sync::Arc;
 use thalweg_node::codec::record::RecordKind;
 use thalweg_node::seam::disk::Dir;
 use thalweg_node::seam::disk::simulated::{Faults, Random, SimulatedDisk};
-use thalweg_node::store::aol::{
-    Lane, LaneError, LaneOptions, Operation, Record, RecordHead, RecoveryReport,
-};
+use thalweg_node::store::aol::{Lane, LaneError, LaneOptions, Operation, Record, RecordHead, RecoveryReport};
 use thalweg_node::types::{Boot, Chain, Epoch, LaneId, LanePosition, LogIndex, RecordEpoch, ShardId};
 
 pub(crate) fn options() -> LaneOptions {

@@ -198,9 +198,7 @@ fn foreign_files_folders_and_links_in_the_data_directory_are_refused_by_name() {
 fn a_second_holder_of_the_directory_is_refused_and_told_who_holds_it() {
     let folder = tempfile::tempdir().unwrap();
     let lock = acquire(folder.path()).unwrap();
-    let Err(LockError::Held { holder }) = acquire(folder.path()) else {
-        panic!("two holders")
-    };
+    let Err(LockError::Held { holder }) = acquire(folder.path()) else { panic!("two holders") };
     assert_eq!(holder, format!("pid {}", std::process::id()));
     drop(lock);
     acquire(folder.path()).unwrap();

@@ -93,7 +93,11 @@ impl SimulatedDisk {
             directories.iter().flat_map(|directory| directory.names.values().copied()).collect();
         // Files without a name are gone.
         let survivor = |(number, inode): (InodeNumber, &Inode)| {
-            if named.contains(&number) { inode.after_power_cut(&mut random, odds, tears_sectors) } else { Inode::default() }
+            if named.contains(&number) {
+                inode.after_power_cut(&mut random, odds, tears_sectors)
+            } else {
+                Inode::default()
+            }
         };
         let inodes: Vec<Inode> = state.inodes.iter().enumerate().map(survivor).collect();
         let used = inodes.iter().map(Inode::len).sum();
@@ -310,4 +314,3 @@ impl State {
         }
     }
 }
-

@@ -239,10 +239,7 @@ impl Volume {
     /// What one transaction may write: its batch and the pages it copies are bounded by the cache, which is written
     /// out when it overflows; the file grows by a factor at most.
     fn of(directory: &Arc<dyn Dir>, cache_bytes: usize) -> Self {
-        Self {
-            directory: Arc::clone(directory),
-            needed_bytes: 2 * cache_bytes as u64 + VOLUME_RESERVE_BYTES,
-        }
+        Self { directory: Arc::clone(directory), needed_bytes: 2 * cache_bytes as u64 + VOLUME_RESERVE_BYTES }
     }
 
     pub(super) fn has_room(&self) -> Result<(), TablesError> {
