@@ -15,6 +15,7 @@ use super::apply_queue::ApplyQueue;
 use super::cache::SegmentCache;
 use super::engine::Engine;
 use super::fatal::Fatal;
+use super::findings::{StartReport, compare, refuse_without_shards, tell};
 use super::lane::LaneOwner;
 use super::mailbox::{Job, Mailbox};
 use super::owner::ShardOwner;
@@ -51,21 +52,6 @@ pub struct Running {
     threads: Vec<JoinHandle<()>>,
     /// Keeps the directory locked until the last thread has ended.
     volume: Option<Volume>,
-}
-
-/// What a start found, for the operator's eyes.
-#[derive(Debug, Clone, Default)]
-pub struct StartReport {
-    /// The directory was empty.
-    pub created: bool,
-    /// Records in the log.
-    pub records: u64,
-    /// Streams in the tables.
-    pub streams: u64,
-    /// Shards that refuse service, with the reason.
-    pub damaged: Vec<(ShardId, String)>,
-    /// How long it took.
-    pub took: Duration,
 }
 
 impl Running {
@@ -154,40 +140,6 @@ fn open_tables(volume: &Volume, config: &Config, report: &mut StartReport) -> an
     Ok(replays)
 }
 
-/// Holds what each shard arrived at against what its log says about it.
-fn compare(volume: &Volume, lane: LaneId, found: &RecoveryReport, replays: &mut Replays) {
-    for gap in &found.gaps {
-        if let Some(replay) = replays.get_mut(&gap.shard) {
-            replay.suspect(gap.from, gap.to);
-        }
-    }
-    for (shard, replay) in replays.iter_mut().filter(|(shard, _)| volume.lane_of(**shard) == lane) {
-        match found.heads.get(shard) {
-            Some(head) => replay.must_reach(*head),
-            None if found.unseen_shards_suspect => replay.suspect(replay.last.next(), None),
-            None => {}
-        }
-    }
-}
-
-/// A node that can serve nothing says so at once instead of answering every request with an error.
-fn refuse_without_shards(replays: &Replays, report: &StartReport) -> anyhow::Result<()> {
-    if replays.values().any(|replay| replay.damage.is_none()) {
-        return Ok(());
-    }
-    let opened = replays.iter().filter_map(|(shard, replay)| Some((*shard, replay.damage.clone()?)));
-    let damaged: BTreeMap<ShardId, String> = opened.chain(report.damaged.iter().cloned()).collect();
-    let reasons: Vec<String> =
-        damaged.iter().take(3).map(|(shard, reason)| format!("shard {shard}: {reason}")).collect();
-    anyhow::bail!(
-        "none of the {} shards can be served ({}{}); put the missing or damaged files back, or restore the whole \
-         directory: nothing of it was removed",
-        damaged.len(),
-        reasons.join("; "),
-        if damaged.len() > reasons.len() { "; …" } else { "" }
-    )
-}
-
 fn open_log(
     volume: &Volume,
     config: &Config,
@@ -202,26 +154,6 @@ fn open_log(
         ..LaneOptions::new(lane, volume.cluster(), volume.unserved())
     };
     Ok(Lane::open(&directory, options, |record| replay::take(replays, &record))?)
-}
-
-fn tell(lane: u16, found: &RecoveryReport) {
-    if let Some(cut) = &found.cut {
-        tracing::info!(
-            lane,
-            at = cut.at.0,
-            bytes = cut.bytes,
-            "torn tail cut: writes that were never acknowledged"
-        );
-    }
-    for damage in &found.damaged {
-        tracing::error!(
-            lane,
-            from = damage.from.0,
-            to = damage.to.0,
-            kept = damage.kept,
-            "the log is damaged here"
-        );
-    }
 }
 
 /// Subscriptions, shares, links and keys: what the core and the hub keep in memory.

@@ -76,7 +76,7 @@ impl Client<'_> {
             let texts: Vec<String> = self
                 .names
                 .iter()
-                .filter(|(text, line)| !line.unknown() && !(text.contains("fork") && line.untouched()))
+                .filter(|(text, line)| !(line.unknown() || text.contains("fork") && line.untouched()))
                 .map(|(text, _)| text.clone())
                 .collect();
             let Some(text) = texts.get(self.below(texts.len())).cloned() else { return };
