@@ -4,8 +4,9 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
-use std::sync::{Arc, OnceLock};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use redb::backends::FileBackend;
 use redb::{Builder, Database, Durability, ReadableDatabase, StorageBackend};
@@ -13,6 +14,7 @@ use redb::{Builder, Database, Durability, ReadableDatabase, StorageBackend};
 use super::apply::{Scratch, write_epochs, write_state};
 use super::blocks::CheckedBlocks;
 use super::fault::{TablesError, corrupt, other, panic_text};
+use super::late::{CatchUp, LateWrites, is_full};
 use super::schema::{
     CHUNKS, DOOMED, EXPIRY, FACTS, NAMES, PINS, PRODUCERS, STATE, STREAMS, TableNumber, opened, sealed,
     unsealed,
@@ -20,15 +22,12 @@ use super::schema::{
 use super::state::{EPOCHS_ROW, IDENTITY_ROW, STATE_ROW, ShardState, get_epochs, get_state};
 use super::{Shared, Tables, begin};
 use crate::codec::CodecError;
+use crate::store::reserve::Spare;
 use crate::types::{ShardCount, ShardId};
 
 /// Starts of the process that may end while a file is being opened before that file is refused: a crash of the
 /// machine at the wrong moment is no damage, three in a row are not taken for chance.
 const ATTEMPTS_MAX: u32 = 3;
-
-/// Room that must be left on the volume before anything is applied: what the largest record (64 MiB) may need would
-/// starve small volumes; such a record meets the device's own error instead, and the file is opened again.
-const VOLUME_RESERVE_BYTES: u64 = 8 << 20;
 
 /// What a file belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,15 +46,80 @@ pub fn file_name(shard: ShardId) -> String {
     format!("shard-{:03}.redb", shard.0)
 }
 
+/// A database that was opened, and how far it is.
+pub(super) struct Opened {
+    pub(super) database: Database,
+    pub(super) late: Arc<dyn CatchUp>,
+    pub(super) state: ShardState,
+}
+
+/// How the database is opened again.
+pub(super) struct Source(Box<dyn Fn() -> Result<Opened, TablesError> + Send>);
+
+impl Source {
+    pub(super) fn open(&self) -> Result<Opened, TablesError> {
+        (self.0)()
+    }
+}
+
+impl std::fmt::Debug for Source {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Source")
+    }
+}
+
+/// Where the tables of a shard lie, and what may be given up for them.
+#[derive(Debug, Clone)]
+pub struct Place {
+    /// The directory.
+    pub directory: PathBuf,
+    /// What the file belongs to.
+    pub identity: Identity,
+    /// Memory for pages.
+    pub cache_bytes: usize,
+    /// Cut when the volume is full.
+    pub spare: Option<Arc<dyn Spare>>,
+}
+
+impl Place {
+    fn open(&self) -> Result<Opened, TablesError> {
+        let name = file_name(self.identity.shard);
+        let file = match OpenOptions::new().read(true).write(true).open(self.directory.join(&name)) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(TablesError::Missing { file: name });
+            }
+            Err(error) => return Err(device(&error)),
+        };
+        let marker = Marker::set(&self.directory, &name)?;
+        forget_cached(&file);
+        let backend = FileBackend::new(file)?;
+        let opened = open_backend(backend, self.identity, self.cache_bytes, self.spare.clone());
+        // Also after an error: the process has lived to tell it.
+        marker.clear()?;
+        opened
+    }
+}
+
 impl Tables {
     /// Makes a new, empty file. Fails if one is there.
     pub fn create(directory: &Path, identity: Identity, cache_bytes: usize) -> Result<Self, TablesError> {
-        let name = file_name(identity.shard);
-        let path = directory.join(&name);
+        Self::create_at(&Place { directory: directory.to_owned(), identity, cache_bytes, spare: None })
+    }
+
+    /// Opens the file of a shard that has one. A missing file is an error, never an empty shard.
+    pub fn open(directory: &Path, identity: Identity, cache_bytes: usize) -> Result<Self, TablesError> {
+        Self::open_at(&Place { directory: directory.to_owned(), identity, cache_bytes, spare: None })
+    }
+
+    /// The same with everything that there is to say.
+    pub fn create_at(place: &Place) -> Result<Self, TablesError> {
+        let name = file_name(place.identity.shard);
+        let path = place.directory.join(&name);
         if path.try_exists().map_err(|error| device(&error))? {
             return Err(TablesError::Exists { file: name });
         }
-        let temporary = directory.join(format!("{name}.new"));
+        let temporary = place.directory.join(format!("{name}.new"));
         let file = OpenOptions::new()
             .read(true)
             .write(true)
@@ -63,30 +127,24 @@ impl Tables {
             .truncate(true)
             .open(&temporary)
             .map_err(|error| device(&error))?;
-        let volume = Volume::of(&file, cache_bytes).map_err(|error| device(&error))?;
-        let mut tables = Self::create_on(FileBackend::new(file)?, identity, cache_bytes)?;
-        move_into_place(&temporary, &path, directory).map_err(|error| device(&error))?;
-        tables.volume = Some(volume);
-        Ok(tables)
+        let tables = Self::create_on(FileBackend::new(file)?, place.identity, place.cache_bytes)?;
+        // What no room was found for is not in the file: then there is no file.
+        tables.catch_up()?;
+        drop(tables);
+        move_into_place(&temporary, &path, &place.directory).map_err(|error| device(&error))?;
+        Self::open_at(place)
     }
 
-    /// Opens the file of a shard that has one. A missing file is an error, never an empty shard.
-    pub fn open(directory: &Path, identity: Identity, cache_bytes: usize) -> Result<Self, TablesError> {
-        let name = file_name(identity.shard);
-        let file = match OpenOptions::new().read(true).write(true).open(directory.join(&name)) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Err(TablesError::Missing { file: name });
-            }
-            Err(error) => return Err(device(&error)),
-        };
-        let marker = Marker::set(directory, &name)?;
-        let volume = Volume::of(&file, cache_bytes).map_err(|error| device(&error))?;
-        let opened = Self::open_on(FileBackend::new(file)?, identity, cache_bytes);
-        // Also after an error: the process has lived to tell it.
-        marker.clear()?;
-        let mut tables = opened?;
-        tables.volume = Some(volume);
+    /// The same with everything that there is to say.
+    pub fn open_at(place: &Place) -> Result<Self, TablesError> {
+        let opened = place.open()?;
+        let file = place.directory.join(file_name(place.identity.shard));
+        let stored = fs::metadata(file).map(|data| data.blocks() * 512).unwrap_or(0);
+        let mut tables = Self::with(opened, place.identity.shard);
+        // Pages, rows and checksums take a quarter at least.
+        tables.bytes_most = tables.bytes_most.max(stored / 4 * 3);
+        let place = place.clone();
+        tables.source = Some(Source(Box::new(move || place.open())));
         Ok(tables)
     }
 
@@ -96,33 +154,77 @@ impl Tables {
         identity: Identity,
         cache_bytes: usize,
     ) -> Result<Self, TablesError> {
-        let database = guarded(|| open_database(checked(backend, cache_bytes), cache_bytes))?;
+        let layer = LateWrites::new(backend, None);
+        let late = layer.handle();
+        let database = guarded(|| open_database(checked(layer, cache_bytes), cache_bytes))?;
         guarded(|| initialise(&database, identity))?;
-        Ok(Self::with(database, identity.shard, ShardState::default()))
+        Ok(Self::with(Opened { database, late, state: ShardState::default() }, identity.shard))
     }
 
-    /// Opens the database on any backend.
+    /// Opens the database on any backend; it cannot be opened again by [`Self::reopen`].
     pub fn open_on(
         backend: impl StorageBackend,
         identity: Identity,
         cache_bytes: usize,
     ) -> Result<Self, TablesError> {
-        if backend.len().map_err(|error| device(&error))? == 0 {
-            return Err(TablesError::Missing { file: file_name(identity.shard) });
-        }
-        let blocks = checked(backend, cache_bytes);
-        // A foreign or cut file must not be turned into an empty database.
-        blocks.check_header().map_err(|error| device(&error))?;
-        let database = guarded(|| open_database(blocks, cache_bytes))?;
-        let state = guarded(|| load(&database, identity))?;
-        Ok(Self::with(database, identity.shard, state))
+        open_backend(backend, identity, cache_bytes, None).map(|opened| Self::with(opened, identity.shard))
     }
 
-    fn with(database: Database, shard: ShardId, state: ShardState) -> Self {
-        let durable = state.applied.index;
-        let shared = Arc::new(Shared { database, shard, damage: OnceLock::new() });
-        Self { shared, state, durable, scratch: Scratch::default(), volume: None }
+    /// Opens the database on backends that can be had again and again.
+    pub fn open_from<B: StorageBackend>(
+        backends: impl Fn() -> io::Result<B> + Send + 'static,
+        identity: Identity,
+        cache_bytes: usize,
+        spare: Option<Arc<dyn Spare>>,
+    ) -> Result<Self, TablesError> {
+        let open = move || {
+            let backend = backends().map_err(|error| device(&error))?;
+            open_backend(backend, identity, cache_bytes, spare.clone())
+        };
+        let mut tables = Self::with(open()?, identity.shard);
+        tables.source = Some(Source(Box::new(open)));
+        Ok(tables)
     }
+
+    fn with(opened: Opened, shard: ShardId) -> Self {
+        let Opened { database, late, state } = opened;
+        Self {
+            shared: Arc::new(Shared::new(database, shard)),
+            durable: state.applied.index,
+            bytes_most: state.totals.bytes,
+            state,
+            scratch: Scratch::default(),
+            late,
+            source: None,
+        }
+    }
+}
+
+fn open_backend(
+    backend: impl StorageBackend,
+    identity: Identity,
+    cache_bytes: usize,
+    spare: Option<Arc<dyn Spare>>,
+) -> Result<Opened, TablesError> {
+    if backend.len().map_err(|error| device(&error))? == 0 {
+        return Err(TablesError::Missing { file: file_name(identity.shard) });
+    }
+    let layer = LateWrites::new(backend, spare);
+    let late = layer.handle();
+    let blocks = checked(layer, cache_bytes);
+    // A foreign or cut file must not be turned into an empty database.
+    blocks.check_header().map_err(|error| device(&error))?;
+    let database = guarded(|| open_database(blocks, cache_bytes))?;
+    let state = guarded(|| load(&database, identity))?;
+    Ok(Opened { database, late, state })
+}
+
+/// After a failed sync the system may hold pages that the device lacks and take them for written. What is opened must be
+/// what the device has.
+fn forget_cached(file: &File) {
+    // Either may fail on a device that is failing; what is then read is checked all the same.
+    let _unsynced = file.sync_data();
+    let _cached = rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::DontNeed);
 }
 
 /// One part in sixteen of the cache holds block checksums: enough for sixteen times the data that the rest holds.
@@ -149,7 +251,7 @@ fn guarded<T>(access: impl FnOnce() -> Result<T, TablesError>) -> Result<T, Tabl
 }
 
 pub(super) fn device(error: &io::Error) -> TablesError {
-    if error.kind() == io::ErrorKind::StorageFull { TablesError::Full } else { other(error) }
+    if is_full(error) { TablesError::Full } else { other(error) }
 }
 
 fn initialise(database: &Database, identity: Identity) -> Result<(), TablesError> {
@@ -210,28 +312,6 @@ fn move_into_place(from: &Path, to: &Path, directory: &Path) -> io::Result<()> {
     File::open(directory)?.sync_all()
 }
 
-/// The volume that a file lies on. A write that meets a full volume makes redb refuse everything until it is opened
-/// again, reads included; so there must be room before a transaction begins.
-#[derive(Debug)]
-pub(super) struct Volume {
-    file: File,
-    needed_bytes: u64,
-}
-
-impl Volume {
-    /// What one transaction may write: its batch and the pages it copies are bounded by the cache, which is written
-    /// out when it overflows; the file grows by a factor at most.
-    fn of(file: &File, cache_bytes: usize) -> io::Result<Self> {
-        Ok(Self { file: file.try_clone()?, needed_bytes: 2 * cache_bytes as u64 + VOLUME_RESERVE_BYTES })
-    }
-
-    pub(super) fn has_room(&self) -> Result<(), TablesError> {
-        let stats = rustix::fs::fstatvfs(&self.file).map_err(|error| device(&error.into()))?;
-        let free = stats.f_bavail.saturating_mul(stats.f_frsize);
-        if free < self.needed_bytes { Err(TablesError::Full) } else { Ok(()) }
-    }
-}
-
 /// The quarantine marker: written before a file is opened, removed after. Holds how many openings were begun.
 struct Marker<'a> {
     directory: &'a Path,
@@ -253,11 +333,18 @@ impl<'a> Marker<'a> {
         // One byte per opening that was begun. Not synced: what the marker guards against is the end of the process,
         // and that leaves it standing; a power cut may forget it, but is not the file's fault.
         let write = || OpenOptions::new().create(true).append(true).open(&path)?.write_all(b"o");
-        write().map_err(|error: io::Error| device(&error))?;
+        match write() {
+            // A volume without room even for this: the file is opened unguarded rather than not at all.
+            Err(error) if is_full(&error) => {}
+            other => other.map_err(|error: io::Error| device(&error))?,
+        }
         Ok(Self { directory, name })
     }
 
     fn clear(self) -> Result<(), TablesError> {
-        fs::remove_file(self.directory.join(&self.name)).map_err(|error| device(&error))
+        match fs::remove_file(self.directory.join(&self.name)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(device(&error)),
+            _ => Ok(()),
+        }
     }
 }

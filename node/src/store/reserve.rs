@@ -1,0 +1,131 @@
+//! Room that is kept for the way out of a full volume: a file that holds nothing. It is cut, piece by piece, when the
+//! tables or the log must write although there is no room: only so can deletions be applied and the log be released.
+//! Invariant: nothing is ever stored in it, so cutting it loses nothing. Leaves to the runtime when to make it again.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use rustix::fs::{FallocateFlags, fallocate, fstatvfs};
+
+/// The reserve's name.
+pub const RESERVE_FILE: &str = "reserve";
+/// What is given up at a time: a few blocks of a table and their checksums, or some hundred writes of one block.
+const PIECE_BYTES: u64 = 256 * 1024;
+/// Room that a start needs before anything else can be thought of: markers, a new superblock, marks in the logs.
+const START_BYTES: u64 = 1 << 20;
+/// A small volume keeps one part in eight, whatever is configured.
+const VOLUME_PART: u64 = 8;
+
+/// Room that can be given up.
+pub trait Spare: Send + Sync + std::fmt::Debug {
+    /// Gives up a piece; `false` if nothing is left.
+    fn give(&self) -> bool;
+}
+
+/// The reserve of a volume.
+#[derive(Debug)]
+pub struct Reserve {
+    wanted: u64,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    file: File,
+    bytes: u64,
+}
+
+impl Reserve {
+    /// Opens the reserve in `directory`, or makes it. On a full volume it is as large as it can be.
+    pub fn open(directory: &Path, wanted: u64) -> io::Result<Self> {
+        let path = directory.join(RESERVE_FILE);
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+        let stats = fstatvfs(&file)?;
+        let wanted = wanted.min(stats.f_blocks.saturating_mul(stats.f_frsize) / VOLUME_PART);
+        let wanted = wanted - wanted % PIECE_BYTES;
+        let bytes = file.metadata()?.len();
+        let reserve = Self { wanted, inner: Mutex::new(Inner { file, bytes }) };
+        if bytes > wanted {
+            reserve.lock().cut(bytes - wanted)?;
+        }
+        while reserve.free()? < START_BYTES && reserve.give() {}
+        reserve.refill()?;
+        Ok(reserve)
+    }
+
+    // Both fields are set together at the end of each change.
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What it is to be.
+    #[must_use]
+    pub const fn wanted(&self) -> u64 {
+        self.wanted
+    }
+
+    /// What it is.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.lock().bytes
+    }
+
+    /// Whether nothing of it is given up.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.bytes() >= self.wanted
+    }
+
+    /// Bytes that are free on the volume beside it.
+    pub fn free(&self) -> io::Result<u64> {
+        let stats = fstatvfs(&self.lock().file)?;
+        Ok(stats.f_bavail.saturating_mul(stats.f_frsize))
+    }
+
+    /// Gives up `bytes` at once, for a file that must be allocated whole.
+    pub fn lend(&self, bytes: u64) -> io::Result<()> {
+        self.lock().cut(bytes)
+    }
+
+    /// Makes it whole again if that leaves half as much for everybody else; says whether it is whole.
+    pub fn refill(&self) -> io::Result<bool> {
+        let free = self.free()?;
+        let mut inner = self.lock();
+        let missing = self.wanted.saturating_sub(inner.bytes);
+        if missing == 0 {
+            return Ok(true);
+        }
+        if free < missing + self.wanted / 2 {
+            return Ok(false);
+        }
+        match fallocate(&inner.file, FallocateFlags::empty(), 0, self.wanted) {
+            Ok(()) => {
+                inner.bytes = self.wanted;
+                Ok(true)
+            }
+            // Somebody else was faster: back to what it was.
+            Err(rustix::io::Errno::NOSPC | rustix::io::Errno::DQUOT) => inner.cut(0).map(|()| false),
+            // A file system that cannot reserve: there is no reserve, and none is missed.
+            Err(rustix::io::Errno::OPNOTSUPP) => Ok(true),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+impl Inner {
+    fn cut(&mut self, bytes: u64) -> io::Result<()> {
+        let left = self.bytes.saturating_sub(bytes);
+        self.file.set_len(left)?;
+        self.bytes = left;
+        Ok(())
+    }
+}
+
+impl Spare for Reserve {
+    fn give(&self) -> bool {
+        let mut inner = self.lock();
+        inner.bytes > 0 && inner.cut(PIECE_BYTES).is_ok()
+    }
+}
