@@ -2,6 +2,7 @@
 
 mod answer;
 mod applier;
+mod applied_shard;
 mod apply_queue;
 mod cache;
 mod commit;
@@ -14,6 +15,7 @@ mod mailbox;
 mod owner;
 mod reader;
 mod replay;
+mod room;
 mod shared;
 mod start;
 pub mod subscriptions;

@@ -37,7 +37,11 @@ impl DirectoryLock {
         }
         file.set_len(0)?;
         file.rewind()?;
-        write!(file, "pid {}", std::process::id())?;
+        match write!(file, "pid {}", std::process::id()) {
+            // Only people read it; a full volume is no reason not to serve.
+            Err(error) if error.kind() != io::ErrorKind::StorageFull => return Err(error.into()),
+            _ => {}
+        }
         Ok(Self(file))
     }
 }

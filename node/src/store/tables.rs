@@ -38,7 +38,7 @@ use crate::types::{LogIndex, Op, ShardId};
 
 /// Bytes that one shard's tables may keep in memory because the volume has no room for them; a transaction that begins
 /// below this may pass it by what it writes. Twice what deletions and their checkpoint write at a time.
-const LATE_BYTES_MAX: u64 = 4 << 20;
+pub const LATE_BYTES_MAX: u64 = 4 << 20;
 
 /// The database of a shard, for its one writer. Readers are [`Reader`]s.
 #[derive(Debug)]
@@ -48,6 +48,7 @@ pub struct Tables {
     durable: LogIndex,
     scratch: apply::Scratch,
     late: Arc<dyn CatchUp>,
+    late_bytes_max: u64,
     source: Option<open::Source>,
     /// The most payload that the file ever had room for, as far as is known.
     bytes_most: u64,
@@ -61,13 +62,16 @@ struct Shared {
     shard: ShardId,
     /// Set by the first sign of damage; from then on nothing is read or written until the file is opened again.
     is_damaged: AtomicBool,
+    /// The file was opened again and lacks what readers have seen: they are refused until [`Tables::readmit`].
+    is_behind: AtomicBool,
     damage: Mutex<Arc<str>>,
 }
 
 impl Shared {
     fn new(database: Database, shard: ShardId) -> Self {
         let database = RwLock::new(Some(database));
-        Self { database, shard, is_damaged: AtomicBool::new(false), damage: Mutex::new("".into()) }
+        let damage = Mutex::new("".into());
+        Self { database, shard, is_damaged: AtomicBool::default(), is_behind: AtomicBool::default(), damage }
     }
 
     /// Runs one access. A panic inside the database (its answer to a page that makes no sense) becomes damage; so does
@@ -76,12 +80,11 @@ impl Shared {
         &self,
         access: impl FnOnce(&Database) -> Result<T, E>,
     ) -> Result<T, E> {
-        if self.is_damaged.load(Ordering::Acquire) {
-            return Err(self.damage().into());
-        }
-        // Nothing panics while this lock is held but outside of `catch_unwind`.
+        // Nothing panics while this lock is held but inside of `catch_unwind`.
         let database = self.database.read().unwrap_or_else(PoisonError::into_inner);
-        let Some(database) = database.as_ref() else { return Err(self.damage().into()) };
+        let Some(database) = database.as_ref().filter(|_| !self.is_damaged.load(Ordering::Acquire)) else {
+            return Err(self.damage().into());
+        };
         match catch_unwind(AssertUnwindSafe(|| access(database))) {
             Ok(Err(error)) => {
                 if let Some(TablesError::Damaged { reason }) = error.tables() {
@@ -92,6 +95,21 @@ impl Shared {
             Ok(done) => done,
             Err(panic) => Err(self.damaged(&format!("panic: {}", fault::panic_text(&*panic))).into()),
         }
+    }
+
+    /// The same for readers, who are kept away longer.
+    fn guarded_for_readers<T, E: From<TablesError> + Fault>(
+        &self,
+        access: impl FnOnce(&Database) -> Result<T, E>,
+    ) -> Result<T, E> {
+        self.guarded(|database| {
+            // Asked under the lock that opening the file again takes.
+            if self.is_behind.load(Ordering::Acquire) {
+                let reason = "what they held is being read from the log again".into();
+                return Err(TablesError::Behind { reason }.into());
+            }
+            access(database)
+        })
     }
 
     fn damage(&self) -> TablesError {
@@ -147,6 +165,11 @@ impl Tables {
     #[must_use]
     pub fn slack_bytes(&self) -> u64 {
         self.bytes_most.saturating_sub(self.state.totals.bytes)
+    }
+
+    /// Lets this many bytes wait in memory for room. A start lets any number: what is replayed then was in memory before.
+    pub fn bound_late(&mut self, late_bytes_max: u64) {
+        self.late_bytes_max = late_bytes_max;
     }
 
     /// Applies the ops of committed records in log order as one transaction, not yet durable. Ops at or below the
@@ -213,6 +236,7 @@ impl Tables {
         let _panicked = catch_unwind(AssertUnwindSafe(|| drop(old)));
         let opened = source.open()?;
         *database = Some(opened.database);
+        self.shared.is_behind.store(true, Ordering::Release);
         self.state = opened.state;
         self.durable = self.state.applied.index;
         self.late = opened.late;
@@ -220,10 +244,39 @@ impl Tables {
         Ok(())
     }
 
+    /// Lets readers in again after [`Self::reopen`], once everything is there that they have seen.
+    pub fn readmit(&self) {
+        self.shared.is_behind.store(false, Ordering::Release);
+    }
+
+    /// Gives pages that are free inside the file back to the volume. Nobody can read meanwhile, and it takes as long as
+    /// writing the file anew: for small files on a full volume.
+    pub fn compact(&mut self) -> Result<(), TablesError> {
+        self.checkpoint()?;
+        {
+            let mut database = self.shared.database.write().unwrap_or_else(PoisonError::into_inner);
+            let Some(database) = database.as_mut() else { return Err(self.shared.damage()) };
+            match catch_unwind(AssertUnwindSafe(|| database.compact())) {
+                Ok(Ok(_)) => {}
+                Ok(Err(error)) => return Err(self.shared.damaged(&error.to_string())),
+                Err(panic) => return Err(self.shared.damaged(&fault::panic_text(&*panic))),
+            }
+        }
+        self.bytes_most = self.state.totals.bytes;
+        // Compaction leaves no map of the free pages behind, without which opening after a crash takes long.
+        self.checkpoint().map(drop)
+    }
+
+    /// Bytes that the file takes on the volume; nothing for backends that are no files.
+    #[must_use]
+    pub fn stored_bytes(&self) -> u64 {
+        self.source.as_ref().map_or(0, open::Source::stored_bytes)
+    }
+
     /// A transaction begins only while little waits in memory.
     fn has_room(&self) -> Result<(), TablesError> {
         match self.catch_up() {
-            Err(TablesError::Full) if self.late.late_bytes() <= LATE_BYTES_MAX => Ok(()),
+            Err(TablesError::Full) if self.late.late_bytes() <= self.late_bytes_max => Ok(()),
             other => other,
         }
     }

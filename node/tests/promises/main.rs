@@ -5,6 +5,8 @@ mod engine_restart;
 #[cfg(test)]
 mod formats;
 #[cfg(test)]
+mod full_volume;
+#[cfg(test)]
 mod log_basics;
 #[cfg(test)]
 mod log_crash;

@@ -47,6 +47,12 @@ pub enum TablesError {
         /// What was found.
         reason: Arc<str>,
     },
+    /// The file was opened again, and what it lost is being read from the log: try again.
+    #[error("the tables are behind: {reason}")]
+    Behind {
+        /// What is going on.
+        reason: Arc<str>,
+    },
     /// One unit fails its checksum; other units still serve.
     #[error("{unit} is corrupt: {cause}")]
     Corrupt {

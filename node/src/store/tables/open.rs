@@ -20,7 +20,7 @@ use super::schema::{
     unsealed,
 };
 use super::state::{EPOCHS_ROW, IDENTITY_ROW, STATE_ROW, ShardState, get_epochs, get_state};
-use super::{Shared, Tables, begin};
+use super::{LATE_BYTES_MAX, Shared, Tables, begin};
 use crate::codec::CodecError;
 use crate::store::reserve::Spare;
 use crate::types::{ShardCount, ShardId};
@@ -54,11 +54,19 @@ pub(super) struct Opened {
 }
 
 /// How the database is opened again.
-pub(super) struct Source(Box<dyn Fn() -> Result<Opened, TablesError> + Send>);
+pub(super) struct Source {
+    open: Box<dyn Fn() -> Result<Opened, TablesError> + Send>,
+    file: Option<PathBuf>,
+}
 
 impl Source {
     pub(super) fn open(&self) -> Result<Opened, TablesError> {
-        (self.0)()
+        (self.open)()
+    }
+
+    pub(super) fn stored_bytes(&self) -> u64 {
+        let data = self.file.as_ref().and_then(|file| fs::metadata(file).ok());
+        data.map_or(0, |data| data.blocks() * 512)
     }
 }
 
@@ -137,14 +145,12 @@ impl Tables {
 
     /// The same with everything that there is to say.
     pub fn open_at(place: &Place) -> Result<Self, TablesError> {
-        let opened = place.open()?;
-        let file = place.directory.join(file_name(place.identity.shard));
-        let stored = fs::metadata(file).map(|data| data.blocks() * 512).unwrap_or(0);
-        let mut tables = Self::with(opened, place.identity.shard);
-        // Pages, rows and checksums take a quarter at least.
-        tables.bytes_most = tables.bytes_most.max(stored / 4 * 3);
+        let mut tables = Self::with(place.open()?, place.identity.shard);
+        let file = Some(place.directory.join(file_name(place.identity.shard)));
         let place = place.clone();
-        tables.source = Some(Source(Box::new(move || place.open())));
+        tables.source = Some(Source { open: Box::new(move || place.open()), file });
+        // Pages, rows and checksums take a quarter at least.
+        tables.bytes_most = tables.bytes_most.max(tables.stored_bytes() / 4 * 3);
         Ok(tables)
     }
 
@@ -182,7 +188,7 @@ impl Tables {
             open_backend(backend, identity, cache_bytes, spare.clone())
         };
         let mut tables = Self::with(open()?, identity.shard);
-        tables.source = Some(Source(Box::new(open)));
+        tables.source = Some(Source { open: Box::new(open), file: None });
         Ok(tables)
     }
 
@@ -195,6 +201,7 @@ impl Tables {
             state,
             scratch: Scratch::default(),
             late,
+            late_bytes_max: LATE_BYTES_MAX,
             source: None,
         }
     }
