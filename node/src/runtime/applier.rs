@@ -50,7 +50,7 @@ impl Applier {
     /// Runs until all lanes have ended and everything is in a checkpoint.
     pub(crate) fn run(mut self) {
         loop {
-            let work = self.queue.take(self.pace.apply_interval);
+            let work = self.queue.take(self.room.patience(self.pace.apply_interval));
             let (ended, log_begs) = (work.ended, work.log_begs.is_some());
             self.round(work);
             if ended || self.checkpoint_due(log_begs) {

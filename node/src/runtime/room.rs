@@ -1,12 +1,13 @@
-//! When the volume counts as full, and what is done about it. Full: the reserve is not whole, or the tables could not
-//! write or apply something. Then writes are refused, checkpoints follow each other at once, and the log keeps no more
-//! than it needs, until there is room; deletions go on meanwhile and make it.
+//! When the volume counts as full, and what is done about it. Full: hardly anything is left beside the reserve, or the
+//! reserve is not whole, or the tables could not write something. Then writes are refused, checkpoints follow each other at
+//! once, and the log keeps no more than it needs, until there is room; deletions go on meanwhile and make it.
 //!
 //! Pages that are free inside a shard's file are room, too, but only for that shard, and nobody sees them on the volume: a
 //! small file is compacted, which gives them back; a large one goes on as long as half of the reserve is there.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::applied_shard::ShardApplier;
 use super::apply_queue::{ApplyQueue, Refused};
@@ -14,11 +15,14 @@ use crate::store::reserve::Reserve;
 use crate::telemetry::StoreMetrics;
 use crate::types::ShardId;
 
-/// Waiting records, and log behind the last checkpoint, may be this part of the room that is left: what they become in the
-/// tables, and what a checkpoint copies, is a few times as much.
-const ROOM_PART: u64 = 4;
+/// Waiting records, and log behind the last checkpoint, may each be this part of the room that is left, reserve included:
+/// they become about three times as much in the tables (pages are powers of two), so that less than half of the reserve
+/// is used by what was accepted before the volume was found full.
+const ROOM_PART: u64 = 8;
 /// Less would make each append wait for a checkpoint.
 const WAITING_BYTES_MIN: u64 = 256 * 1024;
+/// Between two looks at a full volume.
+const PATIENCE_FULL: Duration = Duration::from_millis(100);
 /// Free pages that let a shard go on: some chunks of full size.
 const SLACK_BYTES_MIN: u64 = 1 << 20;
 /// Files up to this size are compacted: a second or two in which the shard's readers wait.
@@ -53,6 +57,11 @@ impl Room {
         bytes.min((self.left / ROOM_PART).max(WAITING_BYTES_MIN))
     }
 
+    /// How long the applier waits for company for what it has to apply: not long while a deletion may make room.
+    pub(crate) fn patience(&self, usual: Duration) -> Duration {
+        if self.full { usual.min(PATIENCE_FULL) } else { usual }
+    }
+
     /// Makes room for a segment of the log, from the reserve.
     pub(crate) fn lend_to_the_log(&self) {
         let Some(reserve) = &self.reserve else { return };
@@ -64,16 +73,14 @@ impl Room {
     /// The shard whose file should be compacted now, if one should.
     pub(crate) fn wasteful<'a>(
         &self,
-        mut shards: impl Iterator<Item = &'a ShardApplier> + Clone,
+        mut shards: impl Iterator<Item = &'a ShardApplier>,
     ) -> Option<ShardId> {
-        if !self.full || waiting_bytes(shards.clone()) > 0 {
-            return None;
-        }
         let wasteful = |shard: &&ShardApplier| {
             let (stored, slack) = (shard.tables.stored_bytes(), shard.slack_bytes());
-            stored <= COMPACTED_BYTES_MAX && slack >= SLACK_BYTES_MIN.max(stored / 8)
+            let small = stored <= COMPACTED_BYTES_MAX && shard.tables.late_bytes() == 0;
+            small && slack >= SLACK_BYTES_MIN.max(stored / 8)
         };
-        shards.find(wasteful).map(|shard| shard.shard)
+        shards.find(|shard| self.full && wasteful(shard)).map(|shard| shard.shard)
     }
 
     /// Looks how things are, makes the reserve again if there is room, and tells the lanes.
@@ -85,8 +92,7 @@ impl Room {
     ) {
         let late = waiting_bytes(shards.clone());
         let waiting = late > 0 || shards.clone().any(|shard| shard.full);
-        let whole = self.refill();
-        self.full = waiting || !whole;
+        self.full = self.refill() || waiting;
         let refused = if self.full { Refused::AllBut(self.with_slack(waiting, shards)) } else { Refused::Nobodys };
         queue.bound(self.bounded(u64::MAX), refused);
         match (self.full, std::mem::replace(&mut self.told, self.full)) {
@@ -104,17 +110,19 @@ impl Room {
         metrics.reserve_missing.set(gauge(missing));
     }
 
+    /// Whether there is too little room. What was full must have twice as much to count as not full.
     fn refill(&mut self) -> bool {
-        let Some(reserve) = &self.reserve else { return true };
+        let Some(reserve) = &self.reserve else { return false };
         let whole = reserve.refill();
-        match whole.and_then(|whole| Ok((whole, reserve.free()?.saturating_add(reserve.bytes())))) {
-            Ok((whole, left)) => {
-                self.left = left;
-                whole
+        match whole.and_then(|whole| Ok((whole, reserve.free()?))) {
+            Ok((whole, free)) => {
+                self.left = free.saturating_add(reserve.bytes());
+                let needed = reserve.wanted() / if self.full { 2 } else { 4 };
+                !whole || free < needed
             }
             Err(error) => {
                 tracing::warn!(%error, "the volume does not say how much room it has");
-                true
+                false
             }
         }
     }

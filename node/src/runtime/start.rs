@@ -42,6 +42,8 @@ const APPLY_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The reserve for a full volume, in segments of the log: one for deletions, as much for what they write to the tables.
 const RESERVE_SEGMENTS: u64 = 2;
+/// … and at least this: a few hundred KiB for each shard's share in what was accepted when the volume was found full.
+const RESERVE_BYTES_MIN: u64 = 8 << 20;
 
 /// A running engine: the handle for requests, and what ends it.
 #[derive(Debug)]
@@ -93,7 +95,7 @@ pub fn start(config: &Config, clock: &Arc<dyn Clock>, metrics: Arc<Metrics>) -> 
     let before = clock.elapsed();
     let lanes = u16::try_from(config.lanes).context("lanes")?;
     let layout = Layout { shards: config.shards, lanes };
-    let reserve_bytes = config.segment_size.get().saturating_mul(RESERVE_SEGMENTS);
+    let reserve_bytes = config.segment_size.get().saturating_mul(RESERVE_SEGMENTS).max(RESERVE_BYTES_MIN);
     let mut volume = Volume::open(&config.data, layout, &config.node_name.to_string(), reserve_bytes)
         .with_context(|| format!("cannot use the data directory {}", config.data.display()))?;
     let mut report = StartReport { created: volume.unserved(), ..StartReport::default() };

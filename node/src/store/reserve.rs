@@ -97,6 +97,7 @@ impl Reserve {
         if missing == 0 {
             return Ok(true);
         }
+        // Twice what is left at least when a volume counts as full.
         if free < missing + self.wanted / 2 {
             return Ok(false);
         }

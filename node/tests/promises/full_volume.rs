@@ -18,7 +18,7 @@ use thalweg_node::types::{ContentType, Messages, Offset, ShardCount, StreamConfi
 
 const BODY_BYTES: usize = 48 * 1024;
 /// Refused for so long means full, and nothing that the applier is about to mend.
-const FULL: Duration = Duration::from_millis(2500);
+const FULL: Duration = Duration::from_millis(1500);
 /// Longest wait until what must come by itself has come.
 const PATIENCE: Duration = Duration::from_secs(20);
 
