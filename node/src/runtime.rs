@@ -1,6 +1,7 @@
 //! The running engine: one owner per shard, group commit, views, reads, sweeps, shutdown.
 
 mod answer;
+mod applied_shard;
 mod applier;
 mod apply_queue;
 mod cache;
@@ -15,6 +16,7 @@ mod mailbox;
 mod owner;
 mod reader;
 mod replay;
+mod room;
 mod shared;
 mod start;
 pub mod subscriptions;

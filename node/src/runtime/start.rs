@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use anyhow::Context;
 
-use super::applier::{Applier, ApplyPace, ShardApplier};
+use super::applied_shard::ShardApplier;
+use super::applier::{Applier, ApplyPace};
 use super::apply_queue::ApplyQueue;
 use super::cache::SegmentCache;
 use super::engine::Engine;
@@ -20,6 +21,7 @@ use super::lane::LaneOwner;
 use super::mailbox::{Job, Mailbox};
 use super::owner::ShardOwner;
 use super::replay::{self, Replays, ShardReplay};
+use super::room::Room;
 use super::shared::{Shard, Shared, Slot};
 use super::sweeper::{SweepPace, Sweeper};
 use super::views::ShardViews;
@@ -29,15 +31,21 @@ use crate::config::{Config, Size};
 use crate::core::{CoreLimits, ShardCore};
 use crate::seam::Clock;
 use crate::seam::disk::{Dir, RealDir};
-use crate::store::aol::{Lane, LaneOptions, RecoveryReport};
+use crate::store::aol::{Lane, LaneOptions, LaneReader, RecoveryReport};
 use crate::store::layout::Layout;
-use crate::store::tables::{Identity, Reader, Tables, TablesError};
+use crate::store::reserve::Spare;
+use crate::store::tables::{Identity, Place, Reader, Tables, TablesError};
 use crate::telemetry::Metrics;
 use crate::types::limits::PRODUCERS_PER_STREAM_MAX;
 use crate::types::{Epoch, LaneId, LanePosition, RecordEpoch, ShardId, Space, StreamId, UnixMillis};
 
 /// How long a committed record waits for company before it is applied: long enough that a busy stream fills chunks.
 const APPLY_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The reserve for a full volume, in segments of the log: one for deletions, as much for what they write to the tables.
+const RESERVE_SEGMENTS: u64 = 2;
+/// … and at least this: a few hundred KiB for each shard's share in what was accepted when the volume was found full.
+const RESERVE_BYTES_MIN: u64 = 8 << 20;
 
 /// A running engine: the handle for requests, and what ends it.
 #[derive(Debug)]
@@ -86,7 +94,8 @@ pub fn start_on(
     let before = clock.elapsed();
     let lanes = u16::try_from(config.lanes).context("lanes")?;
     let layout = Layout { shards: config.shards, lanes };
-    let mut volume = Volume::open(root, layout, &config.node_name.to_string())
+    let reserve_bytes = config.segment_size.get().saturating_mul(RESERVE_SEGMENTS).max(RESERVE_BYTES_MIN);
+    let mut volume = Volume::open(root, layout, &config.node_name.to_string(), reserve_bytes)
         .with_context(|| format!("cannot use the data directory {}", config.data.display()))?;
     let mut report = StartReport { created: volume.unserved(), ..StartReport::default() };
     let mut replays = open_tables(&volume, config, &mut report)?;
@@ -117,10 +126,10 @@ fn open_tables(volume: &Volume, config: &Config, report: &mut StartReport) -> an
     let mut replays = BTreeMap::new();
     for shard in volume.layout.shards.shards() {
         let identity = Identity { shard, shards: volume.layout.shards, layout: volume.cluster() };
-        let opened = match Tables::open(&directory, identity, cache) {
-            Err(TablesError::Missing { .. }) if volume.unserved() => {
-                Tables::create(&directory, identity, cache)
-            }
+        let spare = Some(Arc::clone(&volume.reserve) as Arc<dyn Spare>);
+        let place = Place { directory: directory.clone(), identity, cache_bytes: cache, spare };
+        let opened = match Tables::open_at(&place) {
+            Err(TablesError::Missing { .. }) if volume.unserved() => Tables::create_at(&place),
             opened => opened,
         };
         match opened {
@@ -218,6 +227,7 @@ impl Parts<'_> {
             threads: Vec::new(),
             volume: None,
         };
+        let readers: Vec<LaneReader> = logs.iter().map(Lane::reader).collect();
         let mut owners = self.lane_owners(logs, &mailboxes, &by_shard, &queue, &fatal)?;
         for (shard, replay) in &sound {
             let lane = usize::from(self.volume.lane_of(*shard).0);
@@ -234,7 +244,7 @@ impl Parts<'_> {
         };
         let sweeper =
             Sweeper::new(Arc::clone(&shared), Arc::clone(&self.clock), Arc::clone(&self.metrics), pace);
-        let applier = self.applier(sound, holds, &shared, &queue, &mailboxes);
+        let applier = self.applier(sound, holds, &shared, &queue, &mailboxes, &readers);
         // All of them before the first thread runs: a start that fails leaves no thread behind.
         for owner in &mut owners {
             owner.open_epoch().context("the log cannot be written")?;
@@ -380,6 +390,7 @@ impl Parts<'_> {
         shared: &Arc<Shared>,
         queue: &Arc<ApplyQueue>,
         mailboxes: &[Arc<Mailbox>],
+        readers: &[LaneReader],
     ) -> Applier {
         let lanes =
             (0u16..).map(LaneId).zip(mailboxes.iter().map(|mailbox| (Arc::clone(mailbox), LanePosition(0))));
@@ -387,10 +398,11 @@ impl Parts<'_> {
         let shard_applier = |(shard, replay): (ShardId, ShardReplay)| {
             let lane = self.volume.lane_of(shard);
             let mailbox = lanes.get(&lane).map(|(mailbox, _)| Arc::clone(mailbox)).unwrap_or_default();
-            (shard, ShardApplier::new(replay.tables, lane, mailbox, replay.first))
+            let log = readers.get(usize::from(lane.0))?.clone();
+            Some((shard, ShardApplier::new(shard, replay.tables, lane, mailbox, log, replay.first)))
         };
         Applier {
-            shards: sound.into_iter().map(shard_applier).collect(),
+            shards: sound.into_iter().filter_map(shard_applier).collect(),
             queue: Arc::clone(queue),
             shared: Arc::clone(shared),
             lanes: lanes.clone(),
@@ -404,6 +416,7 @@ impl Parts<'_> {
             checkpointed_at: self.clock.elapsed(),
             checkpointed_ends: BTreeMap::new(),
             holds,
+            room: Room::new(Some(Arc::clone(&self.volume.reserve)), self.config.segment_size.get()),
         }
     }
 }

@@ -37,6 +37,10 @@ pub trait File: Send + Sync + std::fmt::Debug {
     fn set_len(&self, length: u64) -> io::Result<()>;
     /// The file's length.
     fn len(&self) -> io::Result<u64>;
+    /// Bytes that the file takes on the volume.
+    fn stored_bytes(&self) -> io::Result<u64>;
+    /// Lets go of what the system remembers of the file: after a failed sync, reads then show what the device has.
+    fn forget_cached(&self);
     /// Takes the file for this handle alone, for as long as it lives; `false` if another handle has it.
     fn lock(&self) -> io::Result<bool>;
 }
@@ -62,6 +66,8 @@ pub trait Dir: Send + Sync + std::fmt::Debug {
     fn sync(&self) -> io::Result<()>;
     /// Opens (and creates, durably) a sub-directory.
     fn subdir(&self, name: &str) -> io::Result<Arc<dyn Dir>>;
+    /// Bytes of the whole volume.
+    fn total_bytes(&self) -> io::Result<u64>;
     /// Bytes that the volume has left.
     fn free_bytes(&self) -> io::Result<u64>;
 }

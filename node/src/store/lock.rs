@@ -43,7 +43,11 @@ impl DirectoryLock {
             return Err(LockError::Held { holder: holder(file.as_ref()) });
         }
         file.set_len(0)?;
-        file.write_at(format!("pid {}", std::process::id()).as_bytes(), 0)?;
+        match file.write_at(format!("pid {}", std::process::id()).as_bytes(), 0) {
+            // Only people read it; a full volume is no reason not to serve.
+            Err(error) if error.kind() != io::ErrorKind::StorageFull => return Err(error.into()),
+            _ => {}
+        }
         Ok(Self(file))
     }
 }

@@ -17,6 +17,8 @@ mod engine_world;
 #[cfg(test)]
 mod formats;
 #[cfg(test)]
+mod full_volume;
+#[cfg(test)]
 mod log_basics;
 #[cfg(test)]
 mod log_crash;

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -78,6 +78,11 @@ impl Dir for RealDir {
         Self::open(&self.path.join(name))
     }
 
+    fn total_bytes(&self) -> io::Result<u64> {
+        let stats = rustix::fs::fstatvfs(&self.handle)?;
+        Ok(stats.f_blocks.saturating_mul(stats.f_frsize))
+    }
+
     fn free_bytes(&self) -> io::Result<u64> {
         let stats = rustix::fs::fstatvfs(&self.handle)?;
         Ok(stats.f_bavail.saturating_mul(stats.f_frsize))
@@ -126,6 +131,16 @@ impl File for RealFile {
 
     fn len(&self) -> io::Result<u64> {
         Ok(self.0.metadata()?.len())
+    }
+
+    fn stored_bytes(&self) -> io::Result<u64> {
+        Ok(self.0.metadata()?.blocks() * 512)
+    }
+
+    fn forget_cached(&self) {
+        // Either may fail on a device that is failing; what is then read is checked all the same.
+        let _unsynced = self.0.sync_data();
+        let _cached = rustix::fs::fadvise(&self.0, 0, None, rustix::fs::Advice::DontNeed);
     }
 
     fn lock(&self) -> io::Result<bool> {

@@ -73,6 +73,11 @@ impl Dir for SimulatedDir {
         Ok(Arc::new(Self { disk: self.disk.clone(), number }))
     }
 
+    fn total_bytes(&self) -> io::Result<u64> {
+        self.disk.lock().enter(Call::Space)?;
+        Ok(self.disk.lock().capacity)
+    }
+
     fn free_bytes(&self) -> io::Result<u64> {
         self.disk.lock().enter(Call::Space)?;
         Ok(self.disk.free())
@@ -129,6 +134,18 @@ impl File for SimulatedFile {
         let mut state = self.disk.lock();
         state.enter(Call::Length)?;
         Ok(state.inode(self.inode)?.len())
+    }
+
+    fn stored_bytes(&self) -> io::Result<u64> {
+        self.len()
+    }
+
+    fn forget_cached(&self) {
+        if self.sync().is_ok()
+            && let Ok(inode) = self.disk.lock().inode(self.inode)
+        {
+            inode.forget_cached();
+        }
     }
 
     /// Nobody else has a simulated disk.

@@ -86,6 +86,19 @@ impl Inode {
         self.unsynced.values_mut().for_each(|sector| sector.forgotten = true);
     }
 
+    /// Shows what the device holds where a sync failed.
+    pub(super) fn forget_cached(&mut self) {
+        for (number, sector) in std::mem::take(&mut self.unsynced) {
+            let from = usize::try_from(number).unwrap_or(usize::MAX).saturating_mul(SECTOR_BYTES);
+            let to = (from + SECTOR_BYTES).min(self.bytes.len());
+            if let Some(place) = self.bytes.get_mut(from..to)
+                && let Some(durable) = sector.durable.get(..place.len())
+            {
+                place.copy_from_slice(durable);
+            }
+        }
+    }
+
     pub(super) fn write_back(&mut self, random: &mut Random, percent: u64) {
         self.unsynced.retain(|_, sector| sector.forgotten || !random.chance(percent));
     }
