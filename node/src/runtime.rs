@@ -1,8 +1,8 @@
 //! The running engine: one owner per shard, group commit, views, reads, sweeps, shutdown.
 
 mod answer;
-mod applier;
 mod applied_shard;
+mod applier;
 mod apply_queue;
 mod cache;
 mod commit;

@@ -63,7 +63,9 @@ pub(crate) struct ShardApplier {
 pub(crate) enum State {
     Sound,
     /// Opened again at this time.
-    Failed { next: Duration },
+    Failed {
+        next: Duration,
+    },
     /// Not before the next start of the node. The log is kept: it alone holds what the tables lack.
     Condemned,
 }
@@ -288,3 +290,6 @@ fn changed<'a>(ops: impl Iterator<Item = &'a Op>) -> Vec<StreamId> {
     streams.dedup();
     streams
 }
+
+#[cfg(test)]
+mod tests;

@@ -71,10 +71,7 @@ impl Room {
     }
 
     /// The shard whose file should be compacted now, if one should.
-    pub(crate) fn wasteful<'a>(
-        &self,
-        mut shards: impl Iterator<Item = &'a ShardApplier>,
-    ) -> Option<ShardId> {
+    pub(crate) fn wasteful<'a>(&self, mut shards: impl Iterator<Item = &'a ShardApplier>) -> Option<ShardId> {
         let wasteful = |shard: &&ShardApplier| {
             let (stored, slack) = (shard.tables.stored_bytes(), shard.slack_bytes());
             let small = stored <= COMPACTED_BYTES_MAX && shard.tables.late_bytes() == 0;
@@ -93,7 +90,8 @@ impl Room {
         let late = waiting_bytes(shards.clone());
         let waiting = late > 0 || shards.clone().any(|shard| shard.full);
         self.full = self.refill() || waiting;
-        let refused = if self.full { Refused::AllBut(self.with_slack(waiting, shards)) } else { Refused::Nobodys };
+        let refused =
+            if self.full { Refused::AllBut(self.with_slack(waiting, shards)) } else { Refused::Nobodys };
         queue.bound(self.bounded(u64::MAX), refused);
         match (self.full, std::mem::replace(&mut self.told, self.full)) {
             (true, false) => tracing::warn!(
@@ -106,7 +104,8 @@ impl Room {
         metrics.full.set(i64::from(self.full));
         let gauge = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
         metrics.late.set(gauge(late));
-        let missing = self.reserve.as_ref().map_or(0, |reserve| reserve.wanted().saturating_sub(reserve.bytes()));
+        let missing =
+            self.reserve.as_ref().map_or(0, |reserve| reserve.wanted().saturating_sub(reserve.bytes()));
         metrics.reserve_missing.set(gauge(missing));
     }
 

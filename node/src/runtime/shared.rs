@@ -94,7 +94,11 @@ impl Shard {
 
     /// Refuses everything until [`Self::resume`].
     pub(crate) fn suspend(&self, reason: &str) {
-        tracing::warn!(shard = self.id.0, reason, "the device failed this shard's tables; opening them again");
+        tracing::warn!(
+            shard = self.id.0,
+            reason,
+            "the device failed this shard's tables; opening them again"
+        );
         self.turn(Health::Reopening(reason.into()));
     }
 

@@ -26,6 +26,7 @@ use super::sweeper::{SweepPace, Sweeper};
 use super::views::ShardViews;
 use super::volume::Volume;
 use super::watch::Watch;
+use crate::codec::record::RecordKind;
 use crate::config::{Config, Size};
 use crate::core::{CoreLimits, ShardCore};
 use crate::seam::Clock;
@@ -44,6 +45,9 @@ const APPLY_INTERVAL: Duration = Duration::from_secs(1);
 const RESERVE_SEGMENTS: u64 = 2;
 /// … and at least this: a few hundred KiB for each shard's share in what was accepted when the volume was found full.
 const RESERVE_BYTES_MIN: u64 = 8 << 20;
+
+/// What the record takes that begins an epoch, generously.
+const EPOCH_START_BYTES: usize = 256;
 
 /// A running engine: the handle for requests, and what ends it.
 #[derive(Debug)]
@@ -263,6 +267,7 @@ impl Parts<'_> {
             Sweeper::new(Arc::clone(&shared), Arc::clone(&self.clock), Arc::clone(&self.metrics), pace);
         let applier = self.applier(sound, holds, &shared, &queue, &mailboxes, &readers);
         for mut owner in owners {
+            self.make_room_for_epochs(&mut owner)?;
             owner.open_epoch().context("the log cannot be written")?;
             let name = format!("lane-{}", owner.lane.0);
             let guard = Watch::over(&fatal, Some(Arc::clone(&owner.mailbox)), &queue);
@@ -277,6 +282,15 @@ impl Parts<'_> {
         running.threads.push(thread.spawn(move || guard.watch(|| sweeper.run()))?);
         running.volume = Some(self.volume);
         Ok(running)
+    }
+
+    /// Many starts on a full volume use up what the log keeps for them; then the reserve helps.
+    fn make_room_for_epochs(&self, owner: &mut LaneOwner) -> anyhow::Result<()> {
+        let bytes = owner.shards.len() * EPOCH_START_BYTES;
+        if !owner.log.has_room(bytes, RecordKind::EpochStart)? {
+            self.volume.reserve.lend(2 * self.config.segment_size.get())?;
+        }
+        Ok(())
     }
 
     fn shared(&self, sound: &Replays, report: &StartReport, mailboxes: &[Arc<Mailbox>]) -> Shared {

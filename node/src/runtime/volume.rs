@@ -30,12 +30,7 @@ pub(crate) struct Volume {
 
 impl Volume {
     /// Opens or formats `path`. Nothing is overwritten that does not belong to this layout.
-    pub(crate) fn open(
-        path: &Path,
-        layout: Layout,
-        node: &str,
-        reserve_bytes: u64,
-    ) -> anyhow::Result<Self> {
+    pub(crate) fn open(path: &Path, layout: Layout, node: &str, reserve_bytes: u64) -> anyhow::Result<Self> {
         std::fs::create_dir_all(path).context("it cannot be created")?;
         let lock = DirectoryLock::acquire(path)?;
         let root = RealDir::open(path)?;

@@ -130,3 +130,27 @@ impl Spare for Reserve {
         inner.bytes > 0 && inner.cut(PIECE_BYTES).is_ok()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_reserve_is_given_up_piece_by_piece_and_made_again_and_takes_real_room() {
+        let directory = tempfile::tempdir().unwrap();
+        let reserve = Reserve::open(directory.path(), 1 << 20).unwrap();
+        let taken = || {
+            std::os::unix::fs::MetadataExt::blocks(&directory.path().join(RESERVE_FILE).metadata().unwrap())
+        };
+        assert_eq!((reserve.bytes(), reserve.wanted(), taken()), (1 << 20, 1 << 20, 2048));
+        assert!(reserve.give());
+        assert_eq!((reserve.bytes(), taken()), (3 << 18, 1536));
+        reserve.lend(1 << 19).unwrap();
+        assert!(reserve.give() && !reserve.give(), "nothing is left");
+        assert!(reserve.refill().unwrap());
+        assert_eq!((reserve.bytes(), taken()), (1 << 20, 2048));
+        drop(reserve);
+        let smaller = Reserve::open(directory.path(), 1 << 19).unwrap();
+        assert_eq!((smaller.bytes(), taken()), (1 << 19, 1024));
+    }
+}

@@ -16,6 +16,8 @@ mod run;
 mod schema;
 mod scrub;
 mod seals;
+#[cfg(test)]
+pub(crate) mod small_disk;
 mod state;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -151,6 +153,10 @@ impl Tables {
     /// Why nothing is read or written until the file is opened again, if so.
     #[must_use]
     pub fn damage(&self) -> Option<TablesError> {
+        if self.late.has_failed() {
+            // The database may have kept it to itself.
+            self.shared.damaged("the device failed a call");
+        }
         self.shared.is_damaged.load(Ordering::Acquire).then(|| self.shared.damage())
     }
 
