@@ -32,7 +32,7 @@ use crate::core::{CoreLimits, ShardCore};
 use crate::seam::Clock;
 use crate::store::aol::{Lane, LaneOptions, LaneReader, RecoveryReport};
 use crate::store::layout::Layout;
-use crate::store::reserve::Spare;
+use crate::store::reserve::{Reserve, Spare};
 use crate::store::tables::{Identity, Place, Reader, Tables, TablesError};
 use crate::telemetry::Metrics;
 use crate::types::limits::PRODUCERS_PER_STREAM_MAX;
@@ -40,11 +40,6 @@ use crate::types::{Epoch, LaneId, LanePosition, RecordEpoch, ShardId, Space, Str
 
 /// How long a committed record waits for company before it is applied: long enough that a busy stream fills chunks.
 const APPLY_INTERVAL: Duration = Duration::from_secs(1);
-
-/// The reserve for a full volume, in segments of the log: one for deletions, as much for what they write to the tables.
-const RESERVE_SEGMENTS: u64 = 2;
-/// … and at least this: a few hundred KiB for each shard's share in what was accepted when the volume was found full.
-const RESERVE_BYTES_MIN: u64 = 8 << 20;
 
 /// What the record takes that begins an epoch, generously.
 const EPOCH_START_BYTES: usize = 256;
@@ -99,7 +94,7 @@ pub fn start(config: &Config, clock: &Arc<dyn Clock>, metrics: Arc<Metrics>) -> 
     let before = clock.elapsed();
     let lanes = u16::try_from(config.lanes).context("lanes")?;
     let layout = Layout { shards: config.shards, lanes };
-    let reserve_bytes = config.segment_size.get().saturating_mul(RESERVE_SEGMENTS).max(RESERVE_BYTES_MIN);
+    let reserve_bytes = Reserve::bytes_for(config.segment_size.get());
     let mut volume = Volume::open(&config.data, layout, &config.node_name.to_string(), reserve_bytes)
         .with_context(|| format!("cannot use the data directory {}", config.data.display()))?;
     let mut report = StartReport { created: volume.unserved(), ..StartReport::default() };

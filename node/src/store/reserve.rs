@@ -38,6 +38,15 @@ struct Inner {
 }
 
 impl Reserve {
+    /// What a node with segments of this size keeps: one segment for deletions, as much for what they write to the tables;
+    /// and a few hundred KiB at least for each shard's share in what was accepted when the volume was found full.
+    #[must_use]
+    pub const fn bytes_for(segment_bytes: u64) -> u64 {
+        const BYTES_MIN: u64 = 8 << 20;
+        let wanted = segment_bytes.saturating_mul(2);
+        if wanted < BYTES_MIN { BYTES_MIN } else { wanted }
+    }
+
     /// Opens the reserve in `directory`, or makes it. On a full volume it is as large as it can be.
     pub fn open(directory: &Path, wanted: u64) -> io::Result<Self> {
         let path = directory.join(RESERVE_FILE);

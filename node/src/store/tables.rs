@@ -16,9 +16,9 @@ mod run;
 mod schema;
 mod scrub;
 mod seals;
-#[cfg(test)]
-pub(crate) mod small_disk;
 mod state;
+#[cfg(test)]
+pub(crate) mod tests;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};

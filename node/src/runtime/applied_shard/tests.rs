@@ -1,3 +1,5 @@
+//! One shard, its log and its tables on a device that fails and fills up, without a node around them.
+
 use std::io::ErrorKind;
 
 use bytes::Bytes;
@@ -13,7 +15,7 @@ use crate::seam::ManualClock;
 use crate::seam::disk::simulated::SimulatedDisk;
 use crate::store::aol::{Lane, LaneOptions, RecordHead};
 use crate::store::tables::Identity;
-use crate::store::tables::small_disk::SmallDisk;
+use crate::store::tables::tests::small_disk::SmallDisk;
 use crate::types::{
     AppendOp, Chain, Epoch, Messages, Offset, ShardCount, StreamConfig, StreamMeta, StreamName, UnixMillis,
 };

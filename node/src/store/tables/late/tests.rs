@@ -1,6 +1,8 @@
+//! Late writes against a plain vector of bytes: what is seen, and what the device has synced, in which order.
+
 use super::*;
 use crate::seam::disk::simulated::Random;
-use crate::store::tables::small_disk::SmallDisk;
+use crate::store::tables::tests::small_disk::SmallDisk;
 
 /// A few steps of what a database does, against a plain vector of bytes.
 fn play(seed: u64) -> usize {
