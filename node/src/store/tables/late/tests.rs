@@ -84,7 +84,7 @@ impl Spare for Blocks {
 fn spare_room_is_given_up_before_anything_waits() {
     let disk = SmallDisk::with_blocks(2);
     let spare = Arc::new(Blocks(disk.clone(), AtomicU64::new(3)));
-    let late = LateWrites::new(disk.clone(), Some(Arc::clone(&spare) as Arc<dyn Spare>));
+    let late = LateWrites::new(disk, Some(Arc::clone(&spare) as Arc<dyn Spare>));
     late.write(0, &[1; 5 * BLOCK_BYTES]).unwrap();
     assert_eq!((late.handle().late_bytes(), spare.1.load(Ordering::SeqCst)), (0, 0));
     late.write(5 * BLOCK, &[2; BLOCK_BYTES]).unwrap();
