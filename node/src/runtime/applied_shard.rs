@@ -290,3 +290,6 @@ fn changed<'a>(ops: impl Iterator<Item = &'a Op>) -> Vec<StreamId> {
     streams.dedup();
     streams
 }
+
+#[cfg(test)]
+mod tests;

@@ -49,6 +49,7 @@ pub(crate) struct Applier {
 impl Applier {
     /// Runs until all lanes have ended and everything is in a checkpoint.
     pub(crate) fn run(mut self) {
+        self.look();
         loop {
             let work = self.queue.take(self.room.patience(self.pace.apply_interval));
             let (ended, log_begs) = (work.ended, work.log_begs.is_some());
@@ -57,11 +58,16 @@ impl Applier {
                 self.checkpoint();
             }
             self.compact();
-            self.room.look(self.shards.values(), &self.queue, &self.metrics.store);
+            self.look();
             if ended {
                 return;
             }
         }
+    }
+
+    /// Whether the volume is full.
+    fn look(&mut self) {
+        self.room.look(self.shards.values(), &self.queue, &self.metrics.store);
     }
 
     fn round(&mut self, work: Work) {

@@ -27,13 +27,14 @@ use super::sweeper::{SweepPace, Sweeper};
 use super::views::ShardViews;
 use super::volume::Volume;
 use super::watch::Watch;
+use crate::codec::record::RecordKind;
 use crate::config::{Config, Size};
 use crate::core::{CoreLimits, ShardCore};
 use crate::seam::Clock;
 use crate::seam::disk::{Dir, RealDir};
 use crate::store::aol::{Lane, LaneOptions, LaneReader, RecoveryReport};
 use crate::store::layout::Layout;
-use crate::store::reserve::Spare;
+use crate::store::reserve::{Reserve, Spare};
 use crate::store::tables::{Identity, Place, Reader, Tables, TablesError};
 use crate::telemetry::Metrics;
 use crate::types::limits::PRODUCERS_PER_STREAM_MAX;
@@ -42,10 +43,8 @@ use crate::types::{Epoch, LaneId, LanePosition, RecordEpoch, ShardId, Space, Str
 /// How long a committed record waits for company before it is applied: long enough that a busy stream fills chunks.
 const APPLY_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The reserve for a full volume, in segments of the log: one for deletions, as much for what they write to the tables.
-const RESERVE_SEGMENTS: u64 = 2;
-/// … and at least this: a few hundred KiB for each shard's share in what was accepted when the volume was found full.
-const RESERVE_BYTES_MIN: u64 = 8 << 20;
+/// What the record takes that begins an epoch, generously.
+const EPOCH_START_BYTES: usize = 256;
 
 /// A running engine: the handle for requests, and what ends it.
 #[derive(Debug)]
@@ -94,7 +93,7 @@ pub fn start_on(
     let before = clock.elapsed();
     let lanes = u16::try_from(config.lanes).context("lanes")?;
     let layout = Layout { shards: config.shards, lanes };
-    let reserve_bytes = config.segment_size.get().saturating_mul(RESERVE_SEGMENTS).max(RESERVE_BYTES_MIN);
+    let reserve_bytes = Reserve::bytes_for(config.segment_size.get());
     let mut volume = Volume::open(root, layout, &config.node_name.to_string(), reserve_bytes)
         .with_context(|| format!("cannot use the data directory {}", config.data.display()))?;
     let mut report = StartReport { created: volume.unserved(), ..StartReport::default() };
@@ -247,6 +246,7 @@ impl Parts<'_> {
         let applier = self.applier(sound, holds, &shared, &queue, &mailboxes, &readers);
         // All of them before the first thread runs: a start that fails leaves no thread behind.
         for owner in &mut owners {
+            self.make_room_for_epochs(owner)?;
             owner.open_epoch().context("the log cannot be written")?;
         }
         for owner in owners {
@@ -263,6 +263,15 @@ impl Parts<'_> {
         running.threads.push(thread.spawn(move || guard.watch(|| sweeper.run()))?);
         running.volume = Some(self.volume);
         Ok(running)
+    }
+
+    /// Many starts on a full volume use up what the log keeps for them; then the reserve helps.
+    fn make_room_for_epochs(&self, owner: &mut LaneOwner) -> anyhow::Result<()> {
+        let bytes = owner.shards.len() * EPOCH_START_BYTES;
+        if !owner.log.has_room(bytes, RecordKind::EpochStart)? {
+            self.volume.reserve.lend(2 * self.config.segment_size.get())?;
+        }
+        Ok(())
     }
 
     fn shared(&self, sound: &Replays, report: &StartReport, mailboxes: &[Arc<Mailbox>]) -> Shared {

@@ -37,6 +37,15 @@ struct Inner {
 }
 
 impl Reserve {
+    /// What a node with segments of this size keeps: one segment for deletions, as much for what they write to the tables;
+    /// and a few hundred KiB at least for each shard's share in what was accepted when the volume was found full.
+    #[must_use]
+    pub const fn bytes_for(segment_bytes: u64) -> u64 {
+        const BYTES_MIN: u64 = 8 << 20;
+        let wanted = segment_bytes.saturating_mul(2);
+        if wanted < BYTES_MIN { BYTES_MIN } else { wanted }
+    }
+
     /// Opens the reserve in `directory`, or makes it. On a full volume it is as large as it can be.
     pub fn open(directory: &Arc<dyn Dir>, wanted: u64) -> io::Result<Self> {
         let file = match directory.open(RESERVE_FILE) {
@@ -130,5 +139,30 @@ impl Spare for Reserve {
     fn give(&self) -> bool {
         let mut inner = self.lock();
         inner.bytes > 0 && inner.cut(PIECE_BYTES).is_ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_reserve_is_given_up_piece_by_piece_and_made_again_and_takes_real_room() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = crate::seam::disk::RealDir::open(directory.path()).unwrap();
+        let reserve = Reserve::open(&root, 1 << 20).unwrap();
+        let taken = || {
+            std::os::unix::fs::MetadataExt::blocks(&directory.path().join(RESERVE_FILE).metadata().unwrap())
+        };
+        assert_eq!((reserve.bytes(), reserve.wanted(), taken()), (1 << 20, 1 << 20, 2048));
+        assert!(reserve.give());
+        assert_eq!((reserve.bytes(), taken()), (3 << 18, 1536));
+        reserve.lend(1 << 19).unwrap();
+        assert!(reserve.give() && !reserve.give(), "nothing is left");
+        assert!(reserve.refill().unwrap());
+        assert_eq!((reserve.bytes(), taken()), (1 << 20, 2048));
+        drop(reserve);
+        let smaller = Reserve::open(&root, 1 << 19).unwrap();
+        assert_eq!((smaller.bytes(), taken()), (1 << 19, 1024));
     }
 }

@@ -18,6 +18,8 @@ mod schema;
 mod scrub;
 mod seals;
 mod state;
+#[cfg(test)]
+pub(crate) mod tests;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -152,6 +154,10 @@ impl Tables {
     /// Why nothing is read or written until the file is opened again, if so.
     #[must_use]
     pub fn damage(&self) -> Option<TablesError> {
+        if self.late.has_failed() {
+            // The database may have kept it to itself.
+            self.shared.damaged("the device failed a call");
+        }
         self.shared.is_damaged.load(Ordering::Acquire).then(|| self.shared.damage())
     }
 

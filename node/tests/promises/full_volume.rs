@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use thalweg_node::config::{Config, Size};
@@ -21,6 +21,19 @@ const BODY_BYTES: usize = 48 * 1024;
 const FULL: Duration = Duration::from_millis(1500);
 /// Longest wait until what must come by itself has come.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// How long something took.
+struct Stopwatch(Duration);
+
+impl Stopwatch {
+    fn start() -> Self {
+        Self(SystemClock.elapsed())
+    }
+
+    fn elapsed(&self) -> Duration {
+        SystemClock.elapsed().saturating_sub(self.0)
+    }
+}
 
 /// A file system of its own, gone with the value.
 struct SmallVolume(tempfile::TempDir);
@@ -155,12 +168,12 @@ impl World {
     /// Writes to all streams in turn until nothing is taken any more; says how many bodies were.
     async fn fill(&mut self) -> u64 {
         let names: Vec<String> = self.streams.keys().cloned().collect();
-        let (mut taken, mut last) = (0, Instant::now());
+        let (mut taken, mut last) = (0, Stopwatch::start());
         while last.elapsed() < FULL {
             for stream in &names {
                 if self.append(stream).await {
                     taken += 1;
-                    last = Instant::now();
+                    last = Stopwatch::start();
                 } else {
                     tokio::time::sleep(Duration::from_millis(2)).await;
                 }
@@ -173,7 +186,7 @@ impl World {
     async fn write(&mut self, count: u64) {
         let names: Vec<String> = self.streams.keys().cloned().collect();
         for stream in &names {
-            let (mut left, before) = (count, Instant::now());
+            let (mut left, before) = (count, Stopwatch::start());
             while left > 0 {
                 if self.append(stream).await {
                     left -= 1;
@@ -186,7 +199,7 @@ impl World {
     }
 
     async fn delete(&mut self, stream: &str) {
-        let before = Instant::now();
+        let before = Stopwatch::start();
         loop {
             match self.engine().delete(name(stream)).await {
                 Ok(()) => break,
@@ -245,14 +258,14 @@ async fn a_full_volume_stays_readable_and_goes_on_by_itself_after_deletions_a_re
     for number in 0..8 {
         world.delete(&format!("s{number}")).await;
     }
-    let before = Instant::now();
+    let before = Stopwatch::start();
     world.write(first / 16 / 4).await;
     println!("written again {:?} after the deletions\n{}", before.elapsed(), world.usage());
     world.check().await;
     let second = world.fill().await;
     println!("{second} bodies filled it again\n{}", world.usage());
     world.volume.grow("80m");
-    let before = Instant::now();
+    let before = Stopwatch::start();
     world.write(10).await;
     println!("written again {:?} after the volume grew", before.elapsed());
     world.check().await;

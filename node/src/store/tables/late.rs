@@ -24,6 +24,8 @@ const BLOCK: u64 = BLOCK_BYTES as u64;
 pub(super) trait CatchUp: Send + Sync + std::fmt::Debug {
     /// Bytes that wait in memory for room.
     fn late_bytes(&self) -> u64;
+    /// Whether the device failed a call for another reason than room; the database answers nothing any more.
+    fn has_failed(&self) -> bool;
     /// Repeats what waits; [`io::ErrorKind::StorageFull`] while there is no room for all of it.
     fn catch_up(&self) -> io::Result<()>;
 }
@@ -153,10 +155,15 @@ impl<B: StorageBackend> CatchUp for Late<B> {
         self.bytes.load(Ordering::Relaxed)
     }
 
+    fn has_failed(&self) -> bool {
+        self.failed.load(Ordering::Acquire)
+    }
+
     fn catch_up(&self) -> io::Result<()> {
         let mut queue = self.change();
         while let Some(step) = queue.steps.front() {
             self.call(|inner| match step {
+                Step::Write(_, data) if data.is_empty() => Ok(()),
                 Step::Write(offset, data) => inner.write(*offset, data),
                 Step::Length(length) => inner.set_len(*length),
                 Step::Sync => synced(inner),
@@ -183,15 +190,16 @@ impl Queue {
     fn write(&mut self, offset: u64, data: Bytes, inner: &impl StorageBackend) -> io::Result<()> {
         self.length = self.length.max(offset + data.len() as u64);
         self.show(offset, &data, inner)?;
-        let again = self.fresh.get(&offset).and_then(|number| number.checked_sub(self.taken));
-        let again = again.and_then(|at| self.steps.get_mut(usize::try_from(at).ok()?));
-        match again {
-            Some(Step::Write(_, older)) if older.len() == data.len() => *older = data,
-            _ => {
-                self.fresh.insert(offset, self.taken + self.steps.len() as u64);
-                self.steps.push_back(Step::Write(offset, data));
-            }
+        let number = self.taken + self.steps.len() as u64;
+        let older = self.fresh.insert(offset, number).and_then(|number| number.checked_sub(self.taken));
+        let older = older.and_then(|at| self.steps.get_mut(usize::try_from(at).ok()?));
+        // The older bytes go, but not their place to the newer ones: what was written in between may overlap them.
+        if let Some(Step::Write(_, older)) = older
+            && older.len() <= data.len()
+        {
+            older.clear();
         }
+        self.steps.push_back(Step::Write(offset, data));
         Ok(())
     }
 
@@ -275,10 +283,15 @@ impl<B: StorageBackend> StorageBackend for LateWrites<B> {
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
         let queue = self.0.look();
-        if queue.steps.is_empty() {
-            return self.0.inner.read(offset, out);
+        let read = if queue.steps.is_empty() {
+            self.0.inner.read(offset, out)
+        } else {
+            queue.read(offset, out, &self.0.inner)
+        };
+        if read.is_err() {
+            self.0.failed.store(true, Ordering::Release);
         }
-        queue.read(offset, out, &self.0.inner)
+        read
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
@@ -331,3 +344,6 @@ impl<B: StorageBackend> StorageBackend for LateWrites<B> {
         self.0.inner.query_lock_range(start, end)
     }
 }
+
+#[cfg(test)]
+mod tests;
