@@ -50,7 +50,7 @@ impl World {
         let again = disk.clone();
         let tables = Tables::open_from(move || Ok(again.clone()), identity(), CACHE_BYTES, None).unwrap();
         let mailbox = Arc::new(Mailbox::default());
-        let views = ShardViews::new(SHARD, 1, 100);
+        let views = ShardViews::new(SHARD, 1, 100, UnixMillis(0));
         let shard = Shard::new(SHARD, views, tables.reader(), Arc::clone(&mailbox));
         let slots = vec![Slot::Open(Box::new(shard))];
         let clock = Arc::new(ManualClock::default());
