@@ -255,11 +255,12 @@ fn on_a_full_device_everything_is_served_from_memory_and_becomes_durable_when_th
     world.round();
     world.checkpoint();
     let durable = world.applier.tables.durable();
-    let taken = world.disk.taken();
-    world.disk.change_blocks(|_| taken);
-    // So little that the database keeps it to itself until the checkpoint.
+    // Applied while there is room, and kept by the database until the checkpoint finds none.
     world.append(2);
     world.round();
+    assert_eq!(world.applier.tables.late_bytes(), 0);
+    let taken = world.disk.taken();
+    world.disk.change_blocks(|_| taken);
     world.checkpoint();
     assert_eq!(world.applier.tables.durable(), durable, "what waits in memory is not durable");
     world.append(28);
