@@ -255,9 +255,15 @@ fn on_a_full_device_everything_is_served_from_memory_and_becomes_durable_when_th
     world.round();
     world.checkpoint();
     let durable = world.applier.tables.durable();
+    // Applied while there is room, and kept by the database until the checkpoint finds none.
+    world.append(2);
+    world.round();
+    assert_eq!(world.applier.tables.late_bytes(), 0);
     let taken = world.disk.taken();
     world.disk.change_blocks(|_| taken);
-    world.append(30);
+    world.checkpoint();
+    assert_eq!(world.applier.tables.durable(), durable, "what waits in memory is not durable");
+    world.append(28);
     for _ in 0..3 {
         world.round();
         world.checkpoint();
