@@ -1,12 +1,14 @@
 //! The running engine: one owner per shard, group commit, views, reads, sweeps, shutdown.
 
 mod answer;
+mod applied_shard;
 mod applier;
 mod apply_queue;
 mod cache;
 mod commit;
 mod engine;
 mod fatal;
+mod findings;
 mod fork;
 mod lane;
 mod listing;
@@ -14,6 +16,7 @@ mod mailbox;
 mod owner;
 mod reader;
 mod replay;
+mod room;
 mod shared;
 mod start;
 pub mod subscriptions;
@@ -28,6 +31,7 @@ pub use crate::types::Segment;
 pub use answer::{Failure, ReadBatch, ReadError, ReadFrom, StreamState, TailEvent};
 pub use engine::{Engine, EngineError, ForkRequest};
 pub use fatal::Fatal;
+pub use findings::StartReport;
 pub use listing::Listed;
-pub use start::{Running, StartReport, start};
+pub use start::{Running, start, start_on};
 pub use tailer::Tailer;

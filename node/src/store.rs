@@ -1,8 +1,9 @@
-//! What lies on the volume: the log, the tables, the superblock, the layout manifest and the lock.
+//! What lies on the volume: the log, the tables, the superblock, the layout manifest, the lock and the reserve.
 
 pub mod aol;
 pub mod layout;
 pub mod lock;
 pub mod publish;
+pub mod reserve;
 pub mod superblock;
 pub mod tables;

@@ -133,6 +133,14 @@ pub enum Failure {
         /// What was found.
         reason: Arc<str>,
     },
+    /// Refused: the device failed this shard's tables; they are being opened again, and then it is served again.
+    #[error("shard {shard} is being opened again after its device failed: {reason}")]
+    ShardReopening {
+        /// Which.
+        shard: ShardId,
+        /// What the device answered.
+        reason: Arc<str>,
+    },
     /// Refused: stored bytes fail their checksum; they are never served.
     #[error("stored data fails its checksum and is not served")]
     Corrupt,

@@ -8,17 +8,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::apply_queue::{ApplyQueue, Committed, Work, record_bytes};
+use super::applied_shard::ShardApplier;
+use super::apply_queue::{ApplyQueue, Work};
 use super::mailbox::{Job, Mailbox};
-use super::replay;
+use super::room::Room;
 use super::shared::Shared;
 use crate::seam::Clock;
-use crate::store::tables::{Tables, TablesError};
 use crate::telemetry::Metrics;
-use crate::types::{LaneId, LanePosition, Op, ShardId, StreamId};
-
-/// Rows of deleted streams that one round removes per shard: keeps a round short when a huge stream was deleted.
-const REAP_ROWS_MAX: usize = 512;
+use crate::types::{LaneId, LanePosition, ShardId};
 
 /// When to apply and when to checkpoint.
 #[derive(Debug, Clone, Copy)]
@@ -29,23 +26,6 @@ pub(crate) struct ApplyPace {
     pub(crate) checkpoint_interval: Duration,
     /// Log bytes that bring the next checkpoint.
     pub(crate) checkpoint_bytes: u64,
-}
-
-/// One shard's tables and how far they are.
-#[derive(Debug)]
-pub(crate) struct ShardApplier {
-    pub(crate) tables: Tables,
-    pub(crate) lane: LaneId,
-    pub(crate) mailbox: Arc<Mailbox>,
-    /// Where the first record lies that is applied and not durable, or that could not be applied.
-    pub(crate) undurable: Option<LanePosition>,
-    /// Rows of deleted streams may be left.
-    pub(crate) reaping: bool,
-    /// Records that could not be applied for lack of room: tried again first.
-    pub(crate) stuck: Vec<Committed>,
-    pub(crate) damaged: bool,
-    /// The last attempt found no room.
-    full: bool,
 }
 
 /// The applier of a node.
@@ -63,22 +43,31 @@ pub(crate) struct Applier {
     pub(crate) checkpointed_ends: BTreeMap<LaneId, LanePosition>,
     /// Records from here on are needed by shards that are not served.
     pub(crate) holds: BTreeMap<LaneId, LanePosition>,
+    pub(crate) room: Room,
 }
 
 impl Applier {
     /// Runs until all lanes have ended and everything is in a checkpoint.
     pub(crate) fn run(mut self) {
+        self.look();
         loop {
-            let work = self.queue.take(self.pace.apply_interval);
-            let ended = work.ended;
+            let work = self.queue.take(self.room.patience(self.pace.apply_interval));
+            let (ended, log_begs) = (work.ended, work.log_begs.is_some());
             self.round(work);
-            if ended || self.checkpoint_due() {
+            if ended || self.checkpoint_due(log_begs) {
                 self.checkpoint();
             }
+            self.compact();
+            self.look();
             if ended {
                 return;
             }
         }
+    }
+
+    /// Whether the volume is full.
+    fn look(&mut self) {
+        self.room.look(self.shards.values(), &self.queue, &self.metrics.store);
     }
 
     fn round(&mut self, work: Work) {
@@ -92,11 +81,13 @@ impl Applier {
                 applier.stuck.extend(records);
             }
         }
-        for (shard, applier) in &mut self.shards {
+        if work.log_begs == Some(true) {
+            self.room.lend_to_the_log();
+        }
+        let now = self.clock.elapsed();
+        for applier in self.shards.values_mut() {
             let waiting = applier.waiting_bytes();
-            if let Err(error) = applier.apply(*shard) {
-                applier.failed(*shard, &error, &self.shared);
-            }
+            applier.round(now, &self.shared);
             let left = waiting - applier.waiting_bytes();
             if left > 0 {
                 self.queue.done(left);
@@ -106,8 +97,17 @@ impl Applier {
         self.metrics.engine.tail_cache.set(i64::try_from(self.queue.bytes()).unwrap_or(i64::MAX));
     }
 
-    fn checkpoint_due(&self) -> bool {
-        let dirty = self.shards.values().any(|applier| applier.undurable.is_some());
+    /// Gives what one small file does not need back to a full volume.
+    fn compact(&mut self) {
+        let wasteful = self.room.wasteful(self.shards.values());
+        if let Some(shard) = wasteful.and_then(|shard| self.shards.get_mut(&shard)) {
+            shard.compact(self.clock.elapsed(), &self.shared);
+        }
+    }
+
+    /// `urgent`: the log needs what a checkpoint lets go.
+    fn checkpoint_due(&self, urgent: bool) -> bool {
+        let dirty = self.shards.values().any(ShardApplier::is_dirty);
         let grown: u64 = self
             .lanes
             .iter()
@@ -117,7 +117,8 @@ impl Applier {
             })
             .sum();
         let waited = self.clock.elapsed().saturating_sub(self.checkpointed_at);
-        dirty && (grown >= self.pace.checkpoint_bytes || waited >= self.pace.checkpoint_interval)
+        let much = grown >= self.room.bounded(self.pace.checkpoint_bytes);
+        dirty && (urgent || self.room.is_full() || much || waited >= self.pace.checkpoint_interval)
     }
 
     /// Makes everything applied durable, then lets the log go as far as that allows.
@@ -125,100 +126,27 @@ impl Applier {
         let before = self.clock.elapsed();
         let mut kept: BTreeMap<LaneId, LanePosition> =
             self.lanes.iter().map(|(lane, (_, end))| (*lane, *end)).collect();
-        for (shard, applier) in &mut self.shards {
-            if applier.undurable.is_some() && !applier.damaged {
-                match applier.tables.checkpoint() {
-                    Ok(_) => applier.undurable = applier.stuck.first().map(|record| record.position),
-                    Err(error) => applier.failed(*shard, &error, &self.shared),
-                }
-            }
+        for applier in self.shards.values_mut() {
+            applier.checkpoint(before, &self.shared);
             if let (Some(needed), Some(end)) = (applier.undurable, kept.get_mut(&applier.lane)) {
                 *end = needed.min(*end);
             }
         }
+        let mut kept_bytes = 0;
         for (lane, position) in kept {
             let position = self.holds.get(&lane).map_or(position, |hold| position.min(*hold));
-            if let Some((mailbox, _)) = self.lanes.get(&lane) {
-                let _ended = mailbox.send(Job::Release(position));
+            if let Some((mailbox, end)) = self.lanes.get(&lane) {
+                kept_bytes += end.0.saturating_sub(position.0);
+                let lean = self.room.is_full();
+                let _ended = mailbox.send(Job::Release { upto: position, lean });
             }
         }
         self.checkpointed_at = self.clock.elapsed();
         self.checkpointed_ends = self.lanes.iter().map(|(lane, (_, end))| (*lane, *end)).collect();
+        let reopened: u64 = self.shards.values().map(|shard| shard.reopened).sum();
+        self.metrics.store.tables_reopened.set(i64::try_from(reopened).unwrap_or(i64::MAX));
+        self.metrics.store.log_kept.set(i64::try_from(kept_bytes).unwrap_or(i64::MAX));
         self.metrics.store.checkpoints.inc();
         self.metrics.store.checkpoint_time.observe(self.checkpointed_at.saturating_sub(before));
     }
-}
-
-impl ShardApplier {
-    /// `undurable`: the first record in the log that the last checkpoint lacks.
-    pub(crate) fn new(
-        tables: Tables,
-        lane: LaneId,
-        mailbox: Arc<Mailbox>,
-        undurable: Option<LanePosition>,
-    ) -> Self {
-        Self {
-            tables,
-            lane,
-            mailbox,
-            undurable,
-            reaping: true,
-            stuck: Vec::new(),
-            damaged: false,
-            full: false,
-        }
-    }
-
-    fn waiting_bytes(&self) -> u64 {
-        self.stuck.iter().map(|record| record_bytes(&record.ops)).sum()
-    }
-
-    /// Applies what waits for this shard, and removes some rows of what was deleted.
-    fn apply(&mut self, shard: ShardId) -> Result<(), TablesError> {
-        if self.damaged {
-            self.stuck.clear();
-            return Ok(());
-        }
-        if let (Some(first), Some(last)) = (self.stuck.first(), self.stuck.last()) {
-            self.undurable = self.undurable.or(Some(first.position));
-            let index = last.index;
-            replay::apply(&mut self.tables, &self.stuck)?;
-            let ops = || self.stuck.iter().flat_map(|record| &record.ops);
-            self.reaping |=
-                ops().any(|op| matches!(op, Op::Delete { .. } | Op::Trim { .. } | Op::Unpin { .. }));
-            let changed = changed(ops());
-            self.stuck.clear();
-            self.full = false;
-            let _ended = self.mailbox.send(Job::Applied { shard, index, changed });
-        }
-        if self.reaping {
-            self.reaping = self.tables.reap(REAP_ROWS_MAX)? > 0;
-        }
-        Ok(())
-    }
-
-    /// No room: kept and tried again. Anything else: the shard is damaged and refuses service; its log is kept.
-    fn failed(&mut self, shard: ShardId, error: &TablesError, shared: &Shared) {
-        if matches!(error, TablesError::Full) {
-            if !std::mem::replace(&mut self.full, true) {
-                tracing::warn!(
-                    shard = shard.0,
-                    "no room to apply the log to the tables; trying again until there is"
-                );
-            }
-            return;
-        }
-        self.damaged = true;
-        if let Ok(open) = shared.shard(shard) {
-            open.condemn(&error.to_string());
-        }
-    }
-}
-
-/// The streams that ops change, each once.
-fn changed<'a>(ops: impl Iterator<Item = &'a Op>) -> Vec<StreamId> {
-    let mut streams: Vec<StreamId> = ops.filter_map(Op::stream).collect();
-    streams.sort_unstable();
-    streams.dedup();
-    streams
 }

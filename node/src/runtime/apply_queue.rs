@@ -1,9 +1,9 @@
 //! What is committed and waits to be applied to the tables, in log order per shard.
 //!
 //! Bounded: when more bytes wait than the budget allows, the lane's owner waits here before it takes more work, and that
-//! in turn holds back admission.
+//! in turn holds back admission. The applier lowers the budget as the volume fills up, and says here when it is full.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -31,6 +31,8 @@ pub(crate) struct Work {
     pub(crate) lane_ends: BTreeMap<LaneId, LanePosition>,
     /// All lanes have ended: nothing will come any more.
     pub(crate) ended: bool,
+    /// A write found no room in the log; whether one of them was a deletion.
+    pub(crate) log_begs: Option<bool>,
 }
 
 /// The queue of all shards.
@@ -48,14 +50,28 @@ struct Inner {
     bytes: u64,
     hurry: bool,
     lanes_running: usize,
-    /// The volume has no room for the tables: what waits stays, and writes are refused.
+    /// What waits cannot be applied now: it stays, and nobody waits for it.
     stalled: bool,
+    /// Bytes that may wait now; at most `bytes_max`.
+    limit: u64,
+    refused: Refused,
+    /// A write found no room in the log; whether one of them was a deletion.
+    log_begs: Option<bool>,
+}
+
+/// Whose writes are refused because the volume is full.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) enum Refused {
+    #[default]
+    Nobodys,
+    /// All but those to shards whose own file has free pages.
+    AllBut(BTreeSet<ShardId>),
 }
 
 impl ApplyQueue {
     /// A queue for this many lanes that lets about `bytes_max` bytes of records wait.
     pub(crate) fn new(bytes_max: u64, lanes: usize) -> Self {
-        let inner = Inner { lanes_running: lanes, ..Inner::default() };
+        let inner = Inner { lanes_running: lanes, limit: bytes_max, ..Inner::default() };
         Self { bytes_max, inner: Mutex::new(inner), work: Condvar::new(), room: Condvar::new() }
     }
 
@@ -79,7 +95,7 @@ impl ApplyQueue {
         let before = inner.bytes;
         inner.bytes += bytes;
         // Half full: the applier need not wait for its interval.
-        if before < self.bytes_max / 2 && inner.bytes >= self.bytes_max / 2 {
+        if before < inner.limit / 2 && inner.bytes >= inner.limit / 2 {
             self.work.notify_one();
         }
     }
@@ -87,14 +103,14 @@ impl ApplyQueue {
     /// Waits until less than the budget is waiting.
     pub(crate) fn wait_for_room(&self) {
         let mut inner = self.lock();
-        if inner.bytes < self.bytes_max {
+        if inner.bytes < inner.limit {
             return;
         }
         inner.hurry = true;
         self.work.notify_one();
         drop(
             self.room
-                .wait_while(inner, |inner| inner.bytes >= self.bytes_max && !inner.stalled)
+                .wait_while(inner, |inner| inner.bytes >= inner.limit && !inner.stalled)
                 .unwrap_or_else(PoisonError::into_inner),
         );
     }
@@ -104,14 +120,15 @@ impl ApplyQueue {
         let inner = self.lock();
         // What stands still for lack of room is tried again at the usual pace, not at full speed.
         let idle = |inner: &mut Inner| {
-            let calm = inner.stalled || (inner.bytes < self.bytes_max / 2 && !inner.hurry);
-            calm && inner.lanes_running > 0
+            let calm = inner.stalled || (inner.bytes < inner.limit / 2 && !inner.hurry);
+            calm && inner.log_begs.is_none() && inner.lanes_running > 0
         };
         let waited = self.work.wait_timeout_while(inner, patience, idle);
         let mut inner = waited.unwrap_or_else(PoisonError::into_inner).0;
         inner.hurry = false;
+        let log_begs = std::mem::take(&mut inner.log_begs);
         let ended = inner.lanes_running == 0;
-        Work { ended, ..std::mem::take(&mut inner.waiting) }
+        Work { ended, log_begs, ..std::mem::take(&mut inner.waiting) }
     }
 
     /// Applied records have left memory.
@@ -122,7 +139,7 @@ impl ApplyQueue {
         self.room.notify_all();
     }
 
-    /// Whether applying stands still for lack of room.
+    /// Whether applying stands still.
     pub(crate) fn stall(&self, stalled: bool) {
         self.lock().stalled = stalled;
         if stalled {
@@ -130,10 +147,26 @@ impl ApplyQueue {
         }
     }
 
-    /// Whether more may be committed: not while applying stands still and the budget is used up.
-    pub(crate) fn has_room(&self) -> bool {
+    /// Whether more may be committed that is no deletion: not on a full volume, and not while applying stands still and
+    /// the budget is used up.
+    pub(crate) fn has_room(&self, shard: ShardId) -> bool {
         let inner = self.lock();
-        !inner.stalled || inner.bytes < self.bytes_max
+        let refused = matches!(&inner.refused, Refused::AllBut(shards) if !shards.contains(&shard));
+        !refused && (!inner.stalled || inner.bytes < inner.limit)
+    }
+
+    /// Says how many bytes may wait, and whose writes are refused.
+    pub(crate) fn bound(&self, limit: u64, refused: Refused) {
+        let mut inner = self.lock();
+        inner.limit = limit.min(self.bytes_max);
+        inner.refused = refused;
+    }
+
+    /// A write found no room in the log: the applier makes some, for a deletion at any price.
+    pub(crate) fn beg(&self, deletion: bool) {
+        let mut inner = self.lock();
+        inner.log_begs = Some(deletion || inner.log_begs == Some(true));
+        self.work.notify_one();
     }
 
     /// Bytes that wait.

@@ -93,7 +93,7 @@ impl LaneOwner {
         for record in &records {
             bytes += record_bytes(&record.ops);
             let Some(owner) = self.shards.get(&record.shard) else { continue };
-            let Ok(shard) = owner.shared.shard(record.shard) else { continue };
+            let Some(shard) = owner.shared.open_shard(record.shard) else { continue };
             for op in &record.ops {
                 shard.views.publish(op, record.index, record.view.as_deref());
                 self.count(op);

@@ -164,8 +164,9 @@ impl LaneOwner {
                     owner.applied(index, &changed);
                 }
             }
-            Job::Release(position) => {
-                if let Err(error) = self.log.release(position) {
+            Job::Release { upto, lean } => {
+                let released = self.log.release(upto);
+                if let Err(error) = released.and_then(|()| if lean { self.log.give_back() } else { Ok(()) }) {
                     tracing::warn!(%error, "old log segments could not be recycled");
                 }
             }
@@ -206,15 +207,22 @@ impl LaneOwner {
         let bytes = command_bytes(command)
             + shares * LINK_BYTES_MAX
             + usize::try_from(self.group.bytes).unwrap_or(usize::MAX);
+        // The tables are asked first: a refused write must not take room for the log.
+        let relief = kind == RecordKind::Relief;
+        if !relief && !self.apply.has_room(shard) {
+            return Ok(false);
+        }
         let room = self.log.has_room(bytes, kind).map_err(|_| Failure::LogFailed)?;
-        let room = room && (self.apply.has_room() || kind == RecordKind::Relief);
-        if kind == RecordKind::Batch && self.full == room {
+        if !room {
+            self.apply.beg(relief);
+        }
+        if !relief && self.full == room {
             self.full = !room;
             self.lane_metrics.disk_full.set(i64::from(!room));
             if room {
-                tracing::info!("there is room again, writes go on");
+                tracing::info!("there is room for the log again, writes go on");
             } else {
-                tracing::error!("the volume is full: writes are refused, reads and deletions go on");
+                tracing::warn!("no room for the log: writes are refused, reads and deletions go on");
             }
         }
         Ok(room)

@@ -30,8 +30,8 @@ pub(crate) enum Job {
     Command { shard: ShardId, command: Command, answer: Option<oneshot::Sender<Answer>> },
     /// The tables of a shard hold everything up to here.
     Applied { shard: ShardId, index: LogIndex, changed: Vec<StreamId> },
-    /// Nothing before this position is needed any more.
-    Release(LanePosition),
+    /// Nothing before this position is needed any more; `lean`: the volume is full, so nothing is kept to be used again.
+    Release { upto: LanePosition, lean: bool },
     /// Finish what is here, close the log, end.
     Stop,
 }
@@ -107,14 +107,14 @@ mod tests {
         let sender = Arc::clone(&mailbox);
         let thread = std::thread::spawn(move || {
             for position in 0..1000 {
-                sender.send(Job::Release(LanePosition(position))).unwrap();
+                sender.send(Job::Release { upto: LanePosition(position), lean: false }).unwrap();
             }
         });
         let (mut seen, mut batch) = (0, Vec::new());
         while seen < 1000 {
             mailbox.take(&mut batch, Duration::from_secs(10));
             for job in batch.drain(..) {
-                assert!(matches!(job, Job::Release(position) if position.0 == seen));
+                assert!(matches!(job, Job::Release { upto, .. } if upto.0 == seen));
                 seen += 1;
             }
         }

@@ -159,7 +159,7 @@ impl ShardOwner {
     /// The tables hold everything up to `index`: views and heads may go.
     pub(crate) fn applied(&mut self, index: LogIndex, changed: &[StreamId]) {
         self.core.applied(index);
-        if let Ok(shard) = self.shared.shard(self.shard) {
+        if let Some(shard) = self.shared.open_shard(self.shard) {
             shard.views.applied(index, changed);
             shard.views.evict();
         }

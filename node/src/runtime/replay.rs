@@ -32,7 +32,9 @@ pub(crate) struct ShardReplay {
 }
 
 impl ShardReplay {
-    pub(crate) fn new(tables: Tables) -> Self {
+    pub(crate) fn new(mut tables: Tables) -> Self {
+        // On a full volume everything is applied all the same: what finds no room waits in memory.
+        tables.bound_late(u64::MAX);
         let Applied { index, chain, .. } = tables.state().applied;
         Self { tables, last: index, chain, damage: None, first: None, pending: Vec::new(), pending_bytes: 0 }
     }
@@ -43,6 +45,16 @@ impl ShardReplay {
         if to.is_none_or(|to| to > applied) {
             let end = to.map_or("an unknown end".to_owned(), |to| format!("record {to}"));
             self.damage.get_or_insert(format!("damage in its log took records {from} to {end}"));
+        }
+    }
+
+    /// The log says that the shard had records up to `head`; those that neither log nor tables have are missing.
+    pub(crate) fn must_reach(&mut self, head: LogIndex) {
+        if self.last < head {
+            let (last, next) = (self.last, self.last.next());
+            self.damage.get_or_insert(format!(
+                "its tables end at record {last}, and the log, which went on to record {head}, no longer has record {next}"
+            ));
         }
     }
 
@@ -106,6 +118,10 @@ impl ShardReplay {
         if let Err(error) = apply(&mut self.tables, &records) {
             self.damage.get_or_insert(error.to_string());
         }
+        if self.tables.late_bytes() > 0 {
+            // Pages that this frees are used by the next records. Without room it stays in memory, and the log is kept.
+            let _full = self.tables.checkpoint();
+        }
     }
 }
 
@@ -131,7 +147,7 @@ fn epoch_starts(tables: &Tables, records: &[Committed]) -> Vec<EpochStart> {
     starts
 }
 
-fn ops_of(kind: RecordKind, payload: &Bytes) -> Result<Vec<Op>, String> {
+pub(super) fn ops_of(kind: RecordKind, payload: &Bytes) -> Result<Vec<Op>, String> {
     match kind {
         RecordKind::Batch | RecordKind::Relief => decode_ops(payload).map_err(|error| error.to_string()),
         _ => Ok(Vec::new()),

@@ -1,7 +1,7 @@
 //! What readers and owners share: the shards' views and tables, the clock, the cache, the flag that ends everything.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::Failure;
@@ -21,8 +21,19 @@ pub(crate) struct Shard {
     pub(crate) tables: Reader,
     /// The door of the lane that owns it.
     pub(crate) mailbox: Arc<Mailbox>,
-    /// Set once, when damage is found while serving.
-    damaged: OnceLock<Arc<str>>,
+    /// Whether `health` is anything but `Serving`.
+    refusing: AtomicBool,
+    health: Mutex<Health>,
+}
+
+/// Whether a shard that was sound at start is served.
+#[derive(Debug)]
+enum Health {
+    Serving,
+    /// Its device failed; the applier opens the tables again.
+    Reopening(Arc<str>),
+    /// For good, until the next start.
+    Damaged(Arc<str>),
 }
 
 /// A shard, or why it is not served.
@@ -55,21 +66,52 @@ pub(crate) struct Shared {
 
 impl Shard {
     pub(crate) fn new(id: ShardId, views: ShardViews, tables: Reader, mailbox: Arc<Mailbox>) -> Self {
-        Self { id, views, tables, mailbox, damaged: OnceLock::new() }
+        let (refusing, health) = (AtomicBool::new(false), Mutex::new(Health::Serving));
+        Self { id, views, tables, mailbox, refusing, health }
     }
 
     /// Refuses when damage was found.
     pub(crate) fn check(&self) -> Result<(), Failure> {
-        match self.damaged.get() {
-            None => Ok(()),
-            Some(reason) => Err(Failure::ShardDamaged { shard: self.id, reason: Arc::clone(reason) }),
+        if !self.refusing.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        match &*self.health.lock().unwrap_or_else(PoisonError::into_inner) {
+            Health::Serving => Ok(()),
+            Health::Reopening(reason) => {
+                Err(Failure::ShardReopening { shard: self.id, reason: Arc::clone(reason) })
+            }
+            Health::Damaged(reason) => {
+                Err(Failure::ShardDamaged { shard: self.id, reason: Arc::clone(reason) })
+            }
         }
     }
 
     /// Refuses everything from now on.
     pub(crate) fn condemn(&self, reason: &str) {
         tracing::error!(shard = self.id.0, reason, "shard damaged, refusing service");
-        let _already = self.damaged.set(reason.into());
+        self.turn(Health::Damaged(reason.into()));
+    }
+
+    /// Refuses everything until [`Self::resume`].
+    pub(crate) fn suspend(&self, reason: &str) {
+        tracing::warn!(
+            shard = self.id.0,
+            reason,
+            "the device failed this shard's tables; opening them again"
+        );
+        self.turn(Health::Reopening(reason.into()));
+    }
+
+    /// Serves again: the tables hold again what they held.
+    pub(crate) fn resume(&self) {
+        tracing::info!(shard = self.id.0, "the shard is served again");
+        self.turn(Health::Serving);
+    }
+
+    fn turn(&self, to: Health) {
+        let mut health = self.health.lock().unwrap_or_else(PoisonError::into_inner);
+        self.refusing.store(!matches!(to, Health::Serving), Ordering::Release);
+        *health = to;
     }
 
     /// A table that cannot be read answers an error for what was asked, and nothing wrong for anything.
@@ -86,8 +128,9 @@ impl Shard {
     /// The same for an access that reads no messages.
     pub(crate) fn table_fault(&self, error: &TablesError) -> Failure {
         tracing::error!(shard = self.id.0, %error, "stored data not served");
-        if let TablesError::Damaged { reason } = error {
-            return Failure::ShardDamaged { shard: self.id, reason: Arc::clone(reason) };
+        if let TablesError::Damaged { reason } | TablesError::Behind { reason } = error {
+            // The applier will see it, too, and opens the tables again.
+            return Failure::ShardReopening { shard: self.id, reason: Arc::clone(reason) };
         }
         Failure::Corrupt
     }
@@ -134,6 +177,15 @@ impl Shared {
                 Err(Failure::ShardDamaged { shard: id, reason: Arc::clone(reason) })
             }
             None => Err(Failure::ShardDamaged { shard: id, reason: "no such shard".into() }),
+        }
+    }
+
+    /// A shard that was found sound at start, whether it is served at the moment or not: what is committed is published
+    /// all the same.
+    pub(crate) fn open_shard(&self, id: ShardId) -> Option<&Shard> {
+        match self.slots.get(usize::from(id.0)) {
+            Some(Slot::Open(shard)) => Some(&**shard),
+            _ => None,
         }
     }
 

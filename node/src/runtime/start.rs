@@ -10,32 +10,41 @@ use std::time::Duration;
 
 use anyhow::Context;
 
-use super::applier::{Applier, ApplyPace, ShardApplier};
+use super::applied_shard::ShardApplier;
+use super::applier::{Applier, ApplyPace};
 use super::apply_queue::ApplyQueue;
 use super::cache::SegmentCache;
 use super::engine::Engine;
 use super::fatal::Fatal;
+use super::findings::{StartReport, compare, refuse_without_shards, tell};
 use super::lane::LaneOwner;
 use super::mailbox::{Job, Mailbox};
 use super::owner::ShardOwner;
 use super::replay::{self, Replays, ShardReplay};
+use super::room::Room;
 use super::shared::{Shard, Shared, Slot};
 use super::sweeper::{SweepPace, Sweeper};
 use super::views::ShardViews;
 use super::volume::Volume;
 use super::watch::Watch;
+use crate::codec::record::RecordKind;
 use crate::config::{Config, Size};
 use crate::core::{CoreLimits, ShardCore};
 use crate::seam::Clock;
-use crate::store::aol::{Lane, LaneOptions, RecoveryReport};
+use crate::seam::disk::{Dir, RealDir};
+use crate::store::aol::{Lane, LaneOptions, LaneReader, RecoveryReport};
 use crate::store::layout::Layout;
-use crate::store::tables::{Identity, Reader, Tables, TablesError};
+use crate::store::reserve::{Reserve, Spare};
+use crate::store::tables::{Identity, Place, Reader, Tables, TablesError};
 use crate::telemetry::Metrics;
 use crate::types::limits::PRODUCERS_PER_STREAM_MAX;
 use crate::types::{Epoch, LaneId, LanePosition, RecordEpoch, ShardId, Space, StreamId, UnixMillis};
 
 /// How long a committed record waits for company before it is applied: long enough that a busy stream fills chunks.
 const APPLY_INTERVAL: Duration = Duration::from_secs(1);
+
+/// What the record takes that begins an epoch, generously.
+const EPOCH_START_BYTES: usize = 256;
 
 /// A running engine: the handle for requests, and what ends it.
 #[derive(Debug)]
@@ -50,21 +59,6 @@ pub struct Running {
     threads: Vec<JoinHandle<()>>,
     /// Keeps the directory locked until the last thread has ended.
     volume: Option<Volume>,
-}
-
-/// What a start found, for the operator's eyes.
-#[derive(Debug, Clone, Default)]
-pub struct StartReport {
-    /// The directory was empty.
-    pub created: bool,
-    /// Records in the log.
-    pub records: u64,
-    /// Streams in the tables.
-    pub streams: u64,
-    /// Shards that refuse service, with the reason.
-    pub damaged: Vec<(ShardId, String)>,
-    /// How long it took.
-    pub took: Duration,
 }
 
 impl Running {
@@ -82,12 +76,25 @@ impl Running {
     }
 }
 
-/// Opens the data directory and starts the owners.
+/// Opens the data directory that the configuration names and starts the owners.
 pub fn start(config: &Config, clock: &Arc<dyn Clock>, metrics: Arc<Metrics>) -> anyhow::Result<Running> {
+    let root = std::fs::create_dir_all(&config.data).and_then(|()| RealDir::open(&config.data));
+    let root = root.with_context(|| format!("cannot open the data directory {}", config.data.display()))?;
+    start_on(root, config, clock, metrics)
+}
+
+/// The same on any disk: everything that is stored lies in `root`.
+pub fn start_on(
+    root: Arc<dyn Dir>,
+    config: &Config,
+    clock: &Arc<dyn Clock>,
+    metrics: Arc<Metrics>,
+) -> anyhow::Result<Running> {
     let before = clock.elapsed();
     let lanes = u16::try_from(config.lanes).context("lanes")?;
     let layout = Layout { shards: config.shards, lanes };
-    let mut volume = Volume::open(&config.data, layout, &config.node_name.to_string())
+    let reserve_bytes = Reserve::bytes_for(config.segment_size.get());
+    let mut volume = Volume::open(root, layout, &config.node_name.to_string(), reserve_bytes)
         .with_context(|| format!("cannot use the data directory {}", config.data.display()))?;
     let mut report = StartReport { created: volume.unserved(), ..StartReport::default() };
     let mut replays = open_tables(&volume, config, &mut report)?;
@@ -95,11 +102,7 @@ pub fn start(config: &Config, clock: &Arc<dyn Clock>, metrics: Arc<Metrics>) -> 
     for lane in 0..lanes {
         let (log, found) = open_log(&volume, config, LaneId(lane), &mut replays)?;
         tell(lane, &found);
-        for gap in &found.gaps {
-            if let Some(replay) = replays.get_mut(&gap.shard) {
-                replay.suspect(gap.from, gap.to);
-            }
-        }
+        compare(&volume, LaneId(lane), &found, &mut replays);
         report.records += found.records;
         logs.push(log);
         starts.push(found.start);
@@ -107,24 +110,25 @@ pub fn start(config: &Config, clock: &Arc<dyn Clock>, metrics: Arc<Metrics>) -> 
     for replay in replays.values_mut() {
         replay.flush();
     }
+    refuse_without_shards(&replays, &report)?;
     volume.begin().context("the start cannot be recorded in the superblock")?;
-    let parts = Parts { volume, config, clock: Arc::clone(clock), metrics, starts };
+    let started_at = clock.now();
+    let parts = Parts { volume, config, clock: Arc::clone(clock), metrics, starts, started_at };
     let running = parts.assemble(replays, logs, &mut report)?;
     report.took = clock.elapsed().saturating_sub(before);
     Ok(Running { report, ..running })
 }
 
 fn open_tables(volume: &Volume, config: &Config, report: &mut StartReport) -> anyhow::Result<Replays> {
-    let directory = volume.path.join("tables");
-    std::fs::create_dir_all(&directory)?;
+    let directory = volume.root.subdir("tables").context("the folder of the tables cannot be opened")?;
     let cache = usize::try_from(config.table_cache.get())? / usize::from(volume.layout.shards.get());
     let mut replays = BTreeMap::new();
     for shard in volume.layout.shards.shards() {
         let identity = Identity { shard, shards: volume.layout.shards, layout: volume.cluster() };
-        let opened = match Tables::open(&directory, identity, cache) {
-            Err(TablesError::Missing { .. }) if volume.unserved() => {
-                Tables::create(&directory, identity, cache)
-            }
+        let spare = Some(Arc::clone(&volume.reserve) as Arc<dyn Spare>);
+        let place = Place { directory: directory.clone(), identity, cache_bytes: cache, spare };
+        let opened = match Tables::open_at(&place) {
+            Err(TablesError::Missing { .. }) if volume.unserved() => Tables::create_at(&place),
             opened => opened,
         };
         match opened {
@@ -132,9 +136,15 @@ fn open_tables(volume: &Volume, config: &Config, report: &mut StartReport) -> an
                 report.streams += tables.state().totals.streams;
                 replays.insert(shard, ShardReplay::new(tables));
             }
+            // Nothing was ever served: the next start begins again, and no shard is without its file for ever.
+            Err(error) if volume.unserved() => {
+                anyhow::bail!("the tables of shard {shard} cannot be made: {error}")
+            }
             Err(error) => report.damaged.push((shard, error.to_string())),
         }
     }
+    // The marks of the openings are gone for good, so that those of several crashes never add up.
+    directory.sync().context("the folder of the tables cannot be synced")?;
     Ok(replays)
 }
 
@@ -152,26 +162,6 @@ fn open_log(
         ..LaneOptions::new(lane, volume.cluster(), volume.unserved())
     };
     Ok(Lane::open(&directory, options, |record| replay::take(replays, &record))?)
-}
-
-fn tell(lane: u16, found: &RecoveryReport) {
-    if let Some(cut) = &found.cut {
-        tracing::info!(
-            lane,
-            at = cut.at.0,
-            bytes = cut.bytes,
-            "torn tail cut: writes that were never acknowledged"
-        );
-    }
-    for damage in &found.damaged {
-        tracing::error!(
-            lane,
-            from = damage.from.0,
-            to = damage.to.0,
-            kept = damage.kept,
-            "the log is damaged here"
-        );
-    }
 }
 
 /// Subscriptions, shares, links and keys: what the core and the hub keep in memory.
@@ -200,6 +190,7 @@ struct Parts<'a> {
     metrics: Arc<Metrics>,
     /// Where the log of each lane begins.
     starts: Vec<LanePosition>,
+    started_at: UnixMillis,
 }
 
 impl Parts<'_> {
@@ -235,6 +226,7 @@ impl Parts<'_> {
             threads: Vec::new(),
             volume: None,
         };
+        let readers: Vec<LaneReader> = logs.iter().map(Lane::reader).collect();
         let mut owners = self.lane_owners(logs, &mailboxes, &by_shard, &queue, &fatal)?;
         for (shard, replay) in &sound {
             let lane = usize::from(self.volume.lane_of(*shard).0);
@@ -251,9 +243,13 @@ impl Parts<'_> {
         };
         let sweeper =
             Sweeper::new(Arc::clone(&shared), Arc::clone(&self.clock), Arc::clone(&self.metrics), pace);
-        let applier = self.applier(sound, holds, &shared, &queue, &mailboxes);
-        for mut owner in owners {
+        let applier = self.applier(sound, holds, &shared, &queue, &mailboxes, &readers);
+        // All of them before the first thread runs: a start that fails leaves no thread behind.
+        for owner in &mut owners {
+            self.make_room_for_epochs(owner)?;
             owner.open_epoch().context("the log cannot be written")?;
+        }
+        for owner in owners {
             let name = format!("lane-{}", owner.lane.0);
             let guard = Watch::over(&fatal, Some(Arc::clone(&owner.mailbox)), &queue);
             let body = move || guard.watch(|| owner.run());
@@ -269,12 +265,21 @@ impl Parts<'_> {
         Ok(running)
     }
 
+    /// Many starts on a full volume use up what the log keeps for them; then the reserve helps.
+    fn make_room_for_epochs(&self, owner: &mut LaneOwner) -> anyhow::Result<()> {
+        let bytes = owner.shards.len() * EPOCH_START_BYTES;
+        if !owner.log.has_room(bytes, RecordKind::EpochStart)? {
+            self.volume.reserve.lend(2 * self.config.segment_size.get())?;
+        }
+        Ok(())
+    }
+
     fn shared(&self, sound: &Replays, report: &StartReport, mailboxes: &[Arc<Mailbox>]) -> Shared {
         let seed = seahash::hash(&self.volume.cluster());
         let resident = self.heads_max();
         let slot = |shard: ShardId| match (sound.get(&shard), mailboxes.get(usize::from(shard.0))) {
             (Some(replay), Some(mailbox)) => {
-                let views = ShardViews::new(shard, seed, resident);
+                let views = ShardViews::new(shard, seed, resident, self.started_at);
                 Slot::Open(Box::new(Shard::new(shard, views, replay.tables.reader(), Arc::clone(mailbox))))
             }
             _ => {
@@ -365,7 +370,7 @@ impl Parts<'_> {
             epoch: Epoch { record: RecordEpoch(1), boot: self.volume.boot() },
             last: replay.last,
             chain: replay.chain,
-            started_at: self.clock.now(),
+            started_at: self.started_at,
             deadlines,
             unpublished: Vec::new(),
         })
@@ -394,6 +399,7 @@ impl Parts<'_> {
         shared: &Arc<Shared>,
         queue: &Arc<ApplyQueue>,
         mailboxes: &[Arc<Mailbox>],
+        readers: &[LaneReader],
     ) -> Applier {
         let lanes =
             (0u16..).map(LaneId).zip(mailboxes.iter().map(|mailbox| (Arc::clone(mailbox), LanePosition(0))));
@@ -401,10 +407,11 @@ impl Parts<'_> {
         let shard_applier = |(shard, replay): (ShardId, ShardReplay)| {
             let lane = self.volume.lane_of(shard);
             let mailbox = lanes.get(&lane).map(|(mailbox, _)| Arc::clone(mailbox)).unwrap_or_default();
-            (shard, ShardApplier::new(replay.tables, lane, mailbox, replay.first))
+            let log = readers.get(usize::from(lane.0))?.clone();
+            Some((shard, ShardApplier::new(shard, replay.tables, lane, mailbox, log, replay.first)))
         };
         Applier {
-            shards: sound.into_iter().map(shard_applier).collect(),
+            shards: sound.into_iter().filter_map(shard_applier).collect(),
             queue: Arc::clone(queue),
             shared: Arc::clone(shared),
             lanes: lanes.clone(),
@@ -418,6 +425,7 @@ impl Parts<'_> {
             checkpointed_at: self.clock.elapsed(),
             checkpointed_ends: BTreeMap::new(),
             holds,
+            room: Room::new(Some(Arc::clone(&self.volume.reserve)), self.config.segment_size.get()),
         }
     }
 }

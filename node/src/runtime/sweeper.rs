@@ -87,6 +87,7 @@ impl Sweeper {
         let resident = self.shared.open_shards().map(|shard| shard.views.resident()).sum();
         self.metrics.engine.streams_resident.set(gauge(resident));
         self.metrics.engine.segment_cache.set(gauge(self.shared.cache.bytes()));
+        self.metrics.store.damaged_shards.set(gauge(self.shared.damaged().len()));
         let totals = self.shared.open_shards().filter_map(|shard| shard.tables.totals().ok());
         let (streams, bytes) =
             totals.fold((0, 0), |sum, totals| (sum.0 + totals.streams, sum.1 + totals.bytes));

@@ -40,7 +40,7 @@ struct Inner {
     pins: u32,
     retired: bool,
     gone: bool,
-    /// Last write (leader's clock).
+    /// Last write, or this start if that was later (leader's clock).
     written_at: UnixMillis,
     /// The last record that changed the stream.
     index: LogIndex,
@@ -69,8 +69,14 @@ pub(crate) struct Snapshot {
 }
 
 impl StreamView {
-    /// A view of what the tables hold (or of a stream that was just created, `index` > 0).
-    pub(crate) fn new(meta: &StreamMeta, incarnation: Incarnation, index: LogIndex) -> Self {
+    /// A view of what the tables hold (or of a stream that was just created, `index` > 0). A window that a start at
+    /// `started_at` interrupted begins afresh, as the owner sees it, too: late, never early.
+    pub(crate) fn new(
+        meta: &StreamMeta,
+        incarnation: Incarnation,
+        index: LogIndex,
+        started_at: UnixMillis,
+    ) -> Self {
         let inner = Inner {
             config: Arc::new(meta.config.clone()),
             parent: meta.parent,
@@ -81,7 +87,7 @@ impl StreamView {
             pins: meta.pins,
             retired: meta.retired,
             gone: false,
-            written_at: meta.touched_at,
+            written_at: meta.touched_at.max(started_at),
             index,
             segments: VecDeque::new(),
         };

@@ -3,35 +3,41 @@
 //! Invariant: the boot is durable before anything of it is written. A volume at boot 0 was never served: whatever a
 //! crash left of its first formatting is taken up again.
 
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context;
 
 use crate::codec::superblock::{ClusterId, Superblock, VolumeIncarnation};
-use crate::seam::disk::{Dir, RealDir};
+use crate::seam::disk::Dir;
 use crate::store::layout::Layout;
 use crate::store::lock::DirectoryLock;
+use crate::store::reserve::Reserve;
 use crate::store::superblock::SuperblockStore;
 use crate::types::{Boot, LaneId, ShardId};
 
 /// An opened volume; locked for as long as it lives.
 #[derive(Debug)]
 pub(crate) struct Volume {
-    pub(crate) path: PathBuf,
     pub(crate) root: Arc<dyn Dir>,
     pub(crate) layout: Layout,
+    /// What is given up when the volume is full.
+    pub(crate) reserve: Arc<Reserve>,
     superblock: SuperblockStore,
     _lock: DirectoryLock,
 }
 
 impl Volume {
-    /// Opens or formats `path`. Nothing is overwritten that does not belong to this layout.
-    pub(crate) fn open(path: &Path, layout: Layout, node: &str) -> anyhow::Result<Self> {
-        std::fs::create_dir_all(path).context("it cannot be created")?;
-        let lock = DirectoryLock::acquire(path)?;
-        let root = RealDir::open(path)?;
+    /// Opens or formats `root`. Nothing is overwritten that does not belong to this layout.
+    pub(crate) fn open(
+        root: Arc<dyn Dir>,
+        layout: Layout,
+        node: &str,
+        reserve_bytes: u64,
+    ) -> anyhow::Result<Self> {
+        let lock = DirectoryLock::acquire(root.as_ref())?;
         let fresh = Layout::open(root.as_ref(), layout)?;
+        // Early, since a full volume has no room for what follows unless some of it is given up.
+        let reserve = Arc::new(Reserve::open(&root, reserve_bytes).context("the reserve cannot be made")?);
         let superblock = match SuperblockStore::open(root.as_ref())? {
             Some(found) => found,
             None if fresh || root.entries()?.iter().all(|(name, _)| !is_data(name)) => {
@@ -41,7 +47,7 @@ impl Volume {
                 "the superblock is missing although there is data; restore it or the whole directory"
             ),
         };
-        Ok(Self { path: path.to_owned(), root, layout, superblock, _lock: lock })
+        Ok(Self { root, layout, reserve, superblock, _lock: lock })
     }
 
     /// Whether nothing was ever served from here.

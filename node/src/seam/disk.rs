@@ -1,4 +1,4 @@
-//! The disk under the log, the superblock and the manifest: a directory of named files.
+//! The disk under everything that the engine stores: a directory of named files.
 //!
 //! One error is one answer of the device. Callers that get an error from [`File::write_at`] or [`File::sync`] never
 //! retry on the same file: after a failed sync the page cache may hold what the device does not.
@@ -33,8 +33,16 @@ pub trait File: Send + Sync + std::fmt::Debug {
     fn sync(&self) -> io::Result<()>;
     /// Reserves the blocks of `0..length` and makes the file that long; the new part reads as zeros.
     fn allocate(&self, length: u64) -> io::Result<()>;
+    /// Makes the file that long: what lies behind is gone, what is new reads as zeros and need not have blocks yet.
+    fn set_len(&self, length: u64) -> io::Result<()>;
     /// The file's length.
     fn len(&self) -> io::Result<u64>;
+    /// Bytes that the file takes on the volume.
+    fn stored_bytes(&self) -> io::Result<u64>;
+    /// Lets go of what the system remembers of the file: after a failed sync, reads then show what the device has.
+    fn forget_cached(&self);
+    /// Takes the file for this handle alone, for as long as it lives; `false` if another handle has it.
+    fn lock(&self) -> io::Result<bool>;
 }
 
 /// A directory. Names are plain file names; sub-directories are opened with [`Dir::subdir`].
@@ -58,4 +66,8 @@ pub trait Dir: Send + Sync + std::fmt::Debug {
     fn sync(&self) -> io::Result<()>;
     /// Opens (and creates, durably) a sub-directory.
     fn subdir(&self, name: &str) -> io::Result<Arc<dyn Dir>>;
+    /// Bytes of the whole volume.
+    fn total_bytes(&self) -> io::Result<u64>;
+    /// Bytes that the volume has left.
+    fn free_bytes(&self) -> io::Result<u64>;
 }

@@ -10,6 +10,7 @@ use serde::Deserialize;
 
 use super::lock::LOCK_FILE;
 use super::publish::{TEMPORARY_SUFFIX, publish, read_whole};
+use super::reserve::RESERVE_FILE;
 use super::superblock::COPIES;
 use crate::seam::disk::{Dir, EntryKind};
 use crate::types::ShardCount;
@@ -23,7 +24,7 @@ const HASH_POLICY: &str = "seahash-v1";
 /// Longest manifest that is read.
 const MANIFEST_BYTES_MAX: usize = 16 * 1024;
 /// Files that are parts of the engine: exact names, or a prefix when it ends in `-`.
-const FILES: [&str; 5] = [LAYOUT_FILE, LOCK_FILE, COPIES[0], COPIES[1], "shard-"];
+const FILES: [&str; 6] = [LAYOUT_FILE, LOCK_FILE, RESERVE_FILE, COPIES[0], COPIES[1], "shard-"];
 /// Folders that are parts of the engine; `lost+found` is the file system's own.
 const FOLDERS: [&str; 7] = ["lane-", "shard-", "tables", "slots", "snapshots", "quarantine", "lost+found"];
 

@@ -1,15 +1,18 @@
 //! One process per data directory. The lock is the system's and goes with the process, however it ends.
 
-use std::fs::{File, TryLockError};
-use std::io::{self, Read, Seek, Write};
-use std::path::Path;
+use std::io;
+use std::sync::Arc;
+
+use crate::seam::disk::{Dir, File};
 
 /// The lock file's name.
 pub const LOCK_FILE: &str = "lock";
 
 /// Holds the lock until it is dropped.
 #[derive(Debug)]
-pub struct DirectoryLock(#[expect(dead_code, reason = "the lock lives as long as the open file")] File);
+pub struct DirectoryLock(
+    #[expect(dead_code, reason = "the lock lives as long as the open file")] Arc<dyn File>,
+);
 
 /// Why the lock was not taken.
 #[derive(Debug, thiserror::Error)]
@@ -27,26 +30,34 @@ pub enum LockError {
 
 impl DirectoryLock {
     /// Locks an existing directory for this process.
-    pub fn acquire(directory: &Path) -> Result<Self, LockError> {
-        let path = directory.join(LOCK_FILE);
-        let mut file = File::options().read(true).write(true).create(true).truncate(false).open(path)?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(LockError::Held { holder: holder(&mut file) }),
-            Err(TryLockError::Error(error)) => return Err(error.into()),
+    pub fn acquire(directory: &dyn Dir) -> Result<Self, LockError> {
+        let file = match directory.open(LOCK_FILE) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => match directory.create(LOCK_FILE) {
+                // Somebody else was faster.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => directory.open(LOCK_FILE)?,
+                created => created?,
+            },
+            opened => opened?,
+        };
+        if !file.lock()? {
+            return Err(LockError::Held { holder: holder(file.as_ref()) });
         }
         file.set_len(0)?;
-        file.rewind()?;
-        write!(file, "pid {}", std::process::id())?;
+        match file.write_at(format!("pid {}", std::process::id()).as_bytes(), 0) {
+            // Only people read it; a full volume is no reason not to serve.
+            Err(error) if error.kind() != io::ErrorKind::StorageFull => return Err(error.into()),
+            _ => {}
+        }
         Ok(Self(file))
     }
 }
 
-fn holder(file: &mut File) -> String {
+fn holder(file: &dyn File) -> String {
     // Only this much is ever written; a longer file is not ours.
-    let mut text = String::new();
-    match file.take(32).read_to_string(&mut text) {
-        Ok(count) if count > 0 => text,
+    let mut text = [0; 32];
+    let count = file.read_at(&mut text, 0).unwrap_or(0);
+    match text.get(..count).map(std::str::from_utf8) {
+        Some(Ok(text)) if !text.is_empty() => text.to_owned(),
         _ => "pid unknown".to_owned(),
     }
 }

@@ -143,6 +143,16 @@ group! {
         torn: Gauge = "torn_tail_bytes";
         /// Bytes set aside because they were damaged.
         quarantined: Gauge = "quarantined_bytes";
+        /// Whether the volume is full, so that writes are refused.
+        full: Gauge = "volume_full";
+        /// Bytes that are missing in the reserve for a full volume.
+        reserve_missing: Gauge = "reserve_missing_bytes";
+        /// Bytes of the tables that wait in memory for room on the volume.
+        late: Gauge = "table_late_bytes";
+        /// How often tables were opened again since the start, after their device had failed.
+        tables_reopened: Gauge = "tables_reopened";
+        /// Log bytes that the last checkpoint could not let go, because shards that are not served need them.
+        log_kept: Gauge = "log_kept_bytes";
         /// Shards that refuse service because they are damaged.
         damaged_shards: Gauge = "damaged_shards";
         /// Chunks that failed their checksum when read.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use thalweg_node::codec::record::RecordKind;
 use thalweg_node::seam::disk::Dir;
 use thalweg_node::seam::disk::simulated::{Faults, Random, SimulatedDisk};
-use thalweg_node::store::aol::{Lane, LaneError, LaneOptions, Record, RecordHead, RecoveryReport};
+use thalweg_node::store::aol::{Lane, LaneError, LaneOptions, Operation, Record, RecordHead, RecoveryReport};
 use thalweg_node::types::{Boot, Chain, Epoch, LaneId, LanePosition, LogIndex, RecordEpoch, ShardId};
 
 pub(crate) fn options() -> LaneOptions {
@@ -122,7 +122,9 @@ pub(crate) fn open_checked(
     must_hold: usize,
 ) -> Result<Lane, LaneError> {
     let mut records = Vec::new();
-    let (lane, report) = Lane::open(&lane_dir(disk), options(), |record| records.push(record))?;
+    let opened = disk.root().subdir("lane-000");
+    let dir = opened.map_err(|source| LaneError::Io { operation: Operation::Open, source })?;
+    let (lane, report) = Lane::open(&dir, options(), |record| records.push(record))?;
     model.check(&records, &report, must_hold);
     model.boot += 1;
     Ok(lane)

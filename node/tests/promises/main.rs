@@ -1,9 +1,23 @@
 //! The promises of the node's library, one module each; the list of modules is the list of promises.
 
 #[cfg(test)]
+mod engine_client;
+#[cfg(test)]
+mod engine_crash;
+#[cfg(test)]
+mod engine_damage;
+#[cfg(test)]
+mod engine_faults;
+#[cfg(test)]
+mod engine_model;
+#[cfg(test)]
 mod engine_restart;
 #[cfg(test)]
+mod engine_world;
+#[cfg(test)]
 mod formats;
+#[cfg(test)]
+mod full_volume;
 #[cfg(test)]
 mod log_basics;
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::fs;
 use thalweg_node::store::tables::{Tables, TablesError, file_name};
 use thalweg_node::types::LogIndex;
 
-use super::table_model::{Plain, Step, applied, expect_same, identity};
+use super::table_model::{Plain, Step, applied, dir, expect_same, identity};
 
 const CACHE_BYTES: usize = 256 << 10;
 
@@ -13,7 +13,7 @@ const CACHE_BYTES: usize = 256 << 10;
 fn what_was_checkpointed_is_there_when_the_file_is_opened_again() {
     let directory = tempfile::tempdir().unwrap();
     let mut plain = Plain::default();
-    let mut tables = Tables::create(directory.path(), identity(), CACHE_BYTES).unwrap();
+    let mut tables = Tables::create(&dir(&directory), identity(), CACHE_BYTES).unwrap();
     let mut ops = plain.take(&Step::Create { name: 0, json: true, ttl: Some(9), base: 0 });
     ops.extend(plain.take(&Step::Append {
         pick: 0,
@@ -26,7 +26,7 @@ fn what_was_checkpointed_is_there_when_the_file_is_opened_again() {
     assert_eq!(tables.durable(), LogIndex(0));
     assert_eq!(tables.checkpoint().unwrap(), LogIndex(1));
     drop(tables);
-    let tables = Tables::open(directory.path(), identity(), CACHE_BYTES).unwrap();
+    let tables = Tables::open(&dir(&directory), identity(), CACHE_BYTES).unwrap();
     assert_eq!(tables.durable(), LogIndex(1));
     expect_same(&tables.reader(), &plain, 11);
     let names: Vec<_> = fs::read_dir(directory.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
@@ -36,15 +36,15 @@ fn what_was_checkpointed_is_there_when_the_file_is_opened_again() {
 #[test]
 fn a_missing_file_is_an_error_and_an_existing_one_is_not_overwritten() {
     let directory = tempfile::tempdir().unwrap();
-    let missing = Tables::open(directory.path(), identity(), CACHE_BYTES).unwrap_err();
+    let missing = Tables::open(&dir(&directory), identity(), CACHE_BYTES).unwrap_err();
     assert!(matches!(missing, TablesError::Missing { .. }), "{missing}");
     fs::write(directory.path().join(file_name(identity().shard)), b"foreign").unwrap();
-    let there = Tables::create(directory.path(), identity(), CACHE_BYTES).unwrap_err();
+    let there = Tables::create(&dir(&directory), identity(), CACHE_BYTES).unwrap_err();
     assert!(matches!(there, TablesError::Exists { .. }), "{there}");
     for foreign in [b"foreign".to_vec(), vec![7; 9000], vec![0; 9000], vec![1; 100_000]] {
         fs::write(directory.path().join(file_name(identity().shard)), &foreign).unwrap();
         let marker = directory.path().join(format!("{}.opening", file_name(identity().shard)));
-        let refused = Tables::open(directory.path(), identity(), CACHE_BYTES).unwrap_err();
+        let refused = Tables::open(&dir(&directory), identity(), CACHE_BYTES).unwrap_err();
         assert!(matches!(refused, TablesError::Damaged { .. }), "{refused}");
         assert!(!marker.exists(), "a refusal is no end of the process");
         let kept = fs::read(directory.path().join(file_name(identity().shard))).unwrap();
@@ -56,25 +56,25 @@ fn a_missing_file_is_an_error_and_an_existing_one_is_not_overwritten() {
 fn an_unfinished_creation_is_begun_afresh() {
     let directory = tempfile::tempdir().unwrap();
     fs::write(directory.path().join(format!("{}.new", file_name(identity().shard))), b"half").unwrap();
-    Tables::create(directory.path(), identity(), CACHE_BYTES).unwrap();
+    Tables::create(&dir(&directory), identity(), CACHE_BYTES).unwrap();
 }
 
 #[test]
 fn a_file_that_keeps_ending_the_process_is_quarantined() {
     let directory = tempfile::tempdir().unwrap();
-    drop(Tables::create(directory.path(), identity(), CACHE_BYTES).unwrap());
+    drop(Tables::create(&dir(&directory), identity(), CACHE_BYTES).unwrap());
     let marker = directory.path().join(format!("{}.opening", file_name(identity().shard)));
     fs::write(&marker, b"oo").unwrap();
-    drop(Tables::open(directory.path(), identity(), CACHE_BYTES).unwrap());
+    drop(Tables::open(&dir(&directory), identity(), CACHE_BYTES).unwrap());
     assert!(!marker.exists(), "a success forgives");
     fs::write(&marker, b"ooo").unwrap();
-    let refused = Tables::open(directory.path(), identity(), CACHE_BYTES).unwrap_err();
+    let refused = Tables::open(&dir(&directory), identity(), CACHE_BYTES).unwrap_err();
     assert!(matches!(refused, TablesError::Quarantined { attempts: 3, .. }), "{refused}");
 }
 
 #[test]
 fn a_file_that_is_open_is_not_opened_a_second_time() {
     let directory = tempfile::tempdir().unwrap();
-    let _first = Tables::create(directory.path(), identity(), CACHE_BYTES).unwrap();
-    Tables::open(directory.path(), identity(), CACHE_BYTES).unwrap_err();
+    let _first = Tables::create(&dir(&directory), identity(), CACHE_BYTES).unwrap();
+    Tables::open(&dir(&directory), identity(), CACHE_BYTES).unwrap_err();
 }

@@ -1,15 +1,22 @@
 //! Promise: whatever the partition into batches, the tables read as a plain list of messages would.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use proptest::prelude::*;
+use thalweg_node::seam::disk::{Dir, RealDir};
 use thalweg_node::store::tables::{Applied, Identity, ReadFault, Reader, ScrubCursor, Tables, TablesError};
 use thalweg_node::types::{
     AppendOp, Chain, ContentType, Epoch, Framing, Lengths, LogIndex, Messages, Offset, Op, PinId, PinOp,
     ProducerId, ProducerStamp, ProducerState, ShardCount, ShardId, StreamConfig, StreamId, StreamMeta,
     StreamName, UnixMillis,
 };
+
+/// A folder of the machine's disk.
+pub(crate) fn dir(folder: &tempfile::TempDir) -> Arc<dyn Dir> {
+    RealDir::open(folder.path()).unwrap()
+}
 
 /// A stream as a plain list.
 #[derive(Debug, Clone)]

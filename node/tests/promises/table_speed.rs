@@ -13,7 +13,7 @@ use thalweg_node::types::{
 };
 
 use super::table_disk::Disk;
-use super::table_model::{applied, identity};
+use super::table_model::{applied, dir, identity};
 
 fn meta(id: u64) -> StreamMeta {
     StreamMeta {
@@ -99,7 +99,7 @@ fn a_long_stream_reads_alike_at_both_ends() {
 fn apply_speed(streams: u64, batch: u64) {
     let directory = tempfile::tempdir().unwrap();
     let identity = Identity { shard: ShardId(0), shards: ShardCount::new(1).unwrap(), layout: [0; 16] };
-    let mut tables = Tables::create(directory.path(), identity, 32 << 20).unwrap();
+    let mut tables = Tables::create(&dir(&directory), identity, 32 << 20).unwrap();
     let mut index = created(&mut tables, streams);
     let wire = Bytes::from(vec![b'x'; 100]);
     let mut tails = vec![Offset::ZERO; usize::try_from(streams).unwrap()];
@@ -174,7 +174,7 @@ fn measure_many_databases() {
         let all: Vec<Tables> = shards
             .shards()
             .map(|shard| {
-                Tables::create(directory.path(), Identity { shard, shards, layout: [0; 16] }, cache).unwrap()
+                Tables::create(&dir(&directory), Identity { shard, shards, layout: [0; 16] }, cache).unwrap()
             })
             .collect();
         let (created, kib) = (started.elapsed(), resident_kib() - before);
@@ -186,7 +186,7 @@ fn measure_many_databases() {
         let all: Vec<Tables> = shards
             .shards()
             .map(|shard| {
-                Tables::open(directory.path(), Identity { shard, shards, layout: [0; 16] }, cache).unwrap()
+                Tables::open(&dir(&directory), Identity { shard, shards, layout: [0; 16] }, cache).unwrap()
             })
             .collect();
         println!(

@@ -121,6 +121,10 @@ fn a_published_file_is_the_old_or_the_new_one_after_any_crash() {
     }
 }
 
+fn acquire(folder: &std::path::Path) -> Result<DirectoryLock, LockError> {
+    DirectoryLock::acquire(RealDir::open(folder).unwrap().as_ref())
+}
+
 fn layout(shards: u64) -> Layout {
     Layout { shards: ShardCount::new(shards).unwrap(), lanes: 1 }
 }
@@ -185,7 +189,7 @@ fn foreign_files_folders_and_links_in_the_data_directory_are_refused_by_name() {
     std::os::unix::fs::symlink("/etc", path("lane-000")).unwrap();
     assert!(matches!(open(), Err(LayoutError::Foreign { name, .. }) if name == "lane-000"));
     std::fs::remove_file(path("lane-000")).unwrap();
-    let lock = DirectoryLock::acquire(folder.path()).unwrap();
+    let lock = acquire(folder.path()).unwrap();
     assert!(open().unwrap(), "the lock and an empty directory are what a first start finds");
     drop(lock);
 }
@@ -193,11 +197,9 @@ fn foreign_files_folders_and_links_in_the_data_directory_are_refused_by_name() {
 #[test]
 fn a_second_holder_of_the_directory_is_refused_and_told_who_holds_it() {
     let folder = tempfile::tempdir().unwrap();
-    let lock = DirectoryLock::acquire(folder.path()).unwrap();
-    let Err(LockError::Held { holder }) = DirectoryLock::acquire(folder.path()) else {
-        panic!("two holders")
-    };
+    let lock = acquire(folder.path()).unwrap();
+    let Err(LockError::Held { holder }) = acquire(folder.path()) else { panic!("two holders") };
     assert_eq!(holder, format!("pid {}", std::process::id()));
     drop(lock);
-    DirectoryLock::acquire(folder.path()).unwrap();
+    acquire(folder.path()).unwrap();
 }

@@ -188,6 +188,9 @@ pub(super) fn failure_problem(failure: &Failure) -> Problem {
         Failure::ShardDamaged { .. } => {
             Problem::refused(503, "shard_damaged", "A shard is damaged").retry_after(30)
         }
+        Failure::ShardReopening { .. } => {
+            Problem::refused(503, "shard_reopening", "A shard is being opened again").retry_after(1)
+        }
         Failure::Corrupt => Problem::refused(500, "data_corrupt", "Stored data fails its checksum"),
         Failure::LogFailed => {
             Problem::refused(503, "log_failed", "The log failed while the write was under way")

@@ -118,7 +118,10 @@ fn failed(failure: &Failure) -> Response {
         Failure::DiskFull | Failure::NodeFull { .. } | Failure::LinksFull { .. } => {
             with(error(507, "STORAGE_FULL", &message), "retry-after", "1")
         }
-        Failure::Overloaded | Failure::ShuttingDown | Failure::ShardDamaged { .. } => unavailable(&message),
+        Failure::Overloaded
+        | Failure::ShuttingDown
+        | Failure::ShardDamaged { .. }
+        | Failure::ShardReopening { .. } => unavailable(&message),
         Failure::Corrupt => error(500, "CORRUPT", &message),
         Failure::LogFailed => error(500, "UNKNOWN", &message),
     }

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -77,6 +77,16 @@ impl Dir for RealDir {
     fn subdir(&self, name: &str) -> io::Result<Arc<dyn Dir>> {
         Self::open(&self.path.join(name))
     }
+
+    fn total_bytes(&self) -> io::Result<u64> {
+        let stats = rustix::fs::fstatvfs(&self.handle)?;
+        Ok(stats.f_blocks.saturating_mul(stats.f_frsize))
+    }
+
+    fn free_bytes(&self) -> io::Result<u64> {
+        let stats = rustix::fs::fstatvfs(&self.handle)?;
+        Ok(stats.f_bavail.saturating_mul(stats.f_frsize))
+    }
 }
 
 /// A file of the file system.
@@ -115,7 +125,29 @@ impl File for RealFile {
         }
     }
 
+    fn set_len(&self, length: u64) -> io::Result<()> {
+        self.0.set_len(length)
+    }
+
     fn len(&self) -> io::Result<u64> {
         Ok(self.0.metadata()?.len())
+    }
+
+    fn stored_bytes(&self) -> io::Result<u64> {
+        Ok(self.0.metadata()?.blocks() * 512)
+    }
+
+    fn forget_cached(&self) {
+        // Either may fail on a device that is failing; what is then read is checked all the same.
+        let _unsynced = self.0.sync_data();
+        let _cached = rustix::fs::fadvise(&self.0, 0, None, rustix::fs::Advice::DontNeed);
+    }
+
+    fn lock(&self) -> io::Result<bool> {
+        match self.0.try_lock() {
+            Ok(()) => Ok(true),
+            Err(fs::TryLockError::WouldBlock) => Ok(false),
+            Err(fs::TryLockError::Error(error)) => Err(error),
+        }
     }
 }

@@ -7,20 +7,26 @@
 
 mod directory;
 mod faults;
+mod handles;
+mod history;
 mod inode;
 mod random;
 
+use std::collections::BTreeSet;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub use faults::{Call, Faults};
+pub use history::{History, Replay};
 pub use random::Random;
 
 use self::directory::{Change, Directory};
+use self::handles::SimulatedDir;
+use self::history::Event;
 use self::inode::Inode;
-use super::{Dir, EntryKind, File};
+use super::Dir;
 
-/// The unit that a device writes whole, or tears.
+/// The unit that a device writes whole; a bad one tears even that.
 pub const SECTOR_BYTES: usize = 512;
 
 /// A file's place in the disk.
@@ -36,6 +42,10 @@ struct State {
     capacity: u64,
     /// Bytes that they take.
     used: u64,
+    /// Whether a crash tears single sectors, too.
+    tears_sectors: bool,
+    /// What has changed since [`SimulatedDisk::record`], in order.
+    events: Option<Vec<Event>>,
 }
 
 /// The disk. Clones are handles to the same disk.
@@ -53,6 +63,8 @@ impl SimulatedDisk {
             random: Random::new(seed),
             capacity: u64::MAX,
             used: 0,
+            tears_sectors: true,
+            events: None,
         })
     }
 
@@ -63,7 +75,7 @@ impl SimulatedDisk {
     /// The topmost directory.
     #[must_use]
     pub fn root(&self) -> Arc<dyn Dir> {
-        Arc::new(SimulatedDir { disk: self.clone(), number: 0 })
+        Arc::new(SimulatedDir::new(self.clone(), 0))
     }
 
     /// What the device holds after a power cut now, as a disk of its own. The old disk goes on, so that several outcomes
@@ -72,16 +84,28 @@ impl SimulatedDisk {
     pub fn after_power_cut(&self, seed: u64) -> Self {
         let state = self.lock();
         let mut random = Random::new(seed);
+        let tears_sectors = state.tears_sectors;
         // Whole crashes of one kind are as likely as mixtures: they find different mistakes.
         let odds = random.below(5) * 25;
-        let inodes: Vec<Inode> =
-            state.inodes.iter().map(|inode| inode.after_power_cut(&mut random, odds)).collect();
         let directories: Vec<Directory> =
             state.directories.iter().map(|directory| directory.after_power_cut(&mut random, odds)).collect();
+        let named: BTreeSet<InodeNumber> =
+            directories.iter().flat_map(|directory| directory.names.values().copied()).collect();
+        // Files without a name are gone.
+        let survivor = |(number, inode): (InodeNumber, &Inode)| {
+            if named.contains(&number) {
+                inode.after_power_cut(&mut random, odds, tears_sectors)
+            } else {
+                Inode::default()
+            }
+        };
+        let inodes: Vec<Inode> = state.inodes.iter().enumerate().map(survivor).collect();
         let used = inodes.iter().map(Inode::len).sum();
         let capacity = state.capacity;
         drop(state);
-        Self::with(State { inodes, directories, faults: Faults::default(), random, capacity, used })
+        let faults = Faults::default();
+        let events = None;
+        Self::with(State { inodes, directories, faults, random, capacity, used, tears_sectors, events })
     }
 
     /// What is there after the process was killed: everything that it wrote, unsynced parts still unsynced.
@@ -95,6 +119,8 @@ impl SimulatedDisk {
             random: Random::new(seed),
             capacity: state.capacity,
             used: state.used,
+            tears_sectors: state.tears_sectors,
+            events: None,
         })
     }
 
@@ -116,9 +142,22 @@ impl SimulatedDisk {
         self.lock().faults.count(call)
     }
 
+    /// From now on each sector is written whole or not at all, as every device promises.
+    #[must_use]
+    pub fn with_whole_sectors(self) -> Self {
+        self.lock().tears_sectors = false;
+        self
+    }
+
     /// Sets how many bytes all files may take.
     pub fn set_capacity(&self, bytes: u64) {
         self.lock().capacity = bytes;
+    }
+
+    /// Bytes that the volume has left.
+    fn free(&self) -> u64 {
+        let state = self.lock();
+        state.capacity.saturating_sub(state.used)
     }
 
     /// Bytes that all files take.
@@ -163,6 +202,99 @@ impl State {
         self.directories.get_mut(number).ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
+    /// Notes a change for the history, if one is kept.
+    fn note(&mut self, event: impl FnOnce() -> Event) {
+        if let Some(events) = &mut self.events {
+            events.push(event());
+        }
+    }
+
+    fn create(&mut self, directory: usize, name: &str) -> io::Result<InodeNumber> {
+        let inode = self.inodes.len();
+        let place = self.directory(directory)?;
+        if place.names.contains_key(name) {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        place.names.insert(name.to_owned(), inode);
+        place.changes.push(Change::Put { name: name.to_owned(), inode });
+        self.inodes.push(Inode::default());
+        self.note(|| Event::Create { directory, name: name.to_owned() });
+        Ok(inode)
+    }
+
+    fn rename(&mut self, directory: usize, from: &str, to: &str) -> io::Result<()> {
+        let place = self.directory(directory)?;
+        let inode = place.names.remove(from).ok_or(io::ErrorKind::NotFound)?;
+        let replaced = place.names.insert(to.to_owned(), inode);
+        place.changes.push(Change::Renamed { from: from.to_owned(), to: to.to_owned(), inode });
+        if let Some(replaced) = replaced {
+            self.forget(replaced);
+        }
+        self.note(|| Event::Rename { directory, from: from.to_owned(), to: to.to_owned() });
+        Ok(())
+    }
+
+    fn remove(&mut self, directory: usize, name: &str) -> io::Result<()> {
+        let place = self.directory(directory)?;
+        let inode = place.names.remove(name).ok_or(io::ErrorKind::NotFound)?;
+        place.changes.push(Change::Gone { name: name.to_owned() });
+        self.forget(inode);
+        self.note(|| Event::Remove { directory, name: name.to_owned() });
+        Ok(())
+    }
+
+    fn sync_directory(&mut self, directory: usize) -> io::Result<()> {
+        let place = self.directory(directory)?;
+        place.durable = place.names.clone();
+        place.changes.clear();
+        self.note(|| Event::SyncDirectory { directory });
+        Ok(())
+    }
+
+    fn subdir(&mut self, directory: usize, name: &str) -> io::Result<usize> {
+        let new = self.directories.len();
+        let number = *self.directory(directory)?.subdirs.entry(name.to_owned()).or_insert(new);
+        if number == new {
+            self.directories.push(Directory::default());
+            self.note(|| Event::Subdir { directory, name: name.to_owned() });
+        }
+        Ok(number)
+    }
+
+    /// How much of a write of so many bytes happened before it failed.
+    fn part_of(&mut self, bytes: u64) -> u64 {
+        let part = self.random.below(bytes + 1);
+        if self.tears_sectors { part } else { part - part % SECTOR_BYTES as u64 }
+    }
+
+    fn write(&mut self, inode: InodeNumber, position: u64, bytes: &[u8]) -> io::Result<()> {
+        self.grow(inode, position + bytes.len() as u64)?;
+        self.inode(inode)?.write(bytes, position);
+        self.note(|| Event::Write { inode, position, bytes: bytes.into() });
+        Ok(())
+    }
+
+    fn sync(&mut self, inode: InodeNumber) -> io::Result<()> {
+        self.inode(inode)?.sync();
+        self.note(|| Event::Sync { inode });
+        Ok(())
+    }
+
+    fn allocate(&mut self, inode: InodeNumber, length: u64) -> io::Result<()> {
+        self.grow(inode, length)?;
+        self.note(|| Event::Grow { inode, length });
+        Ok(())
+    }
+
+    fn set_length(&mut self, inode: InodeNumber, length: u64) -> io::Result<()> {
+        self.grow(inode, length)?;
+        let less = self.inode(inode)?.len() - length;
+        self.inode(inode)?.truncate(length);
+        self.used = self.used.saturating_sub(less);
+        self.note(|| Event::Length { inode, length });
+        Ok(())
+    }
+
     /// Makes room for a file that grows to `length`.
     fn grow(&mut self, number: InodeNumber, length: u64) -> io::Result<()> {
         let more = length.saturating_sub(self.inode(number)?.len());
@@ -180,143 +312,5 @@ impl State {
         if !named && let Some(inode) = self.inodes.get(number) {
             self.used = self.used.saturating_sub(inode.len());
         }
-    }
-}
-
-#[derive(Debug)]
-struct SimulatedDir {
-    disk: SimulatedDisk,
-    number: usize,
-}
-
-impl SimulatedDir {
-    fn file(&self, inode: InodeNumber) -> Arc<dyn File> {
-        Arc::new(SimulatedFile { disk: self.disk.clone(), inode })
-    }
-}
-
-impl Dir for SimulatedDir {
-    fn open(&self, name: &str) -> io::Result<Arc<dyn File>> {
-        let mut state = self.disk.lock();
-        state.enter(Call::Open)?;
-        let inode = state.directory(self.number)?.names.get(name).copied();
-        inode.map(|inode| self.file(inode)).ok_or_else(|| io::ErrorKind::NotFound.into())
-    }
-
-    fn create(&self, name: &str) -> io::Result<Arc<dyn File>> {
-        let mut state = self.disk.lock();
-        state.enter(Call::Create)?;
-        let inode = state.inodes.len();
-        let directory = state.directory(self.number)?;
-        if directory.names.contains_key(name) {
-            return Err(io::ErrorKind::AlreadyExists.into());
-        }
-        directory.names.insert(name.to_owned(), inode);
-        directory.changes.push(Change::Put { name: name.to_owned(), inode });
-        state.inodes.push(Inode::default());
-        Ok(self.file(inode))
-    }
-
-    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        let mut state = self.disk.lock();
-        state.enter(Call::Rename)?;
-        let directory = state.directory(self.number)?;
-        let inode = directory.names.remove(from).ok_or(io::ErrorKind::NotFound)?;
-        let replaced = directory.names.insert(to.to_owned(), inode);
-        directory.changes.push(Change::Renamed { from: from.to_owned(), to: to.to_owned(), inode });
-        if let Some(replaced) = replaced {
-            state.forget(replaced);
-        }
-        Ok(())
-    }
-
-    fn remove(&self, name: &str) -> io::Result<()> {
-        let mut state = self.disk.lock();
-        state.enter(Call::Remove)?;
-        let directory = state.directory(self.number)?;
-        let inode = directory.names.remove(name).ok_or(io::ErrorKind::NotFound)?;
-        directory.changes.push(Change::Gone { name: name.to_owned() });
-        state.forget(inode);
-        Ok(())
-    }
-
-    fn entries(&self) -> io::Result<Vec<(String, EntryKind)>> {
-        let mut state = self.disk.lock();
-        state.enter(Call::List)?;
-        let directory = state.directory(self.number)?;
-        let files = directory.names.keys().map(|name| (name.clone(), EntryKind::File));
-        let mut entries: Vec<_> = files.collect();
-        entries.extend(directory.subdirs.keys().map(|name| (name.clone(), EntryKind::Directory)));
-        entries.sort_by(|one, other| one.0.cmp(&other.0));
-        Ok(entries)
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        let mut state = self.disk.lock();
-        state.enter(Call::SyncDir)?;
-        let directory = state.directory(self.number)?;
-        directory.durable = directory.names.clone();
-        directory.changes.clear();
-        Ok(())
-    }
-
-    fn subdir(&self, name: &str) -> io::Result<Arc<dyn Dir>> {
-        let mut state = self.disk.lock();
-        let new = state.directories.len();
-        let number = *state.directory(self.number)?.subdirs.entry(name.to_owned()).or_insert(new);
-        if number == new {
-            state.directories.push(Directory::default());
-        }
-        Ok(Arc::new(Self { disk: self.disk.clone(), number }))
-    }
-}
-
-#[derive(Debug)]
-struct SimulatedFile {
-    disk: SimulatedDisk,
-    inode: InodeNumber,
-}
-
-impl File for SimulatedFile {
-    fn read_at(&self, buffer: &mut [u8], position: u64) -> io::Result<usize> {
-        let mut state = self.disk.lock();
-        state.enter(Call::Read)?;
-        Ok(state.inode(self.inode)?.read(buffer, position))
-    }
-
-    fn write_at(&self, bytes: &[u8], position: u64) -> io::Result<()> {
-        let mut state = self.disk.lock();
-        let allowed = state.enter(Call::Write);
-        // A write that fails may have happened in part.
-        let happened =
-            if allowed.is_ok() { bytes.len() as u64 } else { state.random.below(bytes.len() as u64 + 1) };
-        let part = bytes.get(..usize::try_from(happened).unwrap_or(0)).unwrap_or(bytes);
-        state.grow(self.inode, position + part.len() as u64)?;
-        state.inode(self.inode)?.write(part, position);
-        allowed
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        let mut state = self.disk.lock();
-        let allowed = state.enter(Call::Sync);
-        let off = state.faults.is_off();
-        let inode = state.inode(self.inode)?;
-        if allowed.is_ok() {
-            inode.sync();
-        } else if !off {
-            inode.fail_sync();
-        }
-        allowed
-    }
-
-    fn allocate(&self, length: u64) -> io::Result<()> {
-        let mut state = self.disk.lock();
-        state.enter(Call::Allocate)?;
-        state.grow(self.inode, length)
-    }
-
-    fn len(&self) -> io::Result<u64> {
-        let mut state = self.disk.lock();
-        Ok(state.inode(self.inode)?.len())
     }
 }

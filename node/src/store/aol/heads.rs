@@ -31,6 +31,12 @@ impl Heads {
         encode_heads(self.0.iter().map(|(shard, index)| (*shard, *index)), out);
     }
 
+    /// The last index of each shard.
+    pub(super) fn rows(&self) -> BTreeMap<ShardId, LogIndex> {
+        let shards = self.0.iter().filter(|(shard, _)| **shard != LANE_ITSELF);
+        shards.map(|(shard, index)| (*shard, *index)).collect()
+    }
+
     /// Bytes that a mark with this table takes in the lane.
     pub(super) fn mark_bytes(&self) -> u64 {
         (HEADER_BYTES + self.0.len() * HEAD_BYTES) as u64

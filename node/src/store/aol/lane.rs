@@ -252,6 +252,15 @@ impl Lane {
         Ok(())
     }
 
+    /// Gives released segments back to a full volume, all but one for what comes next.
+    pub fn give_back(&mut self) -> Result<(), LaneError> {
+        self.check()?;
+        match self.supply.give_back() {
+            Err(error) => self.poison(error),
+            done => done,
+        }
+    }
+
     /// Writes and syncs a mark: from then on everything before it is known to have been synced. Worth it when the lane
     /// falls idle, since damage in the last group cannot be told from a torn tail otherwise.
     pub fn mark(&mut self) -> Result<(), LaneError> {

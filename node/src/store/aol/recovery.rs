@@ -238,6 +238,7 @@ impl Recovery {
     fn finish(mut self, tail: LanePosition) -> Recovered {
         let (gaps, unseen_suspect, heads) = self.continuity.finish();
         self.report.gaps = gaps;
+        self.report.heads = heads.rows();
         self.report.unseen_shards_suspect = unseen_suspect;
         self.report.tail = tail;
         let live = self.segments.iter().take_while(|segment| segment.base <= tail).count();

@@ -1,5 +1,7 @@
 //! What opening a lane found. The runtime logs it, counts it, and refuses the shards that miss records.
 
+use std::collections::BTreeMap;
+
 use crate::types::{LanePosition, LogIndex, ShardId};
 
 /// What opening a lane found.
@@ -22,6 +24,9 @@ pub struct RecoveryReport {
     pub damaged: Vec<DamagedRange>,
     /// Records that a shard misses, or may miss, because of damage.
     pub gaps: Vec<ShardGap>,
+    /// The last record that each shard had, as far as the records and the tables of heads in the log tell. Shards that
+    /// may miss records are not among them, nor are those of which the log says nothing.
+    pub heads: BTreeMap<ShardId, LogIndex>,
     /// There is damage, and no later mark says which shards exist: one that is nowhere in the log may miss records too.
     pub unseen_shards_suspect: bool,
 }

@@ -83,7 +83,16 @@ impl Supply {
     /// A segment whose records nobody needs any more. More than a few are removed.
     pub(super) fn release(&mut self, segment: Segment) -> Result<(), LaneError> {
         self.free.push_back(segment);
-        while self.free.len() > self.options.free_segments_max {
+        self.keep(self.options.free_segments_max)
+    }
+
+    /// Gives back what is not about to be used: with the next segment at hand, everything; else one is kept for it.
+    pub(super) fn give_back(&mut self) -> Result<(), LaneError> {
+        self.keep(usize::from(matches!(self.next, Next::Nothing)))
+    }
+
+    fn keep(&mut self, count: usize) -> Result<(), LaneError> {
+        while self.free.len() > count {
             let Some(oldest) = self.free.pop_front() else { break };
             remove_durably(self.dir.as_ref(), oldest.number).map_err(LaneError::io(Operation::Prepare))?;
         }
@@ -142,10 +151,15 @@ impl Supply {
             },
             None => {
                 let grown = (place.live_bytes / 4).checked_next_power_of_two().unwrap_or(u64::MAX);
-                let bytes =
-                    grown.clamp(self.options.segment_bytes, self.options.segment_bytes_max).max(bytes);
-                let bytes = whole_pages(bytes);
-                (self.create(place.number, bytes)?, bytes, 0)
+                let small = whole_pages(self.options.segment_bytes.max(bytes));
+                let large = whole_pages(
+                    grown.clamp(self.options.segment_bytes, self.options.segment_bytes_max).max(bytes),
+                );
+                match self.create(place.number, large) {
+                    // A volume that has no room for a large one may have it for a small one.
+                    Err(LaneError::Full) if small < large => (self.create(place.number, small)?, small, 0),
+                    created => (created?, large, 0),
+                }
             }
         };
         let segment = Segment { number: place.number, base: place.base, bytes, file };

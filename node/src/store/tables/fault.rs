@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::sync::Arc;
 
+use super::late::is_full;
 use crate::codec::CodecError;
 use crate::types::{LogIndex, Offset};
 
@@ -44,6 +45,12 @@ pub enum TablesError {
     #[error("the tables are damaged: {reason}")]
     Damaged {
         /// What was found.
+        reason: Arc<str>,
+    },
+    /// The file was opened again, and what it lost is being read from the log: try again.
+    #[error("the tables are behind: {reason}")]
+    Behind {
+        /// What is going on.
         reason: Arc<str>,
     },
     /// One unit fails its checksum; other units still serve.
@@ -96,6 +103,23 @@ pub enum ReadFault {
     Tables(#[from] TablesError),
 }
 
+/// An error that may come from the tables themselves.
+pub(super) trait Fault {
+    fn tables(&self) -> Option<&TablesError>;
+}
+
+impl Fault for TablesError {
+    fn tables(&self) -> Option<&TablesError> {
+        Some(self)
+    }
+}
+
+impl Fault for ReadFault {
+    fn tables(&self) -> Option<&TablesError> {
+        if let Self::Tables(error) = self { Some(error) } else { None }
+    }
+}
+
 /// Any other failure of the database.
 pub(super) fn other(error: &dyn std::error::Error) -> TablesError {
     TablesError::Damaged { reason: error.to_string().into() }
@@ -113,7 +137,7 @@ pub(super) fn panic_text(panic: &(dyn Any + Send)) -> String {
 impl From<redb::StorageError> for TablesError {
     fn from(error: redb::StorageError) -> Self {
         match &error {
-            redb::StorageError::Io(io) if io.kind() == std::io::ErrorKind::StorageFull => Self::Full,
+            redb::StorageError::Io(io) if is_full(io) => Self::Full,
             _ => other(&error),
         }
     }

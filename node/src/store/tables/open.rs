@@ -1,34 +1,31 @@
 //! Creates and opens the file of a shard. Invariants: a file under its final name is complete; a file that belongs to
 //! another shard or layout is refused untouched; a file that keeps ending the process is not opened for ever.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write as _};
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
-use redb::backends::FileBackend;
 use redb::{Builder, Database, Durability, ReadableDatabase, StorageBackend};
 
 use super::apply::{Scratch, write_epochs, write_state};
 use super::blocks::CheckedBlocks;
 use super::fault::{TablesError, corrupt, other, panic_text};
+use super::file::TableFile;
+use super::late::{CatchUp, LateWrites, is_full};
 use super::schema::{
     CHUNKS, DOOMED, EXPIRY, FACTS, NAMES, PINS, PRODUCERS, STATE, STREAMS, TableNumber, opened, sealed,
     unsealed,
 };
 use super::state::{EPOCHS_ROW, IDENTITY_ROW, STATE_ROW, ShardState, get_epochs, get_state};
-use super::{Shared, Tables, begin};
+use super::{LATE_BYTES_MAX, Shared, Tables, begin};
 use crate::codec::CodecError;
+use crate::seam::disk::{Dir, File};
+use crate::store::reserve::Spare;
 use crate::types::{ShardCount, ShardId};
 
 /// Starts of the process that may end while a file is being opened before that file is refused: a crash of the
 /// machine at the wrong moment is no damage, three in a row are not taken for chance.
 const ATTEMPTS_MAX: u32 = 3;
-
-/// Room that must be left on the volume before anything is applied: what the largest record (64 MiB) may need would
-/// starve small volumes; such a record meets the device's own error instead, and the file is opened again.
-const VOLUME_RESERVE_BYTES: u64 = 8 << 20;
 
 /// What a file belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,46 +44,117 @@ pub fn file_name(shard: ShardId) -> String {
     format!("shard-{:03}.redb", shard.0)
 }
 
-impl Tables {
-    /// Makes a new, empty file. Fails if one is there.
-    pub fn create(directory: &Path, identity: Identity, cache_bytes: usize) -> Result<Self, TablesError> {
-        let name = file_name(identity.shard);
-        let path = directory.join(&name);
-        if path.try_exists().map_err(|error| device(&error))? {
-            return Err(TablesError::Exists { file: name });
-        }
-        let temporary = directory.join(format!("{name}.new"));
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .open(&temporary)
-            .map_err(|error| device(&error))?;
-        let volume = Volume::of(&file, cache_bytes).map_err(|error| device(&error))?;
-        let mut tables = Self::create_on(FileBackend::new(file)?, identity, cache_bytes)?;
-        move_into_place(&temporary, &path, directory).map_err(|error| device(&error))?;
-        tables.volume = Some(volume);
-        Ok(tables)
+/// A database that was opened, and how far it is.
+pub(super) struct Opened {
+    pub(super) database: Database,
+    pub(super) late: Arc<dyn CatchUp>,
+    pub(super) state: ShardState,
+}
+
+/// How the database is opened again.
+pub(super) struct Source {
+    open: Box<dyn Fn() -> Result<Opened, TablesError> + Send>,
+    place: Option<Place>,
+}
+
+impl Source {
+    pub(super) fn open(&self) -> Result<Opened, TablesError> {
+        (self.open)()
     }
 
-    /// Opens the file of a shard that has one. A missing file is an error, never an empty shard.
-    pub fn open(directory: &Path, identity: Identity, cache_bytes: usize) -> Result<Self, TablesError> {
-        let name = file_name(identity.shard);
-        let file = match OpenOptions::new().read(true).write(true).open(directory.join(&name)) {
+    pub(super) fn stored_bytes(&self) -> u64 {
+        let file = |place: &Place| place.directory.open(&file_name(place.identity.shard));
+        let bytes = |file: Arc<dyn File>| file.stored_bytes();
+        self.place.as_ref().and_then(|place| file(place).and_then(bytes).ok()).unwrap_or(0)
+    }
+}
+
+impl std::fmt::Debug for Source {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Source")
+    }
+}
+
+/// Where the tables of a shard lie, and what may be given up for them.
+#[derive(Debug, Clone)]
+pub struct Place {
+    /// The directory.
+    pub directory: Arc<dyn Dir>,
+    /// What the file belongs to.
+    pub identity: Identity,
+    /// Memory for pages.
+    pub cache_bytes: usize,
+    /// Cut when the volume is full.
+    pub spare: Option<Arc<dyn Spare>>,
+}
+
+impl Place {
+    fn open(&self) -> Result<Opened, TablesError> {
+        let name = file_name(self.identity.shard);
+        let file = match self.directory.open(&name) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 return Err(TablesError::Missing { file: name });
             }
             Err(error) => return Err(device(&error)),
         };
-        let marker = Marker::set(directory, &name)?;
-        let volume = Volume::of(&file, cache_bytes).map_err(|error| device(&error))?;
-        let opened = Self::open_on(FileBackend::new(file)?, identity, cache_bytes);
+        let backend = locked(&file)?;
+        let marker = Marker::set(self.directory.as_ref(), &name)?;
+        file.forget_cached();
+        drop(file);
+        let opened = open_backend(backend, self.identity, self.cache_bytes, self.spare.clone());
         // Also after an error: the process has lived to tell it.
         marker.clear()?;
-        let mut tables = opened?;
-        tables.volume = Some(volume);
+        opened
+    }
+}
+
+impl Tables {
+    /// Makes a new, empty file. Fails if one is there.
+    pub fn create(
+        directory: &Arc<dyn Dir>,
+        identity: Identity,
+        cache_bytes: usize,
+    ) -> Result<Self, TablesError> {
+        Self::create_at(&Place { directory: Arc::clone(directory), identity, cache_bytes, spare: None })
+    }
+
+    /// Opens the file of a shard that has one. A missing file is an error, never an empty shard.
+    pub fn open(
+        directory: &Arc<dyn Dir>,
+        identity: Identity,
+        cache_bytes: usize,
+    ) -> Result<Self, TablesError> {
+        Self::open_at(&Place { directory: Arc::clone(directory), identity, cache_bytes, spare: None })
+    }
+
+    /// The same with everything that there is to say.
+    pub fn create_at(place: &Place) -> Result<Self, TablesError> {
+        let name = file_name(place.identity.shard);
+        match place.directory.open(&name) {
+            Ok(_) => return Err(TablesError::Exists { file: name }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(device(&error)),
+        }
+        let temporary = format!("{name}.new");
+        let file = empty(place.directory.as_ref(), &temporary).map_err(|error| device(&error))?;
+        let tables = Self::create_on(locked(&file)?, place.identity, place.cache_bytes)?;
+        // What no room was found for is not in the file: then there is no file.
+        tables.catch_up()?;
+        drop((tables, file));
+        // The database itself has synced the temporary file.
+        let placed = place.directory.rename(&temporary, &name).and_then(|()| place.directory.sync());
+        placed.map_err(|error| device(&error))?;
+        Self::open_at(place)
+    }
+
+    /// The same with everything that there is to say.
+    pub fn open_at(place: &Place) -> Result<Self, TablesError> {
+        let mut tables = Self::with(place.open()?, place.identity.shard);
+        let again = place.clone();
+        tables.source = Some(Source { open: Box::new(move || again.open()), place: Some(place.clone()) });
+        // Pages, rows and checksums take a quarter at least.
+        tables.bytes_most = tables.bytes_most.max(tables.stored_bytes() / 4 * 3);
         Ok(tables)
     }
 
@@ -96,33 +164,70 @@ impl Tables {
         identity: Identity,
         cache_bytes: usize,
     ) -> Result<Self, TablesError> {
-        let database = guarded(|| open_database(checked(backend, cache_bytes), cache_bytes))?;
+        let layer = LateWrites::new(backend, None);
+        let late = layer.handle();
+        let database = guarded(|| open_database(checked(layer, cache_bytes), cache_bytes))?;
         guarded(|| initialise(&database, identity))?;
-        Ok(Self::with(database, identity.shard, ShardState::default()))
+        Ok(Self::with(Opened { database, late, state: ShardState::default() }, identity.shard))
     }
 
-    /// Opens the database on any backend.
+    /// Opens the database on any backend; it cannot be opened again by [`Self::reopen`].
     pub fn open_on(
         backend: impl StorageBackend,
         identity: Identity,
         cache_bytes: usize,
     ) -> Result<Self, TablesError> {
-        if backend.len().map_err(|error| device(&error))? == 0 {
-            return Err(TablesError::Missing { file: file_name(identity.shard) });
-        }
-        let blocks = checked(backend, cache_bytes);
-        // A foreign or cut file must not be turned into an empty database.
-        blocks.check_header().map_err(|error| device(&error))?;
-        let database = guarded(|| open_database(blocks, cache_bytes))?;
-        let state = guarded(|| load(&database, identity))?;
-        Ok(Self::with(database, identity.shard, state))
+        open_backend(backend, identity, cache_bytes, None).map(|opened| Self::with(opened, identity.shard))
     }
 
-    fn with(database: Database, shard: ShardId, state: ShardState) -> Self {
-        let durable = state.applied.index;
-        let shared = Arc::new(Shared { database, shard, damage: OnceLock::new() });
-        Self { shared, state, durable, scratch: Scratch::default(), volume: None }
+    /// Opens the database on backends that can be had again and again.
+    pub fn open_from<B: StorageBackend>(
+        backends: impl Fn() -> io::Result<B> + Send + 'static,
+        identity: Identity,
+        cache_bytes: usize,
+        spare: Option<Arc<dyn Spare>>,
+    ) -> Result<Self, TablesError> {
+        let open = move || {
+            let backend = backends().map_err(|error| device(&error))?;
+            open_backend(backend, identity, cache_bytes, spare.clone())
+        };
+        let mut tables = Self::with(open()?, identity.shard);
+        tables.source = Some(Source { open: Box::new(open), place: None });
+        Ok(tables)
     }
+
+    fn with(opened: Opened, shard: ShardId) -> Self {
+        let Opened { database, late, state } = opened;
+        Self {
+            shared: Arc::new(Shared::new(database, shard)),
+            durable: state.applied.index,
+            bytes_most: state.totals.bytes,
+            state,
+            scratch: Scratch::default(),
+            late,
+            late_bytes_max: LATE_BYTES_MAX,
+            source: None,
+        }
+    }
+}
+
+fn open_backend(
+    backend: impl StorageBackend,
+    identity: Identity,
+    cache_bytes: usize,
+    spare: Option<Arc<dyn Spare>>,
+) -> Result<Opened, TablesError> {
+    if backend.len().map_err(|error| device(&error))? == 0 {
+        return Err(TablesError::Missing { file: file_name(identity.shard) });
+    }
+    let layer = LateWrites::new(backend, spare);
+    let late = layer.handle();
+    let blocks = checked(layer, cache_bytes);
+    // A foreign or cut file must not be turned into an empty database.
+    blocks.check_header().map_err(|error| device(&error))?;
+    let database = guarded(|| open_database(blocks, cache_bytes))?;
+    let state = guarded(|| load(&database, identity))?;
+    Ok(Opened { database, late, state })
 }
 
 /// One part in sixteen of the cache holds block checksums: enough for sixteen times the data that the rest holds.
@@ -149,7 +254,7 @@ fn guarded<T>(access: impl FnOnce() -> Result<T, TablesError>) -> Result<T, Tabl
 }
 
 pub(super) fn device(error: &io::Error) -> TablesError {
-    if error.kind() == io::ErrorKind::StorageFull { TablesError::Full } else { other(error) }
+    if is_full(error) { TablesError::Full } else { other(error) }
 }
 
 fn initialise(database: &Database, identity: Identity) -> Result<(), TablesError> {
@@ -204,60 +309,63 @@ fn load(database: &Database, identity: Identity) -> Result<ShardState, TablesErr
     Ok(state)
 }
 
-#[expect(clippy::disallowed_methods, reason = "the database itself has synced the temporary file")]
-fn move_into_place(from: &Path, to: &Path, directory: &Path) -> io::Result<()> {
-    fs::rename(from, to)?;
-    File::open(directory)?.sync_all()
-}
-
-/// The volume that a file lies on. A write that meets a full volume makes redb refuse everything until it is opened
-/// again, reads included; so there must be room before a transaction begins.
-#[derive(Debug)]
-pub(super) struct Volume {
-    file: File,
-    needed_bytes: u64,
-}
-
-impl Volume {
-    /// What one transaction may write: its batch and the pages it copies are bounded by the cache, which is written
-    /// out when it overflows; the file grows by a factor at most.
-    fn of(file: &File, cache_bytes: usize) -> io::Result<Self> {
-        Ok(Self { file: file.try_clone()?, needed_bytes: 2 * cache_bytes as u64 + VOLUME_RESERVE_BYTES })
+/// A new file of that name; what an attempt that came to nothing left there goes.
+fn empty(directory: &dyn Dir, name: &str) -> io::Result<Arc<dyn File>> {
+    match directory.create(name) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            let file = directory.open(name)?;
+            file.set_len(0)?;
+            Ok(file)
+        }
+        other => other,
     }
+}
 
-    pub(super) fn has_room(&self) -> Result<(), TablesError> {
-        let stats = rustix::fs::fstatvfs(&self.file).map_err(|error| device(&error.into()))?;
-        let free = stats.f_bavail.saturating_mul(stats.f_frsize);
-        if free < self.needed_bytes { Err(TablesError::Full) } else { Ok(()) }
+fn locked(file: &Arc<dyn File>) -> Result<TableFile, TablesError> {
+    if file.lock().map_err(|error| device(&error))? {
+        Ok(TableFile::new(Arc::clone(file)))
+    } else {
+        Err(other(&io::Error::other("the file is open elsewhere")))
     }
 }
 
 /// The quarantine marker: written before a file is opened, removed after. Holds how many openings were begun.
 struct Marker<'a> {
-    directory: &'a Path,
+    directory: &'a dyn Dir,
     name: String,
 }
 
 impl<'a> Marker<'a> {
-    fn set(directory: &'a Path, file: &str) -> Result<Self, TablesError> {
+    fn set(directory: &'a dyn Dir, file: &str) -> Result<Self, TablesError> {
         let name = format!("{file}.opening");
-        let path = directory.join(&name);
-        let begun = match fs::read(&path) {
-            Ok(text) => u32::try_from(text.len()).unwrap_or(u32::MAX).max(1),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
-            Err(error) => return Err(device(&error)),
+        let marker = match directory.open(&name) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            found => Some(found.map_err(|error| device(&error))?),
         };
-        if begun >= ATTEMPTS_MAX {
-            return Err(TablesError::Quarantined { file: file.into(), attempts: begun });
+        // One byte per opening that was begun; a marker whose byte was lost still stands for one.
+        let begun = match &marker {
+            None => 0,
+            Some(marker) => marker.len().map_err(|error| device(&error))?.max(1),
+        };
+        if begun >= u64::from(ATTEMPTS_MAX) {
+            let attempts = u32::try_from(begun).unwrap_or(u32::MAX);
+            return Err(TablesError::Quarantined { file: file.into(), attempts });
         }
-        // One byte per opening that was begun. Not synced: what the marker guards against is the end of the process,
-        // and that leaves it standing; a power cut may forget it, but is not the file's fault.
-        let write = || OpenOptions::new().create(true).append(true).open(&path)?.write_all(b"o");
-        write().map_err(|error: io::Error| device(&error))?;
+        // Not synced: what the marker guards against is the end of the process, and that leaves it standing; a power
+        // cut may forget it, but is not the file's fault.
+        let write = || marker.map_or_else(|| directory.create(&name), Ok)?.write_at(b"o", begun);
+        match write() {
+            // A volume without room even for this: the file is opened unguarded rather than not at all.
+            Err(error) if is_full(&error) => {}
+            other => other.map_err(|error: io::Error| device(&error))?,
+        }
         Ok(Self { directory, name })
     }
 
     fn clear(self) -> Result<(), TablesError> {
-        fs::remove_file(self.directory.join(&self.name)).map_err(|error| device(&error))
+        match self.directory.remove(&self.name) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(device(&error)),
+            _ => Ok(()),
+        }
     }
 }

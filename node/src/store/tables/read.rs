@@ -9,7 +9,7 @@ use redb::{ReadTransaction, ReadableDatabase};
 use super::Shared;
 use super::apply::read_row;
 use super::blocks::with_sealed_leaves;
-use super::fault::{ReadFault, TablesError, corrupt};
+use super::fault::{Fault, ReadFault, TablesError, corrupt};
 use super::row::StreamEntry;
 use super::run::{Goal, Run};
 use super::schema::{
@@ -36,11 +36,11 @@ impl Reader {
         Self { shared }
     }
 
-    fn snapshot<T, E: From<TablesError> + From<redb::TransactionError>>(
+    fn snapshot<T, E: From<TablesError> + From<redb::TransactionError> + Fault>(
         &self,
         read: impl FnOnce(&ReadTransaction, ShardId) -> Result<T, E>,
     ) -> Result<T, E> {
-        self.shared.guarded(|| read(&self.shared.database.begin_read()?, self.shared.shard))
+        self.shared.guarded_for_readers(|database| read(&database.begin_read()?, self.shared.shard))
     }
 
     /// The stream of a name.

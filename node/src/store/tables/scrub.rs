@@ -44,8 +44,8 @@ pub struct Scrubbed {
 impl Reader {
     /// Checks about `bytes_max` bytes from `cursor` on.
     pub fn scrub(&self, cursor: &ScrubCursor, bytes_max: u64) -> Result<Scrubbed, TablesError> {
-        self.shared.guarded(|| {
-            let transaction = self.shared.database.begin_read()?;
+        self.shared.guarded_for_readers(|database| {
+            let transaction = database.begin_read()?;
             let mut pass = Pass {
                 transaction: &transaction,
                 shard: self.shared.shard,

@@ -26,11 +26,19 @@ pub enum Call {
     Sync,
     /// Allocate.
     Allocate,
+    /// Set a file's length.
+    SetLength,
+    /// Ask for a file's length.
+    Length,
+    /// Open a sub-directory.
+    Subdir,
+    /// Ask for the volume's free bytes.
+    Space,
 }
 
 impl Call {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 14] = [
         Self::Open,
         Self::Create,
         Self::Rename,
@@ -41,6 +49,10 @@ impl Call {
         Self::Write,
         Self::Sync,
         Self::Allocate,
+        Self::SetLength,
+        Self::Length,
+        Self::Subdir,
+        Self::Space,
     ];
 }
 

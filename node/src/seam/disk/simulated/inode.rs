@@ -34,6 +34,18 @@ impl Inode {
         }
     }
 
+    /// Cuts the file; whether the cut is on the device, a crash decides.
+    pub(super) fn truncate(&mut self, length: u64) {
+        let (Ok(to), end) = (usize::try_from(length), self.bytes.len()) else { return };
+        if to >= end {
+            return;
+        }
+        for sector in to / SECTOR_BYTES..end.div_ceil(SECTOR_BYTES) {
+            self.note(sector);
+        }
+        self.bytes.truncate(to);
+    }
+
     pub(super) fn read(&self, buffer: &mut [u8], position: u64) -> usize {
         let from = usize::try_from(position).unwrap_or(usize::MAX).min(self.bytes.len());
         let rest = self.bytes.get(from..).unwrap_or_default();
@@ -50,14 +62,19 @@ impl Inode {
             return;
         }
         for sector in from / SECTOR_BYTES..(from + bytes.len()).div_ceil(SECTOR_BYTES) {
-            let before = self.sector(sector);
-            let unsynced =
-                self.unsynced.entry(sector as u64).or_insert(Unsynced { durable: before, forgotten: false });
-            unsynced.forgotten = false;
+            self.note(sector);
         }
         if let Some(place) = self.bytes.get_mut(from..from + bytes.len()) {
             place.copy_from_slice(bytes);
         }
+    }
+
+    /// Remembers what the device holds of a sector that is about to change.
+    fn note(&mut self, sector: usize) {
+        let before = self.sector(sector);
+        let unsynced =
+            self.unsynced.entry(sector as u64).or_insert(Unsynced { durable: before, forgotten: false });
+        unsynced.forgotten = false;
     }
 
     pub(super) fn sync(&mut self) {
@@ -67,6 +84,19 @@ impl Inode {
 
     pub(super) fn fail_sync(&mut self) {
         self.unsynced.values_mut().for_each(|sector| sector.forgotten = true);
+    }
+
+    /// Shows what the device holds where a sync failed.
+    pub(super) fn forget_cached(&mut self) {
+        for (number, sector) in std::mem::take(&mut self.unsynced) {
+            let from = usize::try_from(number).unwrap_or(usize::MAX).saturating_mul(SECTOR_BYTES);
+            let to = (from + SECTOR_BYTES).min(self.bytes.len());
+            if let Some(place) = self.bytes.get_mut(from..to)
+                && let Some(durable) = sector.durable.get(..place.len())
+            {
+                place.copy_from_slice(durable);
+            }
+        }
     }
 
     pub(super) fn write_back(&mut self, random: &mut Random, percent: u64) {
@@ -79,16 +109,21 @@ impl Inode {
     }
 
     /// What the device holds: each unsynced sector is there (with a chance of `percent`), torn or not there.
-    pub(super) fn after_power_cut(&self, random: &mut Random, percent: u64) -> Self {
+    pub(super) fn after_power_cut(&self, random: &mut Random, percent: u64, tears: bool) -> Self {
         let mut bytes = self.bytes.clone();
+        // A cut that was never synced may not have happened: then the device still holds what lay behind it.
+        if self.durable_length > self.len() && !random.chance(percent) {
+            bytes.resize(usize::try_from(self.durable_length).unwrap_or(usize::MAX), 0);
+        }
         for (number, sector) in &self.unsynced {
             let from = usize::try_from(*number).unwrap_or(0) * SECTOR_BYTES;
             let to = (from + SECTOR_BYTES).min(bytes.len());
-            if random.chance(percent) {
+            if from < self.bytes.len() && random.chance(percent) {
                 continue;
             }
             // One in eight of the others is torn: its front or its back made it.
-            let keep = if random.chance(12) { usize::try_from(random.below(512)).unwrap_or(0) } else { 0 };
+            let torn = tears && from < self.bytes.len() && random.chance(12);
+            let keep = if torn { usize::try_from(random.below(512)).unwrap_or(0) } else { 0 };
             let front_is_new = random.chance(50);
             let Some(place) = bytes.get_mut(from..to) else { continue };
             for (at, (byte, old)) in place.iter_mut().zip(sector.durable).enumerate() {

@@ -1,0 +1,295 @@
+//! One shard's tables as the applier sees them: what waits to be applied, how far they are durable, and how they come back
+//! after their device failed.
+//!
+//! Invariant: while the tables lack something that was reported as applied, the shard answers nobody. What they lost is
+//! in the log, which is kept from the last checkpoint on.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::apply_queue::{Committed, record_bytes};
+use super::mailbox::{Job, Mailbox};
+use super::replay;
+use super::shared::Shared;
+use crate::store::aol::LaneReader;
+use crate::store::tables::{LATE_BYTES_MAX, Tables, TablesError};
+use crate::types::{LaneId, LanePosition, LogIndex, Op, ShardId, StreamId};
+
+/// Rows of deleted streams that one round removes per shard: keeps a round short when a huge stream was deleted.
+const REAP_ROWS_MAX: usize = 512;
+/// Bytes of records that are read from the log and applied at a time when the tables were opened again.
+const BATCH_BYTES: u64 = 4 << 20;
+/// How often in a row the tables are opened again before their device is given up: with the pauses between, that is more
+/// than a minute, longer than a device takes to be reset or a path to be switched.
+const ATTEMPTS_MAX: u32 = 8;
+const PAUSE_MIN: Duration = Duration::from_millis(250);
+const PAUSE_MAX: Duration = Duration::from_secs(30);
+/// After so long without trouble the next one counts as the first.
+const CALM: Duration = Duration::from_secs(120);
+/// Checkpoints after which the pages of removed rows can be used again: the database frees them with the next ones.
+const CHECKPOINTS_TO_FREE: u8 = 3;
+
+/// One shard's tables and how far they are.
+#[derive(Debug)]
+pub(crate) struct ShardApplier {
+    pub(crate) shard: ShardId,
+    pub(crate) tables: Tables,
+    pub(crate) lane: LaneId,
+    pub(crate) mailbox: Arc<Mailbox>,
+    /// The log, from which what the tables lost is read again.
+    pub(crate) log: LaneReader,
+    /// Where the first record lies that is applied and not durable, or that could not be applied.
+    pub(crate) undurable: Option<LanePosition>,
+    /// Rows of deleted streams may be left.
+    reaping: bool,
+    /// Checkpoints still to be made until removed rows have freed their pages.
+    unfreed: u8,
+    /// Records that could not be applied: tried again first.
+    pub(crate) stuck: Vec<Committed>,
+    /// The last record that the owner and the readers were told to be applied.
+    reported: LogIndex,
+    /// The last attempt found no room.
+    pub(crate) full: bool,
+    pub(crate) state: State,
+    attempts: u32,
+    /// How often the tables came back.
+    pub(crate) reopened: u64,
+    /// When the last trouble ended.
+    calm_since: Duration,
+}
+
+/// Whether the tables work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum State {
+    Sound,
+    /// Opened again at this time.
+    Failed {
+        next: Duration,
+    },
+    /// Not before the next start of the node. The log is kept: it alone holds what the tables lack.
+    Condemned,
+}
+
+impl ShardApplier {
+    /// `undurable`: the first record in the log that the last checkpoint lacks.
+    pub(crate) fn new(
+        shard: ShardId,
+        tables: Tables,
+        lane: LaneId,
+        mailbox: Arc<Mailbox>,
+        log: LaneReader,
+        undurable: Option<LanePosition>,
+    ) -> Self {
+        let mut tables = tables;
+        tables.bound_late(LATE_BYTES_MAX);
+        Self {
+            shard,
+            reported: tables.state().applied.index,
+            tables,
+            lane,
+            mailbox,
+            log,
+            undurable,
+            reaping: true,
+            unfreed: 0,
+            stuck: Vec::new(),
+            full: false,
+            state: State::Sound,
+            attempts: 0,
+            reopened: 0,
+            calm_since: Duration::ZERO,
+        }
+    }
+
+    /// Bytes of the records that wait.
+    pub(crate) fn waiting_bytes(&self) -> u64 {
+        self.stuck.iter().map(|record| record_bytes(&record.ops)).sum()
+    }
+
+    /// Whether a checkpoint would change anything.
+    pub(crate) fn is_dirty(&self) -> bool {
+        self.state == State::Sound
+            && (self.undurable.is_some() || self.unfreed > 0 || self.tables.late_bytes() > 0)
+    }
+
+    /// Payload that fits into free pages of its file, once removed rows have freed them.
+    pub(crate) fn slack_bytes(&self) -> u64 {
+        let settled = self.state == State::Sound && !self.reaping && self.unfreed == 0;
+        if settled { self.tables.slack_bytes() } else { 0 }
+    }
+
+    /// Gives free pages back to the volume.
+    pub(crate) fn compact(&mut self, now: Duration, shared: &Shared) {
+        let stored = self.tables.stored_bytes();
+        let compacted = self.tables.compact();
+        tracing::info!(
+            shard = self.shard.0,
+            bytes_before = stored,
+            bytes_after = self.tables.stored_bytes(),
+            "free pages given back to the full volume"
+        );
+        self.settle(compacted, now, shared);
+    }
+
+    /// Applies what waits, after opening the tables again if they failed.
+    pub(crate) fn round(&mut self, now: Duration, shared: &Shared) {
+        self.notice(now, shared);
+        match self.state {
+            State::Condemned => self.stuck.clear(),
+            State::Failed { next } if now < next => {}
+            State::Failed { .. } => self.recover(now, shared),
+            State::Sound => {
+                let applied = self.apply();
+                self.settle(applied, now, shared);
+            }
+        }
+    }
+
+    /// Makes everything applied durable.
+    pub(crate) fn checkpoint(&mut self, now: Duration, shared: &Shared) {
+        if !self.is_dirty() {
+            return;
+        }
+        let made = self.tables.checkpoint().map(|_| {
+            self.undurable = self.stuck.first().map(|record| record.position);
+            self.unfreed = self.unfreed.saturating_sub(1);
+        });
+        self.settle(made, now, shared);
+    }
+
+    /// Applies what waits, and removes some rows of what was deleted.
+    fn apply(&mut self) -> Result<(), TablesError> {
+        if let (Some(first), Some(last)) = (self.stuck.first(), self.stuck.last()) {
+            self.undurable = self.undurable.or(Some(first.position));
+            let index = last.index;
+            replay::apply(&mut self.tables, &self.stuck)?;
+            let ops = || self.stuck.iter().flat_map(|record| &record.ops);
+            self.reaping |=
+                ops().any(|op| matches!(op, Op::Delete { .. } | Op::Trim { .. } | Op::Unpin { .. }));
+            let changed = changed(ops());
+            self.stuck.clear();
+            self.reported = index;
+            let _ended = self.mailbox.send(Job::Applied { shard: self.shard, index, changed });
+        }
+        if self.reaping {
+            self.reaping = self.tables.reap(REAP_ROWS_MAX)? > 0;
+            if self.reaping {
+                self.unfreed = CHECKPOINTS_TO_FREE;
+            }
+        }
+        Ok(())
+    }
+
+    /// What an access came to. No room: it is tried again. A failed device: opened again. Anything else: log and tables do
+    /// not fit, and no second attempt will make them.
+    fn settle(&mut self, result: Result<(), TablesError>, now: Duration, shared: &Shared) {
+        match result {
+            Ok(()) => self.full = false,
+            Err(TablesError::Full) => self.full = true,
+            Err(TablesError::Damaged { .. }) => self.notice(now, shared),
+            Err(error) => self.condemn(&error, shared),
+        }
+    }
+
+    /// Looks whether the tables failed, in the applier's hands or in a reader's.
+    fn notice(&mut self, now: Duration, shared: &Shared) {
+        if self.state != State::Sound {
+            return;
+        }
+        let Some(error) = self.tables.damage() else { return };
+        if now.saturating_sub(self.calm_since) > CALM {
+            self.attempts = 0;
+        }
+        self.state = State::Failed { next: now + self.pause() };
+        if let Some(open) = shared.open_shard(self.shard) {
+            open.suspend(&error.to_string());
+        }
+    }
+
+    /// The first attempt comes at once, later ones ever more slowly.
+    fn pause(&self) -> Duration {
+        match self.attempts {
+            0 => Duration::ZERO,
+            attempts => PAUSE_MIN.saturating_mul(1 << attempts.min(16)).min(PAUSE_MAX),
+        }
+    }
+
+    fn recover(&mut self, now: Duration, shared: &Shared) {
+        self.attempts += 1;
+        self.tables.bound_late(u64::MAX);
+        let back = self.tables.reopen().and_then(|()| self.repeat());
+        self.tables.bound_late(LATE_BYTES_MAX);
+        match back {
+            Ok(()) => {
+                self.tables.readmit();
+                self.state = State::Sound;
+                self.calm_since = now;
+                self.reopened += 1;
+                self.reaping = true;
+                if let Some(open) = shared.open_shard(self.shard) {
+                    open.resume();
+                }
+            }
+            // A marker or a header found no room: the volume is full, which is no fault of the file.
+            Err(TablesError::Full) => self.state = State::Failed { next: now + PAUSE_MIN },
+            Err(TablesError::Damaged { .. }) if self.attempts < ATTEMPTS_MAX => {
+                self.state = State::Failed { next: now + self.pause() };
+            }
+            Err(error) => self.condemn(&error, shared),
+        }
+    }
+
+    /// Applies again what was applied and is not durable: the records of the log up to the last one that was reported.
+    fn repeat(&mut self) -> Result<(), TablesError> {
+        let lost = |reason: String| TablesError::Damaged { reason: reason.into() };
+        let mut reached = self.tables.state().applied.index;
+        if reached >= self.reported {
+            return Ok(());
+        }
+        let from = self.undurable.ok_or_else(|| lost("the log of what they lost was let go".to_owned()))?;
+        let (mut batch, mut bytes) = (Vec::new(), 0);
+        for record in self.log.read_from(from) {
+            let record = record.map_err(|error| lost(error.to_string()))?;
+            let header = &record.header;
+            if header.shard != self.shard || !header.kind.is_chained() || header.index <= reached {
+                continue;
+            }
+            if header.index != reached.next() || header.index > self.reported {
+                break;
+            }
+            reached = header.index;
+            let ops = replay::ops_of(header.kind, &record.payload).map_err(lost)?;
+            bytes += record_bytes(&ops);
+            let chain = header.chain_after(&record.payload);
+            let (index, epoch, position) = (header.index, header.epoch, header.position);
+            batch.push(Committed { index, epoch, chain, position, ops });
+            if bytes >= BATCH_BYTES {
+                replay::apply(&mut self.tables, &batch)?;
+                (batch, bytes) = (Vec::new(), 0);
+            }
+        }
+        replay::apply(&mut self.tables, &batch)?;
+        if self.tables.state().applied.index < self.reported {
+            return Err(lost(format!("the log lacks what was applied behind record {reached}")));
+        }
+        Ok(())
+    }
+
+    fn condemn(&mut self, error: &TablesError, shared: &Shared) {
+        self.state = State::Condemned;
+        if let Some(open) = shared.open_shard(self.shard) {
+            open.condemn(&error.to_string());
+        }
+    }
+}
+
+/// The streams that ops change, each once.
+fn changed<'a>(ops: impl Iterator<Item = &'a Op>) -> Vec<StreamId> {
+    let mut streams: Vec<StreamId> = ops.filter_map(Op::stream).collect();
+    streams.sort_unstable();
+    streams.dedup();
+    streams
+}
+
+#[cfg(test)]
+mod tests;
