@@ -3,7 +3,7 @@
 //! Invariant: a shard opens only if its log joins its tables without a hole and with the same chain; else it refuses
 //! service and its log is kept.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use bytes::Bytes;
 
@@ -12,10 +12,15 @@ use crate::codec::op::decode_ops;
 use crate::codec::record::RecordKind;
 use crate::store::aol::Record;
 use crate::store::tables::{Applied, EpochStart, Tables, TablesError};
+use crate::types::limits::CHUNK_BYTES_TARGET;
 use crate::types::{Chain, Epoch, LanePosition, LogIndex, Op, ShardId};
 
 /// Bytes of records that gather before they are applied: as many as an applier's round under load.
 const BATCH_BYTES: u64 = 8 << 20;
+
+/// What a transaction holds at least: half of the memory that a shard's tables have by default, which is what redb keeps
+/// for pages that are not written yet.
+const TRANSACTION_BYTES: usize = 1 << 20;
 
 /// One shard while its log is read.
 #[derive(Debug)]
@@ -125,8 +130,35 @@ impl ShardReplay {
     }
 }
 
-/// Applies records in log order as one transaction.
+/// Applies records in log order, in as few transactions as the tables' memory serves well.
 pub(crate) fn apply(tables: &mut Tables, records: &[Committed]) -> Result<(), TablesError> {
+    let mut rest = records;
+    while !rest.is_empty() {
+        let (now, later) = rest.split_at(transaction(rest));
+        apply_at_once(tables, now)?;
+        rest = later;
+    }
+    Ok(())
+}
+
+/// How many of the records make the next transaction: it ends where its pages would no longer fit the memory of the tables
+/// (they would be written out and read again to be checksummed), but not before the streams in it have filled a chunk on
+/// average, since a chunk that is not full is written again by the next one.
+fn transaction(records: &[Committed]) -> usize {
+    let mut streams = HashSet::new();
+    let mut bytes = 0;
+    let ends_before = |record: &Committed| {
+        if bytes >= TRANSACTION_BYTES.max(streams.len() * CHUNK_BYTES_TARGET) {
+            return true;
+        }
+        bytes += usize::try_from(record_bytes(&record.ops)).unwrap_or(usize::MAX);
+        streams.extend(record.ops.iter().filter_map(Op::stream));
+        false
+    };
+    records.iter().position(ends_before).unwrap_or(records.len())
+}
+
+fn apply_at_once(tables: &mut Tables, records: &[Committed]) -> Result<(), TablesError> {
     let Some(last) = records.last() else { return Ok(()) };
     let applied = Applied { index: last.index, chain: last.chain, epoch: last.epoch };
     let epochs = epoch_starts(tables, records);
@@ -161,5 +193,40 @@ pub(crate) type Replays = BTreeMap<ShardId, ShardReplay>;
 pub(crate) fn take(replays: &mut Replays, record: &Record) {
     if let Some(replay) = replays.get_mut(&record.header.shard) {
         replay.take(record);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::{AppendOp, Messages, Offset, StreamId, UnixMillis};
+
+    fn record(index: u64, stream: u64, bytes: usize) -> Committed {
+        let append = AppendOp {
+            stream: StreamId(stream),
+            start: Offset::default(),
+            messages: Messages::single(Bytes::from(vec![7; bytes])).unwrap(),
+            close: false,
+            producer: None,
+            seq: None,
+            at: UnixMillis(0),
+        };
+        Committed {
+            index: LogIndex(index),
+            epoch: Epoch::default(),
+            chain: Chain(0),
+            position: LanePosition(0),
+            ops: vec![Op::Append(append)],
+        }
+    }
+
+    #[test]
+    fn a_transaction_fits_the_memory_of_the_tables_and_leaves_no_chunk_half_full_for_it() {
+        let of_streams = |count: u64| (0..4000).map(|n| record(n, n % count, 10_000)).collect::<Vec<_>>();
+        let one = transaction(&of_streams(1)) * 10_000;
+        assert!((TRANSACTION_BYTES..TRANSACTION_BYTES + 20_000).contains(&one), "{one}");
+        let hundred = transaction(&of_streams(100)) * 10_000;
+        assert!(hundred > 90 * CHUNK_BYTES_TARGET, "{hundred}");
+        assert_eq!(transaction(&of_streams(1)[..5]), 5);
     }
 }
