@@ -5,6 +5,7 @@ mod applier;
 mod apply_queue;
 mod cache;
 mod commit;
+mod deadlines;
 mod engine;
 mod fatal;
 mod fork;
@@ -12,6 +13,7 @@ mod lane;
 mod listing;
 mod mailbox;
 mod owner;
+mod read_times;
 mod reader;
 mod replay;
 mod shared;
@@ -31,3 +33,6 @@ pub use fatal::Fatal;
 pub use listing::Listed;
 pub use start::{Running, StartReport, start};
 pub use tailer::Tailer;
+
+#[cfg(test)]
+mod tests;

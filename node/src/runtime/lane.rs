@@ -242,7 +242,7 @@ impl LaneOwner {
         };
         owner.last = index;
         owner.chain = chain;
-        owner.note_creations(&ops);
+        owner.note_lives(&ops);
         self.group.bytes += bytes;
         let epoch = head.epoch;
         self.group.records.push(Pending { shard, index, epoch, chain, position, ops, wires, view });

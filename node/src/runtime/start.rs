@@ -13,6 +13,7 @@ use anyhow::Context;
 use super::applier::{Applier, ApplyPace, ShardApplier};
 use super::apply_queue::ApplyQueue;
 use super::cache::SegmentCache;
+use super::deadlines::Deadlines;
 use super::engine::Engine;
 use super::fatal::Fatal;
 use super::lane::LaneOwner;
@@ -271,10 +272,10 @@ impl Parts<'_> {
 
     fn shared(&self, sound: &Replays, report: &StartReport, mailboxes: &[Arc<Mailbox>]) -> Shared {
         let seed = seahash::hash(&self.volume.cluster());
-        let resident = self.heads_max();
+        let (resident, started_at) = (self.heads_max(), self.clock.now());
         let slot = |shard: ShardId| match (sound.get(&shard), mailboxes.get(usize::from(shard.0))) {
             (Some(replay), Some(mailbox)) => {
-                let views = ShardViews::new(shard, seed, resident);
+                let views = ShardViews::new(shard, seed, resident, started_at);
                 Slot::Open(Box::new(Shard::new(shard, views, replay.tables.reader(), Arc::clone(mailbox))))
             }
             _ => {
@@ -348,13 +349,13 @@ impl Parts<'_> {
             heads_max: self.heads_max(),
             hash_seed: getrandom::u64()?,
         };
-        let mut deadlines = std::collections::BTreeSet::new();
+        let mut deadlines = Deadlines::default();
         let (reader, mut after) = (replay.tables.reader(), None::<(UnixMillis, StreamId)>);
         loop {
             let page = reader.expiring(after, 1024)?;
             let Some(last) = page.last() else { break };
             after = Some(*last);
-            deadlines.extend(page);
+            page.into_iter().for_each(|(at, stream)| deadlines.set(stream, at));
         }
         let mut core = ShardCore::new(shard, replay.tables.state().next_stream, limits);
         install_facts(shard, &reader, &mut core, shared)?;
@@ -365,7 +366,6 @@ impl Parts<'_> {
             epoch: Epoch { record: RecordEpoch(1), boot: self.volume.boot() },
             last: replay.last,
             chain: replay.chain,
-            started_at: self.clock.now(),
             deadlines,
             unpublished: Vec::new(),
         })

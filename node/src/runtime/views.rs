@@ -7,8 +7,14 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::read_times::ReadTimes;
 use super::view::{Change, StreamView};
-use crate::types::{Incarnation, LogIndex, Op, PinOp, ShardId, StreamId, StreamMeta, StreamName};
+use crate::types::{
+    Incarnation, LogIndex, Op, PinOp, ShardId, StreamId, StreamMeta, StreamName, UnixMillis,
+};
+
+/// Read times kept per resident stream: 40 bytes each with their map, so all of them cost less than the views.
+const READ_TIMES_PER_RESIDENT: usize = 4;
 
 /// The resident streams of one shard.
 #[derive(Debug)]
@@ -17,13 +23,17 @@ pub(crate) struct ShardViews {
     /// Seed of the incarnation tokens: equal on all replicas of a cluster, different between clusters.
     cluster_seed: u64,
     resident_max: usize,
+    /// When this start began.
+    started_at: UnixMillis,
     inner: Mutex<Inner>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Inner {
     by_name: HashMap<StreamName, Entry>,
     by_id: HashMap<StreamId, Arc<StreamView>>,
+    /// Reads of streams that are not resident.
+    read_times: ReadTimes,
     /// Names created or deleted behind what the tables applied.
     recent: BTreeMap<StreamName, LogIndex>,
     /// Counts creations, deletions and evictions, so that a load from the tables that overlapped one is not installed.
@@ -53,12 +63,26 @@ pub(crate) enum Known {
 }
 
 /// Proves when a load from the tables began.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Ticket(u64);
 
 impl ShardViews {
-    pub(crate) fn new(shard: ShardId, cluster_seed: u64, resident_max: usize) -> Self {
-        Self { shard, cluster_seed, resident_max, inner: Mutex::default() }
+    pub(crate) fn new(
+        shard: ShardId,
+        cluster_seed: u64,
+        resident_max: usize,
+        started_at: UnixMillis,
+    ) -> Self {
+        let inner = Inner {
+            by_name: HashMap::new(),
+            by_id: HashMap::new(),
+            read_times: ReadTimes::new(resident_max.saturating_mul(READ_TIMES_PER_RESIDENT)),
+            recent: BTreeMap::new(),
+            turned: 0,
+            applied: LogIndex(0),
+            evict_at: 0,
+        };
+        Self { shard, cluster_seed, resident_max, started_at, inner: Mutex::new(inner) }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -84,6 +108,43 @@ impl ShardViews {
         self.lock().by_id.get(&stream).map(Arc::clone)
     }
 
+    /// A view of what the tables hold, with the read that is known.
+    fn load(&self, inner: &mut Inner, meta: &StreamMeta) -> Arc<StreamView> {
+        let view = StreamView::new(meta, self.incarnation(meta.id), LogIndex(0), self.started_at);
+        if let Some(read) = inner.read_times.take(meta.id) {
+            view.touch(read);
+        }
+        Arc::new(view)
+    }
+
+    /// The last read of a stream that is known, resident or not.
+    pub(crate) fn last_read(&self, stream: StreamId) -> UnixMillis {
+        let inner = self.lock();
+        let read = match inner.by_id.get(&stream) {
+            Some(view) => view.read_at(),
+            None => inner.read_times.get(stream),
+        };
+        read.unwrap_or(self.started_at).max(self.started_at)
+    }
+
+    /// At most `count` streams whose last reads should be recorded in the log, because too many are kept here.
+    pub(crate) fn unrecorded_reads(&self, count: usize) -> Vec<StreamId> {
+        self.lock().read_times.excess(count)
+    }
+
+    /// For a look at the tables that installs nothing.
+    pub(crate) fn ticket(&self) -> Ticket {
+        Ticket(self.lock().turned)
+    }
+
+    /// A view of what the tables hold that nobody else will see: for a look in passing, which must not drive out the
+    /// streams that are in use.
+    pub(crate) fn glimpse(&self, meta: &StreamMeta) -> StreamView {
+        let view = StreamView::new(meta, self.incarnation(meta.id), LogIndex(0), self.started_at);
+        view.touch(self.last_read(meta.id));
+        view
+    }
+
     /// Takes what the tables said, unless something was published since the ticket; then the caller looks again.
     pub(crate) fn install(&self, meta: &StreamMeta, ticket: Ticket) -> Option<Arc<StreamView>> {
         let mut inner = self.lock();
@@ -93,7 +154,7 @@ impl ShardViews {
         if inner.turned != ticket.0 {
             return None;
         }
-        let view = Arc::new(StreamView::new(meta, self.incarnation(meta.id), LogIndex(0)));
+        let view = self.load(&mut inner, meta);
         inner.by_name.insert(meta.name.clone(), Entry::Here(Arc::clone(&view)));
         inner.by_id.insert(meta.id, Arc::clone(&view));
         inner.evict(self.resident_max);
@@ -107,7 +168,7 @@ impl ShardViews {
         if let Some(view) = inner.by_id.get(&meta.id) {
             return Arc::clone(view);
         }
-        let view = Arc::new(StreamView::new(meta, self.incarnation(meta.id), LogIndex(0)));
+        let view = self.load(&mut inner, meta);
         if !meta.retired || !inner.by_name.contains_key(&meta.name) {
             inner.by_name.insert(meta.name.clone(), Entry::Here(Arc::clone(&view)));
         }
@@ -147,7 +208,7 @@ impl ShardViews {
     }
 
     fn publish_creation(&self, meta: &StreamMeta, index: LogIndex) {
-        let view = Arc::new(StreamView::new(meta, self.incarnation(meta.id), index));
+        let view = Arc::new(StreamView::new(meta, self.incarnation(meta.id), index, self.started_at));
         let mut inner = self.lock();
         inner.turned += 1;
         inner.recent.insert(meta.name.clone(), index);
@@ -158,6 +219,7 @@ impl ShardViews {
     fn publish_deletion(&self, stream: StreamId, index: LogIndex) {
         let mut inner = self.lock();
         inner.turned += 1;
+        inner.read_times.take(stream);
         let Some(view) = inner.by_id.get(&stream).map(Arc::clone) else { return };
         inner.recent.insert(view.name.clone(), index);
         let current = matches!(inner.by_name.get(&view.name), Some(Entry::Here(here)) if here.id == stream);
@@ -224,8 +286,8 @@ pub(crate) fn incarnation(cluster_seed: u64, shard: ShardId, stream: StreamId) -
 
 impl Inner {
     /// Drops views that nobody holds and whose last change the tables have, down to the bound, once it is passed by an
-    /// eighth. The owner holds the view of every record under way, so none of those goes. A view that was read since it
-    /// became resident keeps the end of a sliding window, so it stays.
+    /// eighth. The owner holds the view of every record under way, so none of those goes. The last read of a sliding
+    /// window is kept without its view; only while there is no room for it, the view stays.
     fn evict(&mut self, resident_max: usize) {
         if self.by_id.len() <= self.evict_at.max(resident_max + resident_max / 8) {
             return;
@@ -235,7 +297,10 @@ impl Inner {
         let idle = |view: &&Arc<StreamView>| Arc::strong_count(view) <= 2 && view.evictable(applied);
         let victims: Vec<_> = self.by_id.values().filter(idle).take(count).map(Arc::clone).collect();
         for view in victims {
-            self.remove(&view);
+            let unrecorded = view.unrecorded_read();
+            if unrecorded.is_none_or(|read| self.read_times.keep(view.id, read)) {
+                self.remove(&view);
+            }
         }
         // When all are busy, the next look waits until there are an eighth more, so that looking stays cheap.
         self.evict_at = self.by_id.len() + resident_max / 8;
@@ -249,3 +314,6 @@ impl Inner {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
