@@ -18,9 +18,11 @@ mod reader;
 mod replay;
 mod shared;
 mod start;
+mod start_report;
 pub mod subscriptions;
 mod sweeper;
 mod tailer;
+mod tally;
 mod view;
 mod views;
 mod volume;
@@ -31,7 +33,8 @@ pub use answer::{Failure, ReadBatch, ReadError, ReadFrom, StreamState, TailEvent
 pub use engine::{Engine, EngineError, ForkRequest};
 pub use fatal::Fatal;
 pub use listing::Listed;
-pub use start::{Running, StartReport, start};
+pub use start::{Running, start};
+pub use start_report::StartReport;
 pub use tailer::Tailer;
 
 #[cfg(test)]

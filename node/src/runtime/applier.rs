@@ -61,6 +61,8 @@ pub(crate) struct Applier {
     /// When the last checkpoint was made, and where each lane ended then.
     pub(crate) checkpointed_at: Duration,
     pub(crate) checkpointed_ends: BTreeMap<LaneId, LanePosition>,
+    /// Before these positions the lanes need nothing any more.
+    pub(crate) released: BTreeMap<LaneId, LanePosition>,
     /// Records from here on are needed by shards that are not served.
     pub(crate) holds: BTreeMap<LaneId, LanePosition>,
 }
@@ -75,6 +77,7 @@ impl Applier {
             if ended || self.checkpoint_due() {
                 self.checkpoint();
             }
+            self.measure();
             if ended {
                 return;
             }
@@ -103,7 +106,17 @@ impl Applier {
             }
         }
         self.queue.stall(self.shards.values().any(|applier| !applier.stuck.is_empty()));
-        self.metrics.engine.tail_cache.set(i64::try_from(self.queue.bytes()).unwrap_or(i64::MAX));
+    }
+
+    /// How much waits, for the metrics.
+    fn measure(&self) {
+        self.metrics.engine.unapplied.set(i64::try_from(self.queue.bytes()).unwrap_or(i64::MAX));
+        for (lane, (_, end)) in &self.lanes {
+            let released = self.released.get(lane).copied().unwrap_or_default();
+            if let Some(metrics) = self.metrics.lane(u32::from(lane.0)) {
+                metrics.log.set(i64::try_from(end.0.saturating_sub(released.0)).unwrap_or(i64::MAX));
+            }
+        }
     }
 
     fn checkpoint_due(&self) -> bool {
@@ -128,8 +141,14 @@ impl Applier {
         for (shard, applier) in &mut self.shards {
             if applier.undurable.is_some() && !applier.damaged {
                 match applier.tables.checkpoint() {
-                    Ok(_) => applier.undurable = applier.stuck.first().map(|record| record.position),
-                    Err(error) => applier.failed(*shard, &error, &self.shared),
+                    Ok(_) => {
+                        self.metrics.store.checkpoints.inc();
+                        applier.undurable = applier.stuck.first().map(|record| record.position);
+                    }
+                    Err(error) => {
+                        self.metrics.store.checkpoint_failures.inc();
+                        applier.failed(*shard, &error, &self.shared);
+                    }
                 }
             }
             if let (Some(needed), Some(end)) = (applier.undurable, kept.get_mut(&applier.lane)) {
@@ -138,13 +157,13 @@ impl Applier {
         }
         for (lane, position) in kept {
             let position = self.holds.get(&lane).map_or(position, |hold| position.min(*hold));
+            self.released.insert(lane, position);
             if let Some((mailbox, _)) = self.lanes.get(&lane) {
                 let _ended = mailbox.send(Job::Release(position));
             }
         }
         self.checkpointed_at = self.clock.elapsed();
         self.checkpointed_ends = self.lanes.iter().map(|(lane, (_, end))| (*lane, *end)).collect();
-        self.metrics.store.checkpoints.inc();
         self.metrics.store.checkpoint_time.observe(self.checkpointed_at.saturating_sub(before));
     }
 }

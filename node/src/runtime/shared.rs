@@ -11,6 +11,7 @@ use super::subscriptions::SubscriptionIndex;
 use super::views::{ShardViews, incarnation};
 use crate::seam::Clock;
 use crate::store::tables::{ReadFault, Reader, TablesError};
+use crate::telemetry::{Counter, Metrics};
 use crate::types::{Incarnation, ShardCount, ShardId, StreamId, StreamName};
 
 /// One shard as readers see it.
@@ -21,6 +22,8 @@ pub(crate) struct Shard {
     pub(crate) tables: Reader,
     /// The door of the lane that owns it.
     pub(crate) mailbox: Arc<Mailbox>,
+    /// Counts what stored data failed to give.
+    corrupt_reads: Counter,
     /// Set once, when damage is found while serving.
     damaged: OnceLock<Arc<str>>,
 }
@@ -41,6 +44,7 @@ pub(crate) struct Shared {
     pub(crate) slots: Vec<Slot>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) cache: SegmentCache,
+    pub(crate) metrics: Arc<Metrics>,
     /// Subscriptions and their links as committed.
     pub(crate) subscriptions: SubscriptionIndex,
     /// Seed of the incarnation tokens.
@@ -54,8 +58,14 @@ pub(crate) struct Shared {
 }
 
 impl Shard {
-    pub(crate) fn new(id: ShardId, views: ShardViews, tables: Reader, mailbox: Arc<Mailbox>) -> Self {
-        Self { id, views, tables, mailbox, damaged: OnceLock::new() }
+    pub(crate) fn new(
+        id: ShardId,
+        views: ShardViews,
+        tables: Reader,
+        mailbox: Arc<Mailbox>,
+        corrupt_reads: Counter,
+    ) -> Self {
+        Self { id, views, tables, mailbox, corrupt_reads, damaged: OnceLock::new() }
     }
 
     /// Refuses when damage was found.
@@ -77,6 +87,7 @@ impl Shard {
         match fault {
             ReadFault::Tables(error) => self.table_fault(error),
             other => {
+                self.corrupt_reads.inc();
                 tracing::error!(shard = self.id.0, fault = %other, "the tables do not hold what was committed");
                 Failure::Corrupt
             }
@@ -89,6 +100,7 @@ impl Shard {
         if let TablesError::Damaged { reason } = error {
             return Failure::ShardDamaged { shard: self.id, reason: Arc::clone(reason) };
         }
+        self.corrupt_reads.inc();
         Failure::Corrupt
     }
 }
@@ -99,6 +111,7 @@ impl Shared {
         slots: Vec<Slot>,
         clock: Arc<dyn Clock>,
         cache: SegmentCache,
+        metrics: Arc<Metrics>,
         cluster_seed: u64,
         stored_max: Option<u64>,
     ) -> Self {
@@ -107,6 +120,7 @@ impl Shared {
             slots,
             clock,
             cache,
+            metrics,
             subscriptions: SubscriptionIndex::default(),
             cluster_seed,
             stored: AtomicU64::new(0),

@@ -21,6 +21,7 @@ use super::mailbox::{Job, Mailbox};
 use super::owner::ShardOwner;
 use super::replay::{self, Replays, ShardReplay};
 use super::shared::{Shard, Shared, Slot};
+use super::start_report::{StartReport, tell};
 use super::sweeper::{SweepPace, Sweeper};
 use super::views::ShardViews;
 use super::volume::Volume;
@@ -53,21 +54,6 @@ pub struct Running {
     volume: Option<Volume>,
 }
 
-/// What a start found, for the operator's eyes.
-#[derive(Debug, Clone, Default)]
-pub struct StartReport {
-    /// The directory was empty.
-    pub created: bool,
-    /// Records in the log.
-    pub records: u64,
-    /// Streams in the tables.
-    pub streams: u64,
-    /// Shards that refuse service, with the reason.
-    pub damaged: Vec<(ShardId, String)>,
-    /// How long it took.
-    pub took: Duration,
-}
-
 impl Running {
     /// Refuses new work, answers what was taken, checkpoints, and ends all threads.
     pub fn stop(self) {
@@ -95,7 +81,7 @@ pub fn start(config: &Config, clock: &Arc<dyn Clock>, metrics: Arc<Metrics>) -> 
     let (mut logs, mut starts) = (Vec::new(), Vec::new());
     for lane in 0..lanes {
         let (log, found) = open_log(&volume, config, LaneId(lane), &mut replays)?;
-        tell(lane, &found);
+        tell(lane, &found, &metrics.store);
         for gap in &found.gaps {
             if let Some(replay) = replays.get_mut(&gap.shard) {
                 replay.suspect(gap.from, gap.to);
@@ -109,9 +95,10 @@ pub fn start(config: &Config, clock: &Arc<dyn Clock>, metrics: Arc<Metrics>) -> 
         replay.flush();
     }
     volume.begin().context("the start cannot be recorded in the superblock")?;
-    let parts = Parts { volume, config, clock: Arc::clone(clock), metrics, starts };
+    let parts = Parts { volume, config, clock: Arc::clone(clock), metrics: Arc::clone(&metrics), starts };
     let running = parts.assemble(replays, logs, &mut report)?;
     report.took = clock.elapsed().saturating_sub(before);
+    report.measure(&metrics.store);
     Ok(Running { report, ..running })
 }
 
@@ -153,26 +140,6 @@ fn open_log(
         ..LaneOptions::new(lane, volume.cluster(), volume.unserved())
     };
     Ok(Lane::open(&directory, options, |record| replay::take(replays, &record))?)
-}
-
-fn tell(lane: u16, found: &RecoveryReport) {
-    if let Some(cut) = &found.cut {
-        tracing::info!(
-            lane,
-            at = cut.at.0,
-            bytes = cut.bytes,
-            "torn tail cut: writes that were never acknowledged"
-        );
-    }
-    for damage in &found.damaged {
-        tracing::error!(
-            lane,
-            from = damage.from.0,
-            to = damage.to.0,
-            kept = damage.kept,
-            "the log is damaged here"
-        );
-    }
 }
 
 /// Subscriptions, shares, links and keys: what the core and the hub keep in memory.
@@ -276,7 +243,9 @@ impl Parts<'_> {
         let slot = |shard: ShardId| match (sound.get(&shard), mailboxes.get(usize::from(shard.0))) {
             (Some(replay), Some(mailbox)) => {
                 let views = ShardViews::new(shard, seed, resident, started_at);
-                Slot::Open(Box::new(Shard::new(shard, views, replay.tables.reader(), Arc::clone(mailbox))))
+                let corrupt_reads = self.metrics.store.corrupt_reads.clone();
+                let (tables, mailbox) = (replay.tables.reader(), Arc::clone(mailbox));
+                Slot::Open(Box::new(Shard::new(shard, views, tables, mailbox, corrupt_reads)))
             }
             _ => {
                 let reason = report.damaged.iter().find(|(damaged, _)| *damaged == shard);
@@ -290,6 +259,7 @@ impl Parts<'_> {
             slots,
             Arc::clone(&self.clock),
             cache,
+            Arc::clone(&self.metrics),
             seed,
             self.config.total_size_max.map(Size::get),
         )
@@ -417,6 +387,7 @@ impl Parts<'_> {
             metrics: Arc::clone(&self.metrics),
             checkpointed_at: self.clock.elapsed(),
             checkpointed_ends: BTreeMap::new(),
+            released: (0u16..).map(LaneId).zip(self.starts.iter().copied()).collect(),
             holds,
         }
     }

@@ -86,6 +86,7 @@ impl Sweeper {
         let gauge = |value: usize| i64::try_from(value).unwrap_or(i64::MAX);
         let resident = self.shared.open_shards().map(|shard| shard.views.resident()).sum();
         self.metrics.engine.streams_resident.set(gauge(resident));
+        self.metrics.store.damaged_shards.set(gauge(self.shared.damaged().len()));
         self.metrics.engine.segment_cache.set(gauge(self.shared.cache.bytes()));
         let totals = self.shared.open_shards().filter_map(|shard| shard.tables.totals().ok());
         let (streams, bytes) =
@@ -110,10 +111,6 @@ impl Sweeper {
             let keep = entry.meta.config.retention;
             match shard.tables.boundary(stream, keep, self.clock.now(), CHUNKS_PER_LOOK_MAX) {
                 Ok(Some(earliest)) => {
-                    self.metrics
-                        .engine
-                        .trimmed
-                        .inc_by(earliest.bytes.saturating_sub(entry.meta.earliest.bytes));
                     order(shard, Command::Trim { stream, earliest });
                 }
                 Ok(None) | Err(ReadFault::NotFound) => {}

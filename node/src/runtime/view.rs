@@ -175,9 +175,10 @@ impl StreamView {
         self.changed.notify_waiters();
     }
 
-    /// Publishes any other change.
-    pub(crate) fn change(&self, index: LogIndex, change: Change) {
+    /// Publishes any other change; says how many payload bytes it lets go.
+    pub(crate) fn change(&self, index: LogIndex, change: Change) -> u64 {
         let mut inner = self.lock();
+        let before = inner.earliest;
         match change {
             Change::Delete => inner.gone = true,
             Change::Retire => inner.retired = true,
@@ -187,10 +188,12 @@ impl StreamView {
             Change::Touch(at) => inner.written_at = inner.written_at.max(at),
         }
         inner.index = index;
+        let let_go = inner.earliest.bytes.saturating_sub(before.bytes);
         drop(inner);
         if matches!(change, Change::Delete | Change::Retire) {
             self.changed.notify_waiters();
         }
+        let_go
     }
 
     /// The tables hold everything up to `index`. Returns whether the stream is gone for good.

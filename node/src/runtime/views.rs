@@ -177,9 +177,13 @@ impl ShardViews {
     }
 
     /// Publishes one committed op. `view` is the stream's, held by the owner since it decided; a creation makes its own.
-    pub(crate) fn publish(&self, op: &Op, index: LogIndex, view: Option<&StreamView>) {
+    /// Says how many payload bytes may not be read any more, though their stream goes on.
+    pub(crate) fn publish(&self, op: &Op, index: LogIndex, view: Option<&StreamView>) -> u64 {
         let change = match op {
-            Op::Create(meta) => return self.publish_creation(meta, index),
+            Op::Create(meta) => {
+                self.publish_creation(meta, index);
+                return 0;
+            }
             Op::Append(append) => {
                 let found = if view.is_some_and(|view| view.id == append.stream) {
                     None
@@ -189,7 +193,7 @@ impl ShardViews {
                 if let Some(view) = found.as_deref().or(view) {
                     view.append(append, index);
                 }
-                return;
+                return 0;
             }
             Op::Delete { stream } => {
                 self.publish_deletion(*stream, index);
@@ -200,11 +204,9 @@ impl ShardViews {
             Op::Unpin { stream, .. } => (*stream, Change::Unpin),
             Op::Trim { stream, earliest } => (*stream, Change::Trim(*earliest)),
             Op::Touch { stream, at } => (*stream, Change::Touch(*at)),
-            Op::Put { .. } | Op::Erase { .. } => return,
+            Op::Put { .. } | Op::Erase { .. } => return 0,
         };
-        if let Some(view) = self.by_id(change.0) {
-            view.change(index, change.1);
-        }
+        self.by_id(change.0).map_or(0, |view| view.change(index, change.1))
     }
 
     fn publish_creation(&self, meta: &StreamMeta, index: LogIndex) {
