@@ -51,6 +51,19 @@ fn deadlines_come_in_pages_the_earliest_first() {
 }
 
 #[test]
+fn a_clock_that_goes_back_ends_no_window_early() {
+    let (mut tables, mut plain) = tables_with(&[]);
+    let create = Step::Create { name: 0, json: false, ttl: Some(60), base: 0 };
+    let ops: Vec<_> = plain.take(&create).into_iter().map(|op| (LogIndex(1), op)).collect();
+    tables.apply(&ops, applied(1), &[]).unwrap();
+    let touched = |tables: &Tables| tables.reader().stream_by_id(StreamId(1)).unwrap().unwrap().meta.touched_at;
+    let now = touched(&tables);
+    let touch = Op::Touch { stream: StreamId(1), at: UnixMillis(now.0 - 30_000) };
+    tables.apply(&[(LogIndex(2), touch)], applied(2), &[]).unwrap();
+    assert_eq!(touched(&tables), now);
+}
+
+#[test]
 fn facts_are_kept_by_space_and_key() {
     let mut tables = Tables::create_on(memory(), identity(), 1 << 20).unwrap();
     let blob = |text: &str| Bytes::copy_from_slice(text.as_bytes());
