@@ -19,17 +19,41 @@ pub struct Listed {
     pub state: StreamState,
 }
 
-/// At most `limit` living streams behind `after`.
+/// At most `limit` living streams behind `after`. A shard that cannot be read is an error: a page without its streams would
+/// say that they do not exist.
 pub(super) fn list(
     shared: &Shared,
     prefix: &str,
     after: Option<&str>,
     limit: usize,
 ) -> Result<Vec<Listed>, Failure> {
+    walk(shared, prefix, after, limit, false)
+}
+
+/// The same over the shards that are served.
+pub(super) fn list_served(
+    shared: &Shared,
+    prefix: &str,
+    after: Option<&str>,
+    limit: usize,
+) -> Result<Vec<Listed>, Failure> {
+    walk(shared, prefix, after, limit, true)
+}
+
+fn walk(
+    shared: &Shared,
+    prefix: &str,
+    after: Option<&str>,
+    limit: usize,
+    only_served: bool,
+) -> Result<Vec<Listed>, Failure> {
     let mut names = BTreeMap::new();
-    // A shard that cannot be read is an error: a page without its streams would say that they do not exist.
     for id in shared.count.shards() {
-        page(shared, shared.shard(id)?, prefix, after, limit, &mut names)?;
+        let read = shared.shard(id).and_then(|shard| page(shared, shard, prefix, after, limit, &mut names));
+        match read {
+            Err(Failure::ShardDamaged { .. }) if only_served => {}
+            read => read?,
+        }
     }
     Ok(names.into_iter().take(limit).map(|(name, state)| Listed { name, state }).collect())
 }

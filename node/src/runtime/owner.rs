@@ -13,7 +13,6 @@ use super::views::{Known, ShardViews};
 use crate::codec::subscription::link_key;
 use crate::core::{Command, Decision, Missing, ShardCore};
 use crate::store::tables::{StreamEntry, TablesError};
-use crate::types::limits::SUBSCRIPTION_LINKS_MAX;
 use crate::types::{
     Chain, Epoch, LogIndex, Op, ShardId, Space, StreamId, StreamMeta, StreamName, UnixMillis,
 };
@@ -77,7 +76,7 @@ impl ShardOwner {
                     && self.shared.subscriptions.full()
                     && self.core.would_link(&create.name) =>
             {
-                Err(Failure::LinksFull { limit: SUBSCRIPTION_LINKS_MAX })
+                Err(Failure::LinksFull { limit: self.shared.subscriptions.links_max() })
             }
             _ => Ok(()),
         }

@@ -121,13 +121,19 @@ impl Shared {
             clock,
             cache,
             metrics,
-            subscriptions: SubscriptionIndex::default(),
+            subscriptions: SubscriptionIndex::new(0),
             cluster_seed,
             stored: AtomicU64::new(0),
             stored_max,
             closing: AtomicBool::new(false),
             ending: Default::default(),
         }
+    }
+
+    /// With another bound on links.
+    pub(crate) fn with_links_max(mut self, links_max: u32) -> Self {
+        self.subscriptions = SubscriptionIndex::new(usize::try_from(links_max).unwrap_or(usize::MAX));
+        self
     }
 
     /// The token of a stream.

@@ -192,8 +192,7 @@ impl Parts<'_> {
             }
         }
         let shared = Arc::new(self.shared(&sound, report, &by_shard));
-        let tail_bytes = self.config.tail_cache.get();
-        let queue = Arc::new(ApplyQueue::new(tail_bytes, logs.len()));
+        let queue = Arc::new(ApplyQueue::new(self.config.apply_backlog.get(), logs.len()));
         let fatal = Fatal::default();
         let mut running = Running {
             engine: Engine { shared: Arc::clone(&shared) },
@@ -263,6 +262,7 @@ impl Parts<'_> {
             seed,
             self.config.total_size_max.map(Size::get),
         )
+        .with_links_max(self.config.subscription_links_max)
     }
 
     /// Streams that stay resident in a shard, as heads and as views.

@@ -109,7 +109,7 @@ impl Subscriptions {
             hub: std::sync::Mutex::default(),
         };
         let subscriptions = Self(Arc::new(inner));
-        let hub = tokio::spawn(hub::run(subscriptions.clone()));
+        let hub = tokio::spawn(hub::watch(subscriptions.clone()));
         subscriptions.hub().replace(hub);
         Ok(subscriptions)
     }

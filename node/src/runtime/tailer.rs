@@ -34,6 +34,20 @@ impl Tailer {
         self.position
     }
 
+    /// Waits until [`Self::next`] has something to tell, at most for `wait`. Consumes nothing.
+    pub async fn news(&self, wait: Duration) {
+        let deadline = Instant::now() + wait;
+        loop {
+            let mut changed = pin!(self.view.changed().notified());
+            changed.as_mut().enable();
+            let snapshot = self.view.snapshot(self.shared.clock.now());
+            let quiet = alive(&snapshot).is_ok() && self.position == snapshot.state.tail && !snapshot.state.closed;
+            if !quiet || self.shared.closing() || tokio::time::timeout_at(deadline, changed).await.is_err() {
+                return;
+            }
+        }
+    }
+
     /// The next messages, the closure, the deadline, or the end. Cancel-safe: nothing is consumed before it returns.
     pub async fn next(&mut self, bytes_max: usize, wait: Duration) -> TailEvent {
         let deadline = Instant::now() + wait;

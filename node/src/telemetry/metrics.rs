@@ -169,6 +169,8 @@ group! {
         webhooks_in_flight: Gauge = "webhooks_in_flight";
         /// Time that a webhook took to answer.
         webhook_time: TimeHistogram = "webhook_seconds";
+        /// Times that the task which wakes workers panicked and began again.
+        hub_restarts: Counter = "subscription_hub_restarts";
         /// Leases that ran out.
         leases_expired: Counter = "leases_expired";
     }

@@ -81,6 +81,15 @@ impl Admission {
         }
     }
 
+    /// Room for a response that can wait, as soon as there is some: about `bytes` if they are free, else a little.
+    pub async fn response_in_time(&self, bytes: usize) -> Grant {
+        if let Some(grant) = self.response(bytes) {
+            return grant;
+        }
+        let least = u32::try_from(RESPONSE_BYTES_MIN).unwrap_or(u32::MAX);
+        Grant(self.responses.clone().acquire_many_owned(least).await.ok())
+    }
+
     /// Bytes of request bodies that may still be accepted.
     #[must_use]
     pub fn request_bytes_free(&self) -> usize {
