@@ -34,18 +34,9 @@ impl Tailer {
         self.position
     }
 
-    /// Waits until [`Self::next`] has something to tell, at most for `wait`. Consumes nothing.
-    pub async fn news(&self, wait: Duration) {
-        let deadline = Instant::now() + wait;
-        loop {
-            let mut changed = pin!(self.view.changed().notified());
-            changed.as_mut().enable();
-            let snapshot = self.view.snapshot(self.shared.clock.now());
-            let quiet = alive(&snapshot).is_ok() && self.position == snapshot.state.tail && !snapshot.state.closed;
-            if !quiet || self.shared.closing() || tokio::time::timeout_at(deadline, changed).await.is_err() {
-                return;
-            }
-        }
+    /// What was delivered from here on could not be used; it is delivered again.
+    pub fn go_back(&mut self, position: Offset) {
+        self.position = self.position.min(position);
     }
 
     /// The next messages, the closure, the deadline, or the end. Cancel-safe: nothing is consumed before it returns.

@@ -41,7 +41,7 @@ pub(super) async fn long_poll(
     };
     let cursor = api.cursor(query.cursor);
     match event {
-        Some(TailEvent::Batch(batch)) => match exchange.registry().admission.response(bytes_of(&batch)) {
+        Some(TailEvent::Batch(batch)) => match exchange.registry().admission.response_of(batch.wire_bytes()) {
             Some(grant) => write_news(out, batch, cursor, grant),
             None => Body::Full(OVERLOADED.write(out, "too many response bytes are in flight")),
         },
@@ -57,10 +57,6 @@ pub(super) async fn long_poll(
 fn write_incarnation_after(body: Body<Sse>, out: &mut ResponseHead, state: &StreamState) -> Body<Sse> {
     write_incarnation(out, state.incarnation);
     body
-}
-
-fn bytes_of(batch: &ReadBatch) -> usize {
-    batch.segments.iter().map(|segment| segment.messages.wire().len()).sum()
 }
 
 fn write_news(out: &mut ResponseHead, batch: ReadBatch, cursor: u64, grant: Grant) -> Body<Sse> {

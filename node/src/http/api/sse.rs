@@ -102,16 +102,8 @@ impl Live for Sse {
         let event_bytes_max = settings.sse_event_bytes_max;
         // The event before is sent. A subscriber that waits holds no memory, and one that has news waits for its share.
         self.sending = Grant::default();
-        self.tailer.news(wait).await;
-        let mut grant = self.registry.admission.response_in_time(COPIES_OF_AN_EVENT * event_bytes_max).await;
-        let room = (grant.bytes() / COPIES_OF_AN_EVENT).min(event_bytes_max);
-        match self.tailer.next(room, Duration::ZERO).await {
-            TailEvent::Batch(batch) => {
-                let step = self.write_batch(out, &batch);
-                grant.shrink(2 * out.len());
-                self.sending = grant;
-                step
-            }
+        match self.event(event_bytes_max, wait).await {
+            TailEvent::Batch(batch) => self.write_batch(out, &batch),
             TailEvent::TimedOut(state) if !self.greeted => {
                 self.write_control(out, state.tail, true, false);
                 LiveStep::More
@@ -136,6 +128,23 @@ impl Live for Sse {
 }
 
 impl Sse {
+    /// The next event, and the memory for it set aside. Cancel-safe: nothing is consumed while it waits.
+    async fn event(&mut self, bytes_max: usize, wait: Duration) -> TailEvent {
+        let event = self.tailer.next(bytes_max, wait).await;
+        let TailEvent::Batch(batch) = &event else { return event };
+        let bytes = COPIES_OF_AN_EVENT * batch.wire_bytes();
+        if let Some(grant) = self.registry.admission.response_of(bytes) {
+            self.sending = grant;
+            return event;
+        }
+        self.tailer.go_back(batch.start);
+        drop(event);
+        let grant = self.registry.admission.response_in_time(bytes).await;
+        self.sending = grant;
+        // What was there is there still, perhaps with more behind it.
+        self.tailer.next(bytes / COPIES_OF_AN_EVENT, Duration::ZERO).await
+    }
+
     fn write_batch(&mut self, out: &mut Vec<u8>, batch: &ReadBatch) -> LiveStep {
         if !batch.segments.is_empty() {
             write_data(out, self.payload, &batch.segments);

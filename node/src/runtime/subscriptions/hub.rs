@@ -46,16 +46,27 @@ pub(super) async fn watch(subscriptions: Subscriptions) {
     }
 }
 
-/// Marks a piece of work as ended, however it ends: what panics is looked at again a little later, like what fails.
-struct UnderWay<'a> {
-    subscriptions: &'a Subscriptions,
-    id: &'a SubscriptionId,
+/// A piece of work for one subscription. However it ends, the index hears of it: what panics or is cut off is looked at
+/// again a little later, like what fails.
+struct UnderWay {
+    subscriptions: Subscriptions,
+    id: SubscriptionId,
     not_before: Option<UnixMillis>,
 }
 
-impl Drop for UnderWay<'_> {
+impl UnderWay {
+    fn new(subscriptions: &Subscriptions, id: SubscriptionId, now: UnixMillis) -> Self {
+        Self { subscriptions: subscriptions.clone(), id, not_before: Some(now.plus(REPAIR_MS)) }
+    }
+
+    async fn run(mut self, work: Work) {
+        self.not_before = self.subscriptions.work(&self.id, work).await;
+    }
+}
+
+impl Drop for UnderWay {
     fn drop(&mut self) {
-        self.subscriptions.index().finish(self.id, self.not_before);
+        self.subscriptions.index().finish(&self.id, self.not_before);
     }
 }
 
@@ -70,8 +81,7 @@ async fn run(subscriptions: Subscriptions) {
         subscriptions.count();
         shared.subscriptions.set_trouble(None);
         for (id, work) in work {
-            let subscriptions = subscriptions.clone();
-            tasks.spawn(async move { subscriptions.work(&id, work).await });
+            tasks.spawn(UnderWay::new(&subscriptions, id, now).run(work));
         }
         let wait = next.map_or(LOOK_MAX_MS, |at| {
             u64::try_from(at.0.saturating_sub(now.0)).unwrap_or(0).min(LOOK_MAX_MS)
@@ -93,10 +103,8 @@ impl Subscriptions {
         self.0.metrics.subscriptions.subscriptions.set(count);
     }
 
-    /// Does one thing; whatever fails is looked at again a little later.
-    async fn work(&self, id: &SubscriptionId, work: Work) {
-        let again = self.0.engine.shared.clock.now().plus(REPAIR_MS);
-        let mut under_way = UnderWay { subscriptions: self, id, not_before: Some(again) };
+    /// Does one thing; says before when not to try again, if it failed.
+    async fn work(&self, id: &SubscriptionId, work: Work) -> Option<UnixMillis> {
         let done = match work {
             Work::Repair => {
                 let _one_at_a_time = self.lock(id).await;
@@ -112,12 +120,12 @@ impl Subscriptions {
             }
             Work::Wake { lost } => self.wake(id, lost).await.map_err(|error| error.to_string()),
         };
-        under_way.not_before = done.err().map(|error| {
+        done.err().map(|error| {
             if !self.0.engine.shared.closing() {
                 tracing::warn!(subscription = id.as_str(), error, "subscription not served, trying again");
             }
             self.0.engine.shared.clock.now().plus(REPAIR_MS)
-        });
+        })
     }
 
     /// Begins a wake and tells workers of it.

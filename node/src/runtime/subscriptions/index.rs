@@ -55,6 +55,8 @@ pub(super) struct Entry {
     shares: BTreeMap<ShardId, u64>,
     /// A shard that is served does not know of it as it should.
     pub(super) unheard: bool,
+    /// Its home is not served, so nobody can say what it is.
+    pub(super) parked: bool,
     /// The wake that this process announced.
     pub(super) announced: Option<Grant>,
     /// Somebody works on it: it is looked at again afterwards.
@@ -298,6 +300,18 @@ impl SubscriptionIndex {
         if entry.unheard {
             inner.dirty.insert(id.clone());
         }
+    }
+
+    /// Leaves alone what is known only by its links and shares, if its home is not served.
+    pub(super) fn park(&self, homeless: impl Fn(&SubscriptionId) -> bool) {
+        for (id, entry) in &mut self.lock().entries {
+            entry.parked = entry.subscription.is_none() && homeless(id);
+        }
+    }
+
+    /// Whether a shard that is served does not know of it as it should.
+    pub(super) fn is_unheard(&self, id: &SubscriptionId) -> bool {
+        self.lock().entries.get(id).is_some_and(|entry| entry.unheard)
     }
 
     /// Every shard that is served knows of it.

@@ -37,7 +37,10 @@ impl Subscriptions {
         match self.index().get(id) {
             Some(known) if known.stage == Stage::Removing => self.sweep(id, Some(known.uid)).await,
             // A subscription that serves is told again to shards that did not hear of it.
-            Some(known) => self.spread(&known).await,
+            Some(known) if known.stage == Stage::Linking || self.index().is_unheard(id) => {
+                self.spread(&known).await
+            }
+            Some(_) => Ok(()),
             None => self.sweep(id, None).await,
         }
     }
@@ -62,6 +65,8 @@ impl Subscriptions {
     pub(super) fn find_unheard(&self) {
         let shared = &self.0.engine.shared;
         let served: Vec<ShardId> = shared.open_shards().map(|shard| shard.id).collect();
+        // What lies elsewhere of a subscription whose home is damaged waits for the home.
+        self.index().park(|id| !served.contains(&id.home(shared.count)));
         for known in self.index().all() {
             let expected = served.iter().map(|shard| (*shard, share_of(&known, *shard, shared.count)));
             self.index().compare_shares(&known.id, expected);
@@ -125,7 +130,7 @@ impl Subscriptions {
     async fn ask_all(
         &self,
         id: &SubscriptionId,
-        asks: impl IntoIterator<Item = (crate::types::ShardId, LinkAsk)>,
+        asks: impl IntoIterator<Item = (ShardId, LinkAsk)>,
     ) -> Result<(), Failure> {
         let asked = asks.into_iter().map(|(shard, ask)| self.ask_link(shard, id, ask)).collect::<Vec<_>>();
         let mut answers = stream::iter(asked).buffer_unordered(AT_ONCE);
