@@ -47,6 +47,7 @@ pub(crate) struct Sweeper {
 /// Where the rounds of one shard stand.
 #[derive(Debug, Default)]
 struct Place {
+    /// The first stream whose retention is looked at next.
     retained: StreamId,
     pin: (StreamId, PinId),
     scrub: ScrubCursor,
@@ -104,8 +105,8 @@ impl Sweeper {
             Err(error) => return drop(shard.table_fault(&error)),
         };
         // The next round goes on behind the last, or begins again.
-        place.retained =
-            if streams.len() < limit { StreamId(0) } else { streams.last().copied().unwrap_or_default() };
+        let behind = streams.last().filter(|_| streams.len() >= limit);
+        place.retained = behind.map_or_else(StreamId::default, |last| StreamId(last.0.saturating_add(1)));
         for stream in streams {
             let Ok(Some(entry)) = shard.tables.stream_by_id(stream) else { continue };
             let keep = entry.meta.config.retention;

@@ -9,9 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::read_times::ReadTimes;
 use super::view::{Change, StreamView};
-use crate::types::{
-    Incarnation, LogIndex, Op, PinOp, ShardId, StreamId, StreamMeta, StreamName, UnixMillis,
-};
+use crate::types::{Incarnation, LogIndex, Op, PinOp, ShardId, StreamId, StreamMeta, StreamName, UnixMillis};
 
 /// Read times kept per resident stream: 40 bytes each with their map, so all of them cost less than the views.
 const READ_TIMES_PER_RESIDENT: usize = 4;

@@ -112,13 +112,14 @@ pub(crate) fn dead_metrics(tree: &Tree) -> Vec<String> {
     let moved = |field: &str| {
         moves.iter().any(|verb| code.contains(&format!(".{field}.{verb}")))
             || code.match_indices("Held::new(&").any(|(at, _)| {
-                code.get(at..).and_then(|call| call.split(')').next()).is_some_and(|call| {
-                    call.ends_with(&format!(".{field}"))
-                })
+                code.get(at..)
+                    .and_then(|call| call.split(')').next())
+                    .is_some_and(|call| call.ends_with(&format!(".{field}")))
             })
     };
     let dead = fields.filter(|field| !moved(field));
-    dead.map(|field| format!("{declared}: {field} is never moved: move it where it happens, or remove it")).collect()
+    dead.map(|field| format!("{declared}: {field} is never moved: move it where it happens, or remove it"))
+        .collect()
 }
 
 #[test]
@@ -128,4 +129,33 @@ fn planted_dead_metrics_are_found() {
     let files = [("node/src/telemetry/metrics.rs", metrics), ("node/src/runtime/a.rs", user)];
     let dead = dead_metrics(&Tree::of(&files));
     assert!(dead.len() == 1 && dead[0].contains(" c is"), "{dead:?}");
+}
+
+/// Settings that are declared and read nowhere: whoever sets one believes that it does something.
+pub(crate) fn dead_settings(tree: &Tree) -> Vec<String> {
+    let declared = "node/src/config/settings.rs";
+    let code: String = tree.sources.iter().map(|source| source.production.as_str()).collect();
+    let fields = tree.sources.iter().filter(|source| source.path == declared).flat_map(|source| {
+        let lines = source.text.lines().filter(|line| line.starts_with("        ") && line.contains(" = "));
+        lines.filter_map(|line| line.trim().split_once(": ")).map(|(field, _)| field)
+    });
+    let read = |field: &str| {
+        let needle = format!(".{field}");
+        code.match_indices(&needle).any(|(at, _)| {
+            let next = code.get(at + needle.len()..).and_then(|rest| rest.chars().next());
+            next.is_none_or(|next| !next.is_alphanumeric() && next != '_')
+        })
+    };
+    let dead =
+        fields.filter(|field| field.chars().all(|c| c.is_ascii_lowercase() || c == '_') && !read(field));
+    dead.map(|field| format!("{declared}: {field} is never read: use it, or remove it")).collect()
+}
+
+#[test]
+fn planted_dead_settings_are_found() {
+    let settings = "settings! {\n    \"Place\" {\n        /// A.\n        a: u32 = 1,\n            because \"x = y\";\n        /// B.\n        bb: u32 = 2, within 1..=2,\n            because \"z\";\n    }\n}\n";
+    let user = "fn f(config: &Config) -> u32 { config.a + config.bbb }\n";
+    let dead =
+        dead_settings(&Tree::of(&[("node/src/config/settings.rs", settings), ("node/src/run.rs", user)]));
+    assert!(dead.len() == 1 && dead[0].contains(" bb is"), "{dead:?}");
 }

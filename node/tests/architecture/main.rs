@@ -91,3 +91,8 @@ fn the_map_shows_every_room() {
 fn every_metric_is_moved_somewhere() {
     none(&habits::dead_metrics(&Tree::load().unwrap()));
 }
+
+#[test]
+fn every_setting_is_used_somewhere() {
+    none(&habits::dead_settings(&Tree::load().unwrap()));
+}

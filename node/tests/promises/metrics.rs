@@ -91,9 +91,9 @@ async fn each_counter_of_the_engine_moves_as_the_traffic_says() {
     let running = start(&config, &(Arc::clone(&clock) as Arc<dyn Clock>), Arc::clone(&metrics)).unwrap();
     let engine = running.engine.clone();
 
+    create(&engine, "trimmed", Lifetime::Forever, Some(1)).await;
     create(&engine, "kept", Lifetime::Forever, None).await;
     create(&engine, "ending", Lifetime::Sliding(10), None).await;
-    create(&engine, "trimmed", Lifetime::Forever, Some(1)).await;
     append(&engine, "kept", "hello", Some(0)).await;
     append(&engine, "kept", "hello", Some(0)).await;
     append(&engine, "kept", "world!", Some(1)).await;

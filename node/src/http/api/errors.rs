@@ -28,7 +28,10 @@ impl Rejection {
     #[must_use]
     pub fn coding() -> Self {
         let problem = Problem::refused(415, "unknown_content_coding", "The body has a content coding");
-        Self { problem, detail: Cow::Borrowed("send the body without Content-Encoding: it is stored as it comes") }
+        Self {
+            problem,
+            detail: Cow::Borrowed("send the body without Content-Encoding: it is stored as it comes"),
+        }
     }
 
     /// An offset that is none.

@@ -41,10 +41,12 @@ pub(super) async fn long_poll(
     };
     let cursor = api.cursor(query.cursor);
     match event {
-        Some(TailEvent::Batch(batch)) => match exchange.registry().admission.response_of(batch.wire_bytes()) {
-            Some(grant) => write_news(out, batch, cursor, grant),
-            None => Body::Full(OVERLOADED.write(out, "too many response bytes are in flight")),
-        },
+        Some(TailEvent::Batch(batch)) => {
+            match exchange.registry().admission.response_of(batch.wire_bytes()) {
+                Some(grant) => write_news(out, batch, cursor, grant),
+                None => Body::Full(OVERLOADED.write(out, "too many response bytes are in flight")),
+            }
+        }
         Some(TailEvent::TimedOut(state) | TailEvent::ShuttingDown(state)) => {
             write_incarnation_after(write_nothing(out, state.tail, cursor, false), out, &state)
         }

@@ -34,7 +34,9 @@ pub(super) async fn read(
                 drop(grant);
                 match admission.response_of(batch.wire_bytes()) {
                     Some(larger) => grant = larger,
-                    None => return Body::Full(OVERLOADED.write(out, "too many response bytes are in flight")),
+                    None => {
+                        return Body::Full(OVERLOADED.write(out, "too many response bytes are in flight"));
+                    }
                 }
             }
             let if_none_match = request.field(Field::IfNoneMatch);

@@ -11,7 +11,8 @@ use super::{Grant, buffers};
 /// credentials are never part of a request here.
 #[must_use]
 pub fn common_headers(origin: Option<&str>) -> Arc<[u8]> {
-    let mut lines = "X-Content-Type-Options: nosniff\r\nCross-Origin-Resource-Policy: cross-origin\r\n".to_owned();
+    let mut lines =
+        "X-Content-Type-Options: nosniff\r\nCross-Origin-Resource-Policy: cross-origin\r\n".to_owned();
     if let Some(origin) = origin {
         lines.push_str("Access-Control-Allow-Origin: ");
         lines.push_str(origin);

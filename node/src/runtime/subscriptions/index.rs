@@ -14,7 +14,8 @@ use tokio::sync::Notify;
 use super::work::{Work, work_of};
 use crate::codec::subscription::{get_link, get_link_key, get_subscription, link_key, share_bytes};
 use crate::types::{
-    Grant, Link, Offset, Op, ShardId, Share, Space, StreamId, StreamName, Subscription, SubscriptionId, UnixMillis,
+    Grant, Link, Offset, Op, ShardId, Share, Space, StreamId, StreamName, Subscription, SubscriptionId,
+    UnixMillis,
 };
 
 /// What is committed of all subscriptions.

@@ -9,7 +9,7 @@ use super::Subscriptions;
 use crate::core::{LinkAsk, LinkError, SubscriptionAsk};
 use crate::runtime::{Failure, listing};
 use crate::types::{
-    Definition, Share, ShardCount, ShardId, Stage, StreamName, Subscription, SubscriptionId, SubscriptionUid,
+    Definition, ShardCount, ShardId, Share, Stage, StreamName, Subscription, SubscriptionId, SubscriptionUid,
 };
 
 /// Streams that are looked at, and links that are decided, at a time.
@@ -77,7 +77,8 @@ impl Subscriptions {
         let Some(pattern) = &definition.pattern else { return Ok(()) };
         let mut after = None::<String>;
         loop {
-            let page = listing::list_served(&self.0.engine.shared, pattern.prefix(), after.as_deref(), BATCH)?;
+            let page =
+                listing::list_served(&self.0.engine.shared, pattern.prefix(), after.as_deref(), BATCH)?;
             let Some(last) = page.last() else { return Ok(()) };
             after = Some(last.name.as_str().to_owned());
             let names = page.into_iter().map(|listed| listed.name).filter(|name| pattern.matches(name));
