@@ -95,10 +95,11 @@ pub fn start(config: &Config, clock: &Arc<dyn Clock>, metrics: Arc<Metrics>) -> 
         replay.flush();
     }
     volume.begin().context("the start cannot be recorded in the superblock")?;
-    let parts = Parts { volume, config, clock: Arc::clone(clock), metrics: Arc::clone(&metrics), starts };
+    let measured = Arc::clone(&metrics);
+    let parts = Parts { volume, config, clock: Arc::clone(clock), metrics, starts };
     let running = parts.assemble(replays, logs, &mut report)?;
     report.took = clock.elapsed().saturating_sub(before);
-    report.measure(&metrics.store);
+    report.measure(&measured.store);
     Ok(Running { report, ..running })
 }
 

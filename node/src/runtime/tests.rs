@@ -16,7 +16,7 @@ use crate::types::{ContentType, Lifetime, Messages, ShardCount, StreamConfig, St
 const RESIDENT_MAX: u32 = 16;
 
 /// A node with one shard that keeps few streams resident.
-fn small(data: &Path, clock: Arc<dyn Clock>, metrics: &Arc<Metrics>) -> Running {
+fn small(data: &Path, clock: &Arc<dyn Clock>, metrics: &Arc<Metrics>) -> Running {
     let config = Config {
         data: data.to_owned(),
         shards: ShardCount::new(1).unwrap(),
@@ -24,7 +24,7 @@ fn small(data: &Path, clock: Arc<dyn Clock>, metrics: &Arc<Metrics>) -> Running 
         sweep_interval: Duration::from_millis(20),
         ..Config::default()
     };
-    start(&config, &clock, Arc::clone(metrics)).unwrap()
+    start(&config, clock, Arc::clone(metrics)).unwrap()
 }
 
 fn name(number: usize) -> StreamName {
@@ -61,13 +61,14 @@ fn resident(engine: &Engine) -> usize {
 
 #[tokio::test]
 async fn a_listing_makes_no_stream_resident() {
+    let system: Arc<dyn Clock> = Arc::new(SystemClock);
     let (directory, metrics) = (tempfile::tempdir().unwrap(), Arc::new(Metrics::new(1)));
-    let running = small(directory.path(), Arc::new(SystemClock), &metrics);
+    let running = small(directory.path(), &system, &metrics);
     for number in 0..40 {
         create(&running.engine, number, Lifetime::Forever).await;
     }
     running.stop();
-    let running = small(directory.path(), Arc::new(SystemClock), &metrics);
+    let running = small(directory.path(), &system, &metrics);
     let before = resident(&running.engine);
     let page = running.engine.list("stream-", None, 100).await.unwrap();
     assert_eq!(page.len(), 40);
@@ -83,13 +84,13 @@ async fn reading_streams_with_a_sliding_window_syncs_nothing_and_keeps_few_resid
     let (directory, metrics) = (tempfile::tempdir().unwrap(), Arc::new(Metrics::new(1)));
     let clock = Arc::new(ManualClock::default());
     clock.set(UnixMillis(1_000_000));
-    let running = small(directory.path(), Arc::clone(&clock) as Arc<dyn Clock>, &metrics);
+    let running = small(directory.path(), &(Arc::clone(&clock) as Arc<dyn Clock>), &metrics);
     let count = 60;
     for number in 0..count {
         create(&running.engine, number, Lifetime::Sliding(100)).await;
     }
     running.stop();
-    let running = small(directory.path(), Arc::clone(&clock) as Arc<dyn Clock>, &metrics);
+    let running = small(directory.path(), &(Arc::clone(&clock) as Arc<dyn Clock>), &metrics);
     let engine = running.engine.clone();
     let lane = metrics.lane(0).unwrap();
     let syncs = lane.fsyncs.get();

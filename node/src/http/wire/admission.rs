@@ -33,7 +33,7 @@ impl Admission {
         // A body of the largest size must fit, or it could never be accepted.
         let requests_budget = limits.request_bytes_in_flight_max.max(limits.body_bytes_max);
         let responses_budget =
-            limits.response_bytes_in_flight_max.max(RESPONSE_BYTES_MIN).min(Semaphore::MAX_PERMITS);
+            limits.response_bytes_in_flight_max.clamp(RESPONSE_BYTES_MIN, Semaphore::MAX_PERMITS);
         Self {
             requests: budget(requests_budget),
             requests_budget,

@@ -4,6 +4,8 @@
 //! a linked stream is pending here exactly if its tail lies behind what was acknowledged. While no subscription exists, a
 //! publication costs one relaxed load.
 
+mod shares;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,10 +14,9 @@ use bytes::Bytes;
 use tokio::sync::Notify;
 
 use super::work::{Work, work_of};
-use crate::codec::subscription::{get_link, get_link_key, get_subscription, link_key, share_bytes};
+use crate::codec::subscription::{get_link, get_link_key, get_subscription};
 use crate::types::{
-    Grant, Link, Offset, Op, ShardId, Share, Space, StreamId, StreamName, Subscription, SubscriptionId,
-    UnixMillis,
+    Grant, Link, Offset, Op, ShardId, Space, StreamId, StreamName, Subscription, SubscriptionId, UnixMillis,
 };
 
 /// What is committed of all subscriptions.
@@ -272,67 +273,6 @@ impl SubscriptionIndex {
     /// How many links fit.
     pub(crate) fn links_max(&self) -> usize {
         self.links_max
-    }
-
-    /// How many of these streams are not linked.
-    pub(super) fn unlinked(&self, id: &SubscriptionId, names: &[StreamName]) -> usize {
-        let inner = self.lock();
-        let Some(entry) = inner.entries.get(id) else { return names.len() };
-        names.iter().filter(|name| !entry.links.contains_key(*name)).count()
-    }
-
-    /// All subscriptions.
-    pub(super) fn all(&self) -> Vec<Arc<Subscription>> {
-        self.lock().entries.values().filter_map(|entry| entry.subscription.clone()).collect()
-    }
-
-    /// Looks whether the shards know what they should; if not, the subscription is repaired.
-    pub(super) fn compare_shares(
-        &self,
-        id: &SubscriptionId,
-        mut expected: impl Iterator<Item = (ShardId, Share)>,
-    ) {
-        let mut inner = self.lock();
-        let Some(entry) = inner.entries.get_mut(id) else { return };
-        entry.unheard = expected.any(|(shard, share)| {
-            let hash = (!share.is_empty()).then(|| seahash::hash(&share_bytes(&share)));
-            hash.as_ref() != entry.shares.get(&shard)
-        });
-        if entry.unheard {
-            inner.dirty.insert(id.clone());
-        }
-    }
-
-    /// Leaves alone what is known only by its links and shares, if its home is not served.
-    pub(super) fn park(&self, homeless: impl Fn(&SubscriptionId) -> bool) {
-        for (id, entry) in &mut self.lock().entries {
-            entry.parked = entry.subscription.is_none() && homeless(id);
-        }
-    }
-
-    /// Whether a shard that is served does not know of it as it should.
-    pub(super) fn is_unheard(&self, id: &SubscriptionId) -> bool {
-        self.lock().entries.get(id).is_some_and(|entry| entry.unheard)
-    }
-
-    /// Every shard that is served knows of it.
-    pub(super) fn heard(&self, id: &SubscriptionId) {
-        if let Some(entry) = self.lock().entries.get_mut(id) {
-            entry.unheard = false;
-        }
-    }
-
-    /// Shards that are not served say nothing any more about a subscription that has ended.
-    pub(super) fn forget_unserved(&self, id: &SubscriptionId, served: impl Fn(ShardId) -> bool) {
-        let mut inner = self.lock();
-        let Some(entry) = inner.entries.get_mut(id) else { return };
-        entry.shares.retain(|shard, _| served(*shard));
-        let left: Vec<_> = entry.links.values().map(|(place, _)| *place).collect();
-        for (shard, stream) in left.into_iter().filter(|(shard, _)| !served(*shard)) {
-            inner.erase_link(shard, &link_key(id, stream));
-        }
-        inner.tidy(id);
-        self.links.store(inner.links, Ordering::Relaxed);
     }
 
     /// How many subscriptions there are.

@@ -23,11 +23,12 @@ mod trouble;
 const UID: SubscriptionUid = SubscriptionUid(1);
 
 fn run(data: &Path) -> Running {
-    run_with(Config { data: data.to_owned(), ..Config::default() }, Arc::new(SystemClock))
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    run_with(&Config { data: data.to_owned(), ..Config::default() }, &clock)
 }
 
-fn run_with(config: Config, clock: Arc<dyn Clock>) -> Running {
-    start(&config, &clock, Arc::new(Metrics::new(config.lanes))).unwrap()
+fn run_with(config: &Config, clock: &Arc<dyn Clock>) -> Running {
+    start(config, clock, Arc::new(Metrics::new(config.lanes))).unwrap()
 }
 
 async fn open(running: &Running) -> Subscriptions {

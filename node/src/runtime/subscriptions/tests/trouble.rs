@@ -143,7 +143,8 @@ async fn a_hub_that_panics_is_told_of_by_readyz_and_begins_again() {
     let directory = tempfile::tempdir().unwrap();
     let trap = Arc::new(Trap::default());
     let config = Config { data: directory.path().to_owned(), ..Config::default() };
-    let running = run_with(config, Arc::clone(&trap) as Arc<dyn Clock>);
+    let clock: Arc<dyn Clock> = Arc::clone(&trap) as Arc<dyn Clock>;
+    let running = run_with(&config, &clock);
     let subscriptions = open(&running).await;
     create(&running.engine, "wakes").await;
     subscriptions.define(&id(), definition()).await.unwrap();
@@ -175,7 +176,7 @@ async fn work_that_panics_is_tried_again() {
     let clock = Arc::new(ManualClock::default());
     clock.set(UnixMillis(1_000_000));
     let config = Config { data: directory.path().to_owned(), ..Config::default() };
-    let running = run_with(config, Arc::clone(&clock) as Arc<dyn Clock>);
+    let running = run_with(&config, &(Arc::clone(&clock) as Arc<dyn Clock>));
     let resolver = Arc::new(Stumbling::default());
     let subscriptions = open_with(&running, Arc::clone(&resolver) as Arc<dyn Resolver>).await;
     let delivery = Delivery::Webhook { url: "https://worker.example/".to_owned() };
@@ -194,7 +195,8 @@ async fn links_are_bounded_and_what_needs_more_is_refused_and_leaves_nothing() {
     let limit = 16;
     let config =
         Config { data: directory.path().to_owned(), subscription_links_max: limit, ..Config::default() };
-    let running = run_with(config, Arc::new(SystemClock));
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let running = run_with(&config, &clock);
     let subscriptions = open(&running).await;
     for number in 0..10 {
         create(&running.engine, &format!("events/{number}")).await;
