@@ -112,9 +112,8 @@ pub(crate) fn dead_metrics(tree: &Tree) -> Vec<String> {
     let moved = |field: &str| {
         moves.iter().any(|verb| code.contains(&format!(".{field}.{verb}")))
             || code.match_indices("Held::new(&").any(|(at, _)| {
-                code.get(at..)
-                    .and_then(|call| call.split(')').next())
-                    .is_some_and(|call| call.ends_with(&format!(".{field}")))
+                let call = code.get(at..).and_then(|call| call.split([',', ';']).next());
+                call.is_some_and(|call| call.contains(&format!(".{field})")))
             })
     };
     let dead = fields.filter(|field| !moved(field));
@@ -125,7 +124,7 @@ pub(crate) fn dead_metrics(tree: &Tree) -> Vec<String> {
 #[test]
 fn planted_dead_metrics_are_found() {
     let metrics = "group! {\n /// A.\n a: Counter = \"a\";\n /// B.\n b: Gauge = \"b\";\n /// C.\n c: TimeHistogram = \"c\";\n}\n";
-    let user = "fn f() { m.x\n .a\n .inc_by(1); let h = Held::new(&m.y.b); }\n";
+    let user = "fn f() { m.x\n .a\n .inc_by(1); let h = Held::new(&m().y.b); }\n";
     let files = [("node/src/telemetry/metrics.rs", metrics), ("node/src/runtime/a.rs", user)];
     let dead = dead_metrics(&Tree::of(&files));
     assert!(dead.len() == 1 && dead[0].contains(" c is"), "{dead:?}");

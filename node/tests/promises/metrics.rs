@@ -134,15 +134,7 @@ async fn each_counter_of_the_engine_moves_as_the_traffic_says() {
     assert_eq!((page["table_reads_total"], page["reads_total"], page["read_bytes_total"]), (1.0, 3.0, 33.0));
     assert!(page["segment_cache_bytes"] >= 0.0 && page["streams_resident"] >= 3.0);
 
-    clock.set(UnixMillis(1_011_000));
-    until(&metrics, "the expiry", |page| page["expired_streams_total"] == 1.0).await;
-    assert_eq!(scrape(&metrics)["stream_deletes_total"], 1.0, "an expired stream counts as deleted");
-    engine.delete(name("kept")).await.unwrap();
-    let page = scrape(&metrics);
-    assert_eq!((page["stream_deletes_total"], page["expired_streams_total"]), (2.0, 1.0));
-    clock.set(UnixMillis(1_020_000));
-    until(&metrics, "a checkpoint", |page| page["checkpoints_total"] >= 1.0).await;
-    until(&metrics, "the count", |page| page["streams"] == 1.0).await;
+    endings(&engine, &clock, &metrics).await;
     drop(engine);
     running.stop();
 
@@ -152,4 +144,17 @@ async fn each_counter_of_the_engine_moves_as_the_traffic_says() {
     assert_eq!(running.report.damaged, [], "nothing is damaged");
     assert_eq!((page["damaged_shards"], page["recovery_microseconds"]), (0.0, 0.0), "the clock stands still");
     running.stop();
+}
+
+/// Streams end, by their time and by request; then a checkpoint is due.
+async fn endings(engine: &Engine, clock: &ManualClock, metrics: &Metrics) {
+    clock.set(UnixMillis(1_011_000));
+    until(metrics, "the expiry", |page| page["expired_streams_total"] == 1.0).await;
+    assert_eq!(scrape(metrics)["stream_deletes_total"], 1.0, "an expired stream counts as deleted");
+    engine.delete(name("kept")).await.unwrap();
+    let page = scrape(metrics);
+    assert_eq!((page["stream_deletes_total"], page["expired_streams_total"]), (2.0, 1.0));
+    clock.set(UnixMillis(1_020_000));
+    until(metrics, "a checkpoint", |page| page["checkpoints_total"] >= 1.0).await;
+    until(metrics, "the count", |page| page["streams"] == 1.0).await;
 }
