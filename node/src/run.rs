@@ -11,7 +11,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::config::Config;
 use crate::http::api::{Api, Settings, Site};
 use crate::http::subscriptions::{refusing, router};
-use crate::http::wire::{Limits, Registry, serve};
+use crate::http::wire::{Limits, Registry, common_headers, serve};
 use crate::runtime::subscriptions::{Subscriptions, SystemResolver, WebhookSettings};
 use crate::runtime::{Engine, Fatal, Running, StartReport, start};
 use crate::seam::{Clock, SystemClock};
@@ -160,6 +160,7 @@ fn limits(config: &Config) -> Limits {
         request_bytes_in_flight_max: config.request_permits.as_usize(),
         response_bytes_in_flight_max: config.response_permits.as_usize(),
         admission_wait: config.permit_wait,
+        common_headers: common_headers(config.cors_origin.header()),
         ..Limits::default()
     }
 }

@@ -35,6 +35,9 @@ impl Effective {
     }
 }
 
+/// Who holds memory, and how much of it at most. Each bound is a setting above, or stands where its reason does.
+const MEMORY: &str = include_str!("memory.md");
+
 /// The page `docs/configuration.md`. A test holds the file to it.
 #[must_use]
 pub fn markdown() -> String {
@@ -65,6 +68,7 @@ pub fn markdown() -> String {
         ];
         let _ = writeln!(page, "| {} |", row.join(" | "));
     }
+    page.push_str(MEMORY);
     page
 }
 

@@ -77,10 +77,10 @@ settings! {
         /// Bytes after which one answer to a read ends; the client goes on from there.
         read_response_max: Size = Size::mib(1), within Size::kib(4)..=Size::mib(16),
             because "bounds the memory of one reader; larger answers are hardly faster";
-        /// Bytes of request bodies that may be in memory at once; more wait, then are answered 429.
+        /// Bytes of request bodies that may be in memory at once; more wait, then are answered 503.
         request_permits: Size = Size::mib(32), within Size::mib(1)..=Size::gib(16),
             because "a quarter of the memory that a node may take under load (128 MiB)";
-        /// Bytes of answers that may be in memory at once; more wait, then are answered 503.
+        /// Bytes of answers that may be in memory at once; then answers get smaller, then 503; events wait.
         response_permits: Size = Size::mib(32), within Size::mib(1)..=Size::gib(16),
             because "another quarter: 32 readers of full answers at the same moment";
         /// How long a request waits for its permits before it is turned away.
@@ -120,13 +120,16 @@ settings! {
     "Memory" {
         /// Page cache of all table databases together.
         table_cache: Size = Size::mib(32), within Size::mib(1)..=Size::gib(64),
-            because "hot reads come from the tail cache; this holds the inner pages of the trees";
-        /// Bytes of recent messages kept in wire form for readers at the tail.
-        tail_cache: Size = Size::mib(32), within Size::mib(1)..=Size::gib(64),
-            because "seconds of full write load, so that tailing readers do not touch the disk";
-        /// Heads of streams kept in memory (about half a KiB each); others are loaded when they are written to.
+            because "hot reads come from memory; this holds the inner pages of the trees";
+        /// Bytes of messages that the tables delivered lately, kept in wire form for the next reader.
+        tail_cache: Size = Size::mib(16), within Size::mib(1)..=Size::gib(64),
+            because "sixteen full answers: readers that follow each other touch the tables once";
+        /// Bytes of committed records that may wait in memory for the tables; beyond it writers wait.
+        apply_backlog: Size = Size::mib(16), within Size::mib(1)..=Size::gib(64),
+            because "tailing readers find them in memory; more would only make the batches of the applier larger";
+        /// Streams kept in memory, as heads for writers and as views for readers (about 0.65 and 0.9 KiB each).
         heads_max: u32 = 40_000, within 16..=100_000_000,
-            because "20 MiB; a stream that is not written to for a while costs one small read more";
+            because "60 MiB when all are used; a stream that rests for a while costs one small read more";
     }
     "Stored data" {
         /// Largest stream; an append beyond it is answered 413.
@@ -158,6 +161,9 @@ settings! {
         /// Time in which a webhook must answer.
         webhook_timeout: Duration = secs(10), within millis(100)..=secs(300),
             because "a worker that takes longer acknowledges by callback";
+        /// Links of all subscriptions to streams; a definition or a stream that needs more is refused.
+        subscription_links_max: u32 = 65_536, within 16..=10_000_000,
+            because "a link costs about 550 bytes of memory: 34 MiB together";
         /// Webhooks under way at once.
         webhooks_in_flight_max: u32 = 64, within 1..=4_096,
             because "bounds sockets and memory; the rest waits in order";

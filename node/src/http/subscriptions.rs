@@ -14,6 +14,7 @@ use axum::response::Response;
 use bytes::Bytes;
 use http::{HeaderMap, Method, Uri};
 
+use crate::http::wire::forwarded_scheme;
 use crate::runtime::subscriptions::{Subscriptions, TokenKind};
 use crate::types::{StreamName, SubscriptionId};
 use answer::{acknowledged, claimed, empty, jwks, shown};
@@ -152,7 +153,9 @@ fn decoded(raw: &str) -> Result<Cow<'_, str>, Malformed> {
 fn base(headers: &HeaderMap) -> String {
     let host = headers.get(http::header::HOST).and_then(|host| host.to_str().ok());
     let host = host.filter(|host| host.len() <= HOST_BYTES_MAX);
-    host.map_or_else(String::new, |host| format!("http://{host}"))
+    let proto = headers.get("x-forwarded-proto").map_or(&[][..], |value| value.as_bytes());
+    let scheme = forwarded_scheme(proto);
+    host.map_or_else(String::new, |host| format!("{scheme}://{host}"))
 }
 
 fn bearer(headers: &HeaderMap) -> Option<&str> {

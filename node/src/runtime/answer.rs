@@ -44,6 +44,12 @@ pub struct ReadBatch {
 }
 
 impl ReadBatch {
+    /// Bytes of its messages.
+    #[must_use]
+    pub fn wire_bytes(&self) -> usize {
+        self.segments.iter().map(|segment| segment.messages.wire().len()).sum()
+    }
+
     /// Whether the batch reaches the tail.
     #[must_use]
     pub fn up_to_date(&self) -> bool {

@@ -145,16 +145,18 @@ impl ShardApplier {
         }
     }
 
-    /// Makes everything applied durable.
-    pub(crate) fn checkpoint(&mut self, now: Duration, shared: &Shared) {
+    /// Makes everything applied durable; says whether that succeeded, if there was anything to do.
+    pub(crate) fn checkpoint(&mut self, now: Duration, shared: &Shared) -> Option<bool> {
         if !self.is_dirty() {
-            return;
+            return None;
         }
         let made = self.tables.checkpoint().map(|_| {
             self.undurable = self.stuck.first().map(|record| record.position);
             self.unfreed = self.unfreed.saturating_sub(1);
         });
+        let succeeded = made.is_ok();
         self.settle(made, now, shared);
+        Some(succeeded)
     }
 
     /// Applies what waits, and removes some rows of what was deleted.

@@ -41,6 +41,8 @@ pub(crate) struct Applier {
     /// When the last checkpoint was made, and where each lane ended then.
     pub(crate) checkpointed_at: Duration,
     pub(crate) checkpointed_ends: BTreeMap<LaneId, LanePosition>,
+    /// Before these positions the lanes need nothing any more.
+    pub(crate) released: BTreeMap<LaneId, LanePosition>,
     /// Records from here on are needed by shards that are not served.
     pub(crate) holds: BTreeMap<LaneId, LanePosition>,
     pub(crate) room: Room,
@@ -59,6 +61,7 @@ impl Applier {
             }
             self.compact();
             self.look();
+            self.measure();
             if ended {
                 return;
             }
@@ -94,7 +97,17 @@ impl Applier {
             }
         }
         self.queue.stall(self.shards.values().any(|applier| !applier.stuck.is_empty()));
-        self.metrics.engine.tail_cache.set(i64::try_from(self.queue.bytes()).unwrap_or(i64::MAX));
+    }
+
+    /// How much waits, for the metrics.
+    fn measure(&self) {
+        self.metrics.engine.unapplied.set(i64::try_from(self.queue.bytes()).unwrap_or(i64::MAX));
+        for (lane, (_, end)) in &self.lanes {
+            let released = self.released.get(lane).copied().unwrap_or_default();
+            if let Some(metrics) = self.metrics.lane(u32::from(lane.0)) {
+                metrics.log.set(i64::try_from(end.0.saturating_sub(released.0)).unwrap_or(i64::MAX));
+            }
+        }
     }
 
     /// Gives what one small file does not need back to a full volume.
@@ -127,7 +140,11 @@ impl Applier {
         let mut kept: BTreeMap<LaneId, LanePosition> =
             self.lanes.iter().map(|(lane, (_, end))| (*lane, *end)).collect();
         for applier in self.shards.values_mut() {
-            applier.checkpoint(before, &self.shared);
+            match applier.checkpoint(before, &self.shared) {
+                Some(true) => drop(self.metrics.store.checkpoints.inc()),
+                Some(false) => drop(self.metrics.store.checkpoint_failures.inc()),
+                None => {}
+            }
             if let (Some(needed), Some(end)) = (applier.undurable, kept.get_mut(&applier.lane)) {
                 *end = needed.min(*end);
             }
@@ -135,6 +152,7 @@ impl Applier {
         let mut kept_bytes = 0;
         for (lane, position) in kept {
             let position = self.holds.get(&lane).map_or(position, |hold| position.min(*hold));
+            self.released.insert(lane, position);
             if let Some((mailbox, end)) = self.lanes.get(&lane) {
                 kept_bytes += end.0.saturating_sub(position.0);
                 let lean = self.room.is_full();
@@ -146,7 +164,6 @@ impl Applier {
         let reopened: u64 = self.shards.values().map(|shard| shard.reopened).sum();
         self.metrics.store.tables_reopened.set(i64::try_from(reopened).unwrap_or(i64::MAX));
         self.metrics.store.log_kept.set(i64::try_from(kept_bytes).unwrap_or(i64::MAX));
-        self.metrics.store.checkpoints.inc();
         self.metrics.store.checkpoint_time.observe(self.checkpointed_at.saturating_sub(before));
     }
 }

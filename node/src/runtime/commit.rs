@@ -9,6 +9,7 @@ use super::Failure;
 use super::apply_queue::{ApplyQueue, Committed, record_bytes};
 use super::lane::{Group, LaneOwner, Pending};
 use super::mailbox::{Answer, Answered, Mailbox};
+use super::tally;
 use crate::core::{Appended, Reply};
 use crate::store::aol::LaneError;
 use crate::types::{AolMode, FsyncPolicy, Op};
@@ -95,8 +96,8 @@ impl LaneOwner {
             let Some(owner) = self.shards.get(&record.shard) else { continue };
             let Some(shard) = owner.shared.open_shard(record.shard) else { continue };
             for op in &record.ops {
-                shard.views.publish(op, record.index, record.view.as_deref());
-                self.count(op);
+                let let_go = shard.views.publish(op, record.index, record.view.as_deref());
+                tally::count(&self.metrics.engine, op, record.cause, let_go);
             }
             owner.shared.subscriptions.publish(record.shard, &record.ops);
         }
@@ -113,20 +114,6 @@ impl LaneOwner {
             (shard, Committed { index, epoch, chain, position, ops })
         });
         self.apply.push(self.lane, end, committed, bytes);
-    }
-
-    fn count(&self, op: &Op) {
-        let metrics = &self.metrics.engine;
-        match op {
-            Op::Append(append) if !append.messages.is_empty() => {
-                metrics.appends.inc();
-                metrics.messages.inc_by(append.messages.count());
-                metrics.appended.inc_by(append.messages.payload_bytes());
-            }
-            Op::Create(_) => drop(metrics.creates.inc()),
-            Op::Delete { .. } | Op::Retire { .. } => drop(metrics.deletes.inc()),
-            _ => {}
-        }
     }
 
     fn answer(&self, answers: Vec<(Option<oneshot::Sender<Answer>>, Answer)>) {

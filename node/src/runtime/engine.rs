@@ -118,7 +118,7 @@ impl Engine {
         }
         let damaged = self.shared.damaged();
         if damaged.is_empty() {
-            Ok(())
+            self.shared.subscriptions.trouble().map_or(Ok(()), |trouble| Err(trouble.to_string()))
         } else {
             Err(format!("damaged shards refuse service: {}", damaged.join(", ")))
         }

@@ -16,6 +16,7 @@ use super::apply_queue::ApplyQueue;
 use super::fatal::Fatal;
 use super::mailbox::{Answer, Answered, Job, Mailbox};
 use super::owner::{Decided, ShardOwner};
+use super::tally::Cause;
 use super::view::StreamView;
 use crate::codec::op::encode_ops;
 use crate::codec::record::{RecordKind, chain_after};
@@ -91,6 +92,7 @@ pub(super) struct Pending {
     /// Where the wire bytes of each append lie in the group's buffer.
     pub(super) wires: Vec<std::ops::Range<usize>>,
     pub(super) view: Option<Arc<StreamView>>,
+    pub(super) cause: Cause,
 }
 
 impl LaneOwner {
@@ -99,6 +101,7 @@ impl LaneOwner {
         let mut jobs = Vec::new();
         loop {
             self.mailbox.take(&mut jobs, self.patience());
+            self.lane_metrics.queue.set(i64::try_from(jobs.len()).unwrap_or(i64::MAX));
             let mut stop = false;
             for job in jobs.drain(..) {
                 stop |= matches!(job, Job::Stop);
@@ -187,9 +190,10 @@ impl LaneOwner {
         if kind == RecordKind::Batch && command.adds_messages() {
             owner.shared.check_total()?;
         }
+        let cause = Cause::of(&command);
         let Decided { decision, view } = owner.decide(command, now)?;
         if !decision.ops.is_empty()
-            && let Err(error) = self.append(shard, kind, decision.ops.into_vec(), view)
+            && let Err(error) = self.append(shard, kind, decision.ops.into_vec(), view, cause)
         {
             // The core has decided on it already: only a new start can take that back.
             tracing::error!(%error, "a decided record was not taken by the log");
@@ -235,6 +239,7 @@ impl LaneOwner {
         kind: RecordKind,
         ops: Vec<Op>,
         view: Option<Arc<StreamView>>,
+        cause: Cause,
     ) -> Result<(), LaneError> {
         let Some(owner) = self.shards.get_mut(&shard) else { return Ok(()) };
         let index = owner.last.next();
@@ -250,10 +255,10 @@ impl LaneOwner {
         };
         owner.last = index;
         owner.chain = chain;
-        owner.note_creations(&ops);
+        owner.note_lives(&ops);
         self.group.bytes += bytes;
         let epoch = head.epoch;
-        self.group.records.push(Pending { shard, index, epoch, chain, position, ops, wires, view });
+        self.group.records.push(Pending { shard, index, epoch, chain, position, ops, wires, view, cause });
         Ok(())
     }
 
@@ -261,7 +266,7 @@ impl LaneOwner {
     pub(crate) fn open_epoch(&mut self) -> Result<(), LaneError> {
         let shards: Vec<ShardId> = self.shards.keys().copied().collect();
         for shard in shards {
-            self.append(shard, RecordKind::EpochStart, Vec::new(), None)?;
+            self.append(shard, RecordKind::EpochStart, Vec::new(), None, Cause::Request)?;
         }
         self.commit()
     }

@@ -1,12 +1,14 @@
 //! A page of streams by name: what the tables hold, corrected by what is committed and not applied yet, over all shards.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use super::reader::{alive, blocking};
 use super::shared::{Shard, Shared};
+use super::view::Snapshot;
+use super::views::{Known, Ticket};
 use super::{Failure, StreamState};
-use crate::types::StreamName;
+use crate::store::tables::StreamEntry;
+use crate::types::{StreamName, UnixMillis};
 
 /// One stream of a listing.
 #[derive(Debug, Clone)]
@@ -17,17 +19,41 @@ pub struct Listed {
     pub state: StreamState,
 }
 
-/// At most `limit` living streams behind `after`.
+/// At most `limit` living streams behind `after`. A shard that cannot be read is an error: a page without its streams would
+/// say that they do not exist.
 pub(super) fn list(
     shared: &Shared,
     prefix: &str,
     after: Option<&str>,
     limit: usize,
 ) -> Result<Vec<Listed>, Failure> {
+    walk(shared, prefix, after, limit, false)
+}
+
+/// The same over the shards that are served.
+pub(super) fn list_served(
+    shared: &Shared,
+    prefix: &str,
+    after: Option<&str>,
+    limit: usize,
+) -> Result<Vec<Listed>, Failure> {
+    walk(shared, prefix, after, limit, true)
+}
+
+fn walk(
+    shared: &Shared,
+    prefix: &str,
+    after: Option<&str>,
+    limit: usize,
+    only_served: bool,
+) -> Result<Vec<Listed>, Failure> {
     let mut names = BTreeMap::new();
-    // A shard that cannot be read is an error: a page without its streams would say that they do not exist.
     for id in shared.count.shards() {
-        page(shared, shared.shard(id)?, prefix, after, limit, &mut names)?;
+        let read = shared.shard(id).and_then(|shard| page(shared, shard, prefix, after, limit, &mut names));
+        match read {
+            Err(Failure::ShardDamaged { .. }) if only_served => {}
+            read => read?,
+        }
     }
     Ok(names.into_iter().take(limit).map(|(name, state)| Listed { name, state }).collect())
 }
@@ -55,14 +81,15 @@ fn page(
     }
     let (mut found, mut position) = (0, after.map(str::to_owned));
     while found < limit {
+        let ticket = shard.views.ticket();
         let entries = blocking(|| shard.tables.list(prefix, position.as_deref(), limit))
             .map_err(|fault| shard.table_fault(&fault))?;
         let Some(last) = entries.last() else { break };
         position = Some(last.meta.name.as_str().to_owned());
         let full = entries.len() == limit;
-        for name in entries.into_iter().map(|entry| entry.meta.name) {
-            let Some(view) = shared.view(&name)? else { continue };
-            let snapshot = Arc::clone(&view).snapshot(now);
+        for entry in entries {
+            let name = entry.meta.name.clone();
+            let Some(snapshot) = glimpse(shard, entry, ticket, now)? else { continue };
             if alive(&snapshot).is_ok() {
                 into.insert(name, snapshot.state);
                 found += 1;
@@ -73,4 +100,29 @@ fn page(
         }
     }
     Ok(())
+}
+
+/// The state of a stream that the tables showed, without making it resident: a listing passes by everything there is.
+fn glimpse(
+    shard: &Shard,
+    mut entry: StreamEntry,
+    mut ticket: Ticket,
+    now: UnixMillis,
+) -> Result<Option<Snapshot>, Failure> {
+    loop {
+        let asked = match shard.views.by_name(&entry.meta.name) {
+            Known::Here(view) => return Ok(Some(view.snapshot(now))),
+            Known::Absent => return Ok(None),
+            Known::AskTables(asked) => asked,
+        };
+        if asked == ticket {
+            return Ok(Some(shard.views.glimpse(&entry.meta).snapshot(now)));
+        }
+        // Its view may have come and gone since the page was read: the tables are asked again.
+        ticket = asked;
+        let found = blocking(|| shard.tables.stream_by_name(&entry.meta.name))
+            .map_err(|fault| shard.table_fault(&fault))?;
+        let Some(newer) = found else { return Ok(None) };
+        entry = newer;
+    }
 }

@@ -3,20 +3,22 @@
 //! Invariant: a head in the core implies a view that is resident while a decision on it is under way, so that every
 //! committed change reaches its readers.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::Failure;
+use super::deadlines::Deadlines;
 use super::shared::Shared;
 use super::view::StreamView;
 use super::views::{Known, ShardViews};
 use crate::codec::subscription::link_key;
 use crate::core::{Command, Decision, Missing, ShardCore};
 use crate::store::tables::{StreamEntry, TablesError};
-use crate::types::limits::SUBSCRIPTION_LINKS_MAX;
 use crate::types::{
     Chain, Epoch, LogIndex, Op, ShardId, Space, StreamId, StreamMeta, StreamName, UnixMillis,
 };
+
+/// Last reads of one shard that one sweep records: each may need a look at the tables, and writers wait meanwhile.
+const READS_RECORDED_PER_SWEEP_MAX: usize = 64;
 
 /// The owner's part of one shard.
 #[derive(Debug)]
@@ -30,10 +32,8 @@ pub(crate) struct ShardOwner {
     pub(crate) last: LogIndex,
     /// The chain after it.
     pub(crate) chain: Chain,
-    /// When this owner began.
-    pub(crate) started_at: UnixMillis,
     /// When which stream ends unless something renews it; looked at again when the time comes.
-    pub(crate) deadlines: BTreeSet<(UnixMillis, StreamId)>,
+    pub(crate) deadlines: Deadlines,
     /// Streams that the group under way creates: decided, not durable, seen by nobody.
     pub(crate) unpublished: Vec<StreamId>,
 }
@@ -55,10 +55,7 @@ impl ShardOwner {
         let hold = |owner: &Self| target.as_ref().and_then(|target| owner.hold(views, target));
         let mut view = hold(self);
         // Reads since this start renew a window; a window that a start interrupted begins afresh: late, never early.
-        let started_at = self.started_at;
-        let last_read = |stream| {
-            Some(views.by_id(stream).and_then(|view| view.read_at()).unwrap_or(started_at).max(started_at))
-        };
+        let last_read = |stream| Some(views.last_read(stream));
         loop {
             match self.core.decide(command, now, self.last.next(), &last_read) {
                 Ok(decision) => return Ok(Decided { decision, view }),
@@ -79,7 +76,7 @@ impl ShardOwner {
                     && self.shared.subscriptions.full()
                     && self.core.would_link(&create.name) =>
             {
-                Err(Failure::LinksFull { limit: SUBSCRIPTION_LINKS_MAX })
+                Err(Failure::LinksFull { limit: self.shared.subscriptions.links_max() })
             }
             _ => Ok(()),
         }
@@ -133,12 +130,13 @@ impl ShardOwner {
         Ok(())
     }
 
-    /// Takes note of new streams: nobody may see them before they are durable, and some end by themselves.
-    pub(crate) fn note_creations(&mut self, ops: &[Op]) {
+    /// Takes note of streams that begin (nobody may see them before they are durable, and some end by themselves) and of
+    /// those that end (there is nothing more to look at when their time comes).
+    pub(crate) fn note_lives(&mut self, ops: &[Op]) {
         for op in ops {
+            self.deadlines.note(op);
             if let Op::Create(meta) = op {
                 self.unpublished.push(meta.id);
-                self.deadlines.extend(meta.deadline().map(|deadline| (deadline, meta.id)));
             }
         }
     }
@@ -147,13 +145,13 @@ impl ShardOwner {
     pub(crate) fn schedule(&mut self, stream: StreamId, earliest: UnixMillis) {
         let head = self.core.head_of(stream).filter(|meta| !meta.retired);
         if let Some(deadline) = head.and_then(StreamMeta::deadline) {
-            self.deadlines.insert((deadline.max(earliest), stream));
+            self.deadlines.set(stream, deadline.max(earliest));
         }
     }
 
     /// It could not be decided now: again at `at`.
     pub(crate) fn postpone(&mut self, stream: StreamId, at: UnixMillis) {
-        self.deadlines.insert((at, stream));
+        self.deadlines.set(stream, at);
     }
 
     /// The tables hold everything up to `index`: views and heads may go.
@@ -165,17 +163,12 @@ impl ShardOwner {
         }
     }
 
-    /// The streams whose time may be over, at most `count` of them.
+    /// The streams whose time may be over, at most `count` of them; and some of those whose last read should be recorded,
+    /// which the same look does.
     pub(crate) fn due(&mut self, now: UnixMillis, count: usize) -> Vec<StreamId> {
-        let mut due = Vec::new();
-        while due.len() < count {
-            match self.deadlines.first() {
-                Some(&(deadline, stream)) if deadline <= now => {
-                    self.deadlines.pop_first();
-                    due.push(stream);
-                }
-                _ => break,
-            }
+        let mut due = self.deadlines.due(now, count);
+        if let Ok(shard) = self.shared.shard(self.shard) {
+            due.extend(shard.views.unrecorded_reads(READS_RECORDED_PER_SWEEP_MAX));
         }
         due
     }

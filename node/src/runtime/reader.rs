@@ -86,6 +86,8 @@ impl Shared {
             Some(_) => self.gather(shard.id, view.id, start, snapshot.state.tail, bytes_max)?,
         };
         let next = segments.last().map_or(start, |last| last.messages.end(last.start));
+        self.metrics.engine.reads.inc();
+        self.metrics.engine.read.inc_by(next.bytes.saturating_sub(start.bytes));
         Ok(ReadBatch { state: snapshot.state, start, next, segments })
     }
 
@@ -166,6 +168,7 @@ impl Shared {
         if !cached.is_empty() {
             return Ok(cached);
         }
+        self.metrics.engine.table_reads.inc();
         let read = || shard.tables.read(stream, from, upto, bytes_max);
         let found = blocking(read).map_err(|fault| match fault {
             ReadFault::Misaligned => ReadError::Misaligned,

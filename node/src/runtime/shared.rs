@@ -11,6 +11,7 @@ use super::subscriptions::SubscriptionIndex;
 use super::views::{ShardViews, incarnation};
 use crate::seam::Clock;
 use crate::store::tables::{ReadFault, Reader, TablesError};
+use crate::telemetry::{Counter, Metrics};
 use crate::types::{Incarnation, ShardCount, ShardId, StreamId, StreamName};
 
 /// One shard as readers see it.
@@ -21,6 +22,8 @@ pub(crate) struct Shard {
     pub(crate) tables: Reader,
     /// The door of the lane that owns it.
     pub(crate) mailbox: Arc<Mailbox>,
+    /// Counts what stored data failed to give.
+    corrupt_reads: Counter,
     /// Whether `health` is anything but `Serving`.
     refusing: AtomicBool,
     health: Mutex<Health>,
@@ -52,6 +55,7 @@ pub(crate) struct Shared {
     pub(crate) slots: Vec<Slot>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) cache: SegmentCache,
+    pub(crate) metrics: Arc<Metrics>,
     /// Subscriptions and their links as committed.
     pub(crate) subscriptions: SubscriptionIndex,
     /// Seed of the incarnation tokens.
@@ -65,9 +69,15 @@ pub(crate) struct Shared {
 }
 
 impl Shard {
-    pub(crate) fn new(id: ShardId, views: ShardViews, tables: Reader, mailbox: Arc<Mailbox>) -> Self {
+    pub(crate) fn new(
+        id: ShardId,
+        views: ShardViews,
+        tables: Reader,
+        mailbox: Arc<Mailbox>,
+        corrupt_reads: Counter,
+    ) -> Self {
         let (refusing, health) = (AtomicBool::new(false), Mutex::new(Health::Serving));
-        Self { id, views, tables, mailbox, refusing, health }
+        Self { id, views, tables, mailbox, corrupt_reads, refusing, health }
     }
 
     /// Refuses when damage was found.
@@ -119,6 +129,7 @@ impl Shard {
         match fault {
             ReadFault::Tables(error) => self.table_fault(error),
             other => {
+                self.corrupt_reads.inc();
                 tracing::error!(shard = self.id.0, fault = %other, "the tables do not hold what was committed");
                 Failure::Corrupt
             }
@@ -132,6 +143,7 @@ impl Shard {
             // The applier will see it, too, and opens the tables again.
             return Failure::ShardReopening { shard: self.id, reason: Arc::clone(reason) };
         }
+        self.corrupt_reads.inc();
         Failure::Corrupt
     }
 }
@@ -142,6 +154,7 @@ impl Shared {
         slots: Vec<Slot>,
         clock: Arc<dyn Clock>,
         cache: SegmentCache,
+        metrics: Arc<Metrics>,
         cluster_seed: u64,
         stored_max: Option<u64>,
     ) -> Self {
@@ -150,13 +163,20 @@ impl Shared {
             slots,
             clock,
             cache,
-            subscriptions: SubscriptionIndex::default(),
+            metrics,
+            subscriptions: SubscriptionIndex::new(0),
             cluster_seed,
             stored: AtomicU64::new(0),
             stored_max,
             closing: AtomicBool::new(false),
             ending: Default::default(),
         }
+    }
+
+    /// With another bound on links.
+    pub(crate) fn with_links_max(mut self, links_max: u32) -> Self {
+        self.subscriptions = SubscriptionIndex::new(usize::try_from(links_max).unwrap_or(usize::MAX));
+        self
     }
 
     /// The token of a stream.

@@ -14,15 +14,17 @@ use super::applied_shard::ShardApplier;
 use super::applier::{Applier, ApplyPace};
 use super::apply_queue::ApplyQueue;
 use super::cache::SegmentCache;
+use super::deadlines::Deadlines;
 use super::engine::Engine;
 use super::fatal::Fatal;
-use super::findings::{StartReport, compare, refuse_without_shards, tell};
+use super::findings::{compare, refuse_without_shards};
 use super::lane::LaneOwner;
 use super::mailbox::{Job, Mailbox};
 use super::owner::ShardOwner;
 use super::replay::{self, Replays, ShardReplay};
 use super::room::Room;
 use super::shared::{Shard, Shared, Slot};
+use super::start_report::{StartReport, tell};
 use super::sweeper::{SweepPace, Sweeper};
 use super::views::ShardViews;
 use super::volume::Volume;
@@ -101,7 +103,7 @@ pub fn start_on(
     let (mut logs, mut starts) = (Vec::new(), Vec::new());
     for lane in 0..lanes {
         let (log, found) = open_log(&volume, config, LaneId(lane), &mut replays)?;
-        tell(lane, &found);
+        tell(lane, &found, &metrics.store);
         compare(&volume, LaneId(lane), &found, &mut replays);
         report.records += found.records;
         logs.push(log);
@@ -112,10 +114,11 @@ pub fn start_on(
     }
     refuse_without_shards(&replays, &report)?;
     volume.begin().context("the start cannot be recorded in the superblock")?;
-    let started_at = clock.now();
+    let (started_at, measured) = (clock.now(), Arc::clone(&metrics));
     let parts = Parts { volume, config, clock: Arc::clone(clock), metrics, starts, started_at };
     let running = parts.assemble(replays, logs, &mut report)?;
     report.took = clock.elapsed().saturating_sub(before);
+    report.measure(&measured.store);
     Ok(Running { report, ..running })
 }
 
@@ -215,8 +218,7 @@ impl Parts<'_> {
             }
         }
         let shared = Arc::new(self.shared(&sound, report, &by_shard));
-        let tail_bytes = self.config.tail_cache.get();
-        let queue = Arc::new(ApplyQueue::new(tail_bytes, logs.len()));
+        let queue = Arc::new(ApplyQueue::new(self.config.apply_backlog.get(), logs.len()));
         let fatal = Fatal::default();
         let mut running = Running {
             engine: Engine { shared: Arc::clone(&shared) },
@@ -280,7 +282,9 @@ impl Parts<'_> {
         let slot = |shard: ShardId| match (sound.get(&shard), mailboxes.get(usize::from(shard.0))) {
             (Some(replay), Some(mailbox)) => {
                 let views = ShardViews::new(shard, seed, resident, self.started_at);
-                Slot::Open(Box::new(Shard::new(shard, views, replay.tables.reader(), Arc::clone(mailbox))))
+                let corrupt_reads = self.metrics.store.corrupt_reads.clone();
+                let (tables, mailbox) = (replay.tables.reader(), Arc::clone(mailbox));
+                Slot::Open(Box::new(Shard::new(shard, views, tables, mailbox, corrupt_reads)))
             }
             _ => {
                 let reason = report.damaged.iter().find(|(damaged, _)| *damaged == shard);
@@ -294,9 +298,11 @@ impl Parts<'_> {
             slots,
             Arc::clone(&self.clock),
             cache,
+            Arc::clone(&self.metrics),
             seed,
             self.config.total_size_max.map(Size::get),
         )
+        .with_links_max(self.config.subscription_links_max)
     }
 
     /// Streams that stay resident in a shard, as heads and as views.
@@ -353,13 +359,13 @@ impl Parts<'_> {
             heads_max: self.heads_max(),
             hash_seed: getrandom::u64()?,
         };
-        let mut deadlines = std::collections::BTreeSet::new();
+        let mut deadlines = Deadlines::default();
         let (reader, mut after) = (replay.tables.reader(), None::<(UnixMillis, StreamId)>);
         loop {
             let page = reader.expiring(after, 1024)?;
             let Some(last) = page.last() else { break };
             after = Some(*last);
-            deadlines.extend(page);
+            page.into_iter().for_each(|(at, stream)| deadlines.set(stream, at));
         }
         let mut core = ShardCore::new(shard, replay.tables.state().next_stream, limits);
         install_facts(shard, &reader, &mut core, shared)?;
@@ -370,7 +376,6 @@ impl Parts<'_> {
             epoch: Epoch { record: RecordEpoch(1), boot: self.volume.boot() },
             last: replay.last,
             chain: replay.chain,
-            started_at: self.started_at,
             deadlines,
             unpublished: Vec::new(),
         })
@@ -424,6 +429,7 @@ impl Parts<'_> {
             metrics: Arc::clone(&self.metrics),
             checkpointed_at: self.clock.elapsed(),
             checkpointed_ends: BTreeMap::new(),
+            released: (0u16..).map(LaneId).zip(self.starts.iter().copied()).collect(),
             holds,
             room: Room::new(Some(Arc::clone(&self.volume.reserve)), self.config.segment_size.get()),
         }

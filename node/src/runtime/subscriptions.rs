@@ -89,8 +89,22 @@ struct Inner {
 }
 
 impl Subscriptions {
-    /// Opens them and starts the hub, which ends with the engine.
+    /// Opens them and starts the hub, which ends with the engine. `/readyz` tells when that fails.
     pub async fn start(
+        engine: Engine,
+        settings: &WebhookSettings,
+        resolver: Arc<dyn Resolver>,
+        metrics: Arc<Metrics>,
+    ) -> Result<Self, SubscriptionsError> {
+        let shared = Arc::clone(&engine.shared);
+        let opened = Self::open(engine, settings, resolver, metrics).await;
+        if let Err(error) = &opened {
+            shared.subscriptions.set_trouble(Some(&format!("subscriptions are not served: {error}")));
+        }
+        opened
+    }
+
+    async fn open(
         engine: Engine,
         settings: &WebhookSettings,
         resolver: Arc<dyn Resolver>,
@@ -109,7 +123,7 @@ impl Subscriptions {
             hub: std::sync::Mutex::default(),
         };
         let subscriptions = Self(Arc::new(inner));
-        let hub = tokio::spawn(hub::run(subscriptions.clone()));
+        let hub = tokio::spawn(hub::watch(subscriptions.clone()));
         subscriptions.hub().replace(hub);
         Ok(subscriptions)
     }

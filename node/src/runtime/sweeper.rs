@@ -47,6 +47,7 @@ pub(crate) struct Sweeper {
 /// Where the rounds of one shard stand.
 #[derive(Debug, Default)]
 struct Place {
+    /// The first stream whose retention is looked at next.
     retained: StreamId,
     pin: (StreamId, PinId),
     scrub: ScrubCursor,
@@ -86,6 +87,7 @@ impl Sweeper {
         let gauge = |value: usize| i64::try_from(value).unwrap_or(i64::MAX);
         let resident = self.shared.open_shards().map(|shard| shard.views.resident()).sum();
         self.metrics.engine.streams_resident.set(gauge(resident));
+        self.metrics.store.damaged_shards.set(gauge(self.shared.damaged().len()));
         self.metrics.engine.segment_cache.set(gauge(self.shared.cache.bytes()));
         self.metrics.store.damaged_shards.set(gauge(self.shared.damaged().len()));
         let totals = self.shared.open_shards().filter_map(|shard| shard.tables.totals().ok());
@@ -104,17 +106,13 @@ impl Sweeper {
             Err(error) => return drop(shard.table_fault(&error)),
         };
         // The next round goes on behind the last, or begins again.
-        place.retained =
-            if streams.len() < limit { StreamId(0) } else { streams.last().copied().unwrap_or_default() };
+        let behind = streams.last().filter(|_| streams.len() >= limit);
+        place.retained = behind.map_or_else(StreamId::default, |last| StreamId(last.0.saturating_add(1)));
         for stream in streams {
             let Ok(Some(entry)) = shard.tables.stream_by_id(stream) else { continue };
             let keep = entry.meta.config.retention;
             match shard.tables.boundary(stream, keep, self.clock.now(), CHUNKS_PER_LOOK_MAX) {
                 Ok(Some(earliest)) => {
-                    self.metrics
-                        .engine
-                        .trimmed
-                        .inc_by(earliest.bytes.saturating_sub(entry.meta.earliest.bytes));
                     order(shard, Command::Trim { stream, earliest });
                 }
                 Ok(None) | Err(ReadFault::NotFound) => {}

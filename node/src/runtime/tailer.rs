@@ -34,6 +34,11 @@ impl Tailer {
         self.position
     }
 
+    /// What was delivered from here on could not be used; it is delivered again.
+    pub fn go_back(&mut self, position: Offset) {
+        self.position = self.position.min(position);
+    }
+
     /// The next messages, the closure, the deadline, or the end. Cancel-safe: nothing is consumed before it returns.
     pub async fn next(&mut self, bytes_max: usize, wait: Duration) -> TailEvent {
         let deadline = Instant::now() + wait;

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
 use super::StreamState;
-use crate::types::limits::CHUNK_BYTES_TARGET;
+use crate::types::limits::{CHUNK_BYTES_SMALL, CHUNK_BYTES_TARGET};
 use crate::types::{
     AppendOp, Incarnation, Lifetime, LogIndex, Messages, Offset, Parent, Segment, StreamConfig, StreamId,
     StreamMeta, StreamName, UnixMillis,
@@ -22,8 +22,10 @@ pub(crate) struct StreamView {
     pub(crate) id: StreamId,
     pub(crate) name: StreamName,
     pub(crate) incarnation: Incarnation,
-    /// The last read, for the sliding window; 0 = none since the stream became resident.
+    /// The last read that is known, for the sliding window; 0 = none.
     read_at: AtomicI64,
+    /// When this start began: reads before it are not known, so a window that it interrupted begins afresh.
+    started_at: UnixMillis,
     changed: Notify,
     inner: Mutex<Inner>,
 }
@@ -96,6 +98,7 @@ impl StreamView {
             name: meta.name.clone(),
             incarnation,
             read_at: AtomicI64::new(0),
+            started_at,
             changed: Notify::new(),
             inner: Mutex::new(inner),
         }
@@ -125,7 +128,7 @@ impl StreamView {
         now: UnixMillis,
     ) -> (Snapshot, Option<Vec<Segment>>) {
         let mut inner = self.lock();
-        inner.compact(from);
+        inner.compact(from, bytes_max);
         let snapshot = inner.snapshot(self, now);
         let segments = inner.messages_from(from, bytes_max);
         (snapshot, segments)
@@ -136,7 +139,7 @@ impl StreamView {
         self.read_at.fetch_max(now.0, Ordering::Relaxed);
     }
 
-    /// The last read since the stream became resident.
+    /// The last read that is known.
     pub(crate) fn read_at(&self) -> Option<UnixMillis> {
         match self.read_at.load(Ordering::Relaxed) {
             0 => None,
@@ -144,11 +147,16 @@ impl StreamView {
         }
     }
 
-    /// Whether nothing is lost when the view goes: its last change is in the tables and no read renewed a window.
+    /// Whether the tables have its last change.
     pub(crate) fn evictable(&self, applied: LogIndex) -> bool {
+        self.lock().index <= applied
+    }
+
+    /// The last read, if it renewed a window and no record says so: what would be lost with the view.
+    pub(crate) fn unrecorded_read(&self) -> Option<UnixMillis> {
         let inner = self.lock();
-        let renewed = matches!(inner.config.lifetime, Lifetime::Sliding(_)) && self.read_at().is_some();
-        inner.index <= applied && !renewed
+        let sliding = matches!(inner.config.lifetime, Lifetime::Sliding(_)) && !inner.gone && !inner.retired;
+        self.read_at().filter(|read| sliding && *read > inner.written_at)
     }
 
     /// Publishes committed messages and closure; `op.messages` must not hold a request's buffer.
@@ -168,9 +176,10 @@ impl StreamView {
         self.changed.notify_waiters();
     }
 
-    /// Publishes any other change.
-    pub(crate) fn change(&self, index: LogIndex, change: Change) {
+    /// Publishes any other change; says how many payload bytes it lets go.
+    pub(crate) fn change(&self, index: LogIndex, change: Change) -> u64 {
         let mut inner = self.lock();
+        let before = inner.earliest;
         match change {
             Change::Delete => inner.gone = true,
             Change::Retire => inner.retired = true,
@@ -180,10 +189,12 @@ impl StreamView {
             Change::Touch(at) => inner.written_at = inner.written_at.max(at),
         }
         inner.index = index;
+        let let_go = inner.earliest.bytes.saturating_sub(before.bytes);
         drop(inner);
         if matches!(change, Change::Delete | Change::Retire) {
             self.changed.notify_waiters();
         }
+        let_go
     }
 
     /// The tables hold everything up to `index`. Returns whether the stream is gone for good.
@@ -228,7 +239,8 @@ impl Inner {
 
     /// An expired stream is gone from the moment of its deadline, even before the sweeper's record.
     fn expired(&self, view: &StreamView, now: UnixMillis) -> bool {
-        let touched = view.read_at().map_or(self.written_at, |read| read.max(self.written_at));
+        let read = view.read_at().unwrap_or(view.started_at).max(view.started_at);
+        let touched = self.written_at.max(read);
         self.config.lifetime.deadline(touched).is_some_and(|deadline| deadline <= now)
     }
 
@@ -237,27 +249,46 @@ impl Inner {
         self.segments.partition_point(|entry| entry.segment.start.messages <= from.messages).saturating_sub(1)
     }
 
-    /// Many tiny segments become few large ones before they are handed out, so that a burst of small appends is merged
-    /// once for all readers and not gathered anew by each.
-    fn compact(&mut self, from: Offset) {
+    /// Many small segments become few large ones before they are handed out, so that a burst of small appends is merged
+    /// once for all readers and not gathered anew by each. At most what this read hands out is copied under the lock, and
+    /// a segment that is large enough is not copied again; so a byte is copied about twice, however many read.
+    fn compact(&mut self, from: Offset, bytes_max: usize) {
         const SEGMENTS_LOOSE_MAX: usize = 16;
         let first = self.position(from);
-        if self.segments.len().saturating_sub(first) <= SEGMENTS_LOOSE_MAX {
+        let (mut count, mut loose, mut bytes) = (0, 0, 0);
+        for entry in self.segments.range(first..) {
+            let size = entry.segment.messages.wire().len();
+            if bytes + size > bytes_max {
+                break;
+            }
+            bytes += size;
+            count += 1;
+            loose += usize::from(size < CHUNK_BYTES_SMALL);
+        }
+        if loose <= SEGMENTS_LOOSE_MAX {
             return;
         }
-        let loose = self.segments.split_off(first);
-        let mut run: Vec<Unapplied> = Vec::new();
-        let mut run_bytes = 0;
-        for entry in loose {
-            let bytes = entry.segment.messages.wire().len();
-            if run_bytes + bytes > CHUNK_BYTES_TARGET {
-                self.segments.extend(merged(&mut run));
+        let (mut runs, mut run, mut run_bytes) = (Vec::new(), Vec::new(), 0);
+        for entry in self.segments.range(first..first + count) {
+            let size = entry.segment.messages.wire().len();
+            let large = size >= CHUNK_BYTES_SMALL;
+            if large || run_bytes + size > CHUNK_BYTES_TARGET {
+                runs.extend(merged(&mut run));
                 run_bytes = 0;
             }
-            run_bytes += bytes;
-            run.push(entry);
+            if large {
+                runs.push(entry.clone());
+            } else {
+                run_bytes += size;
+                run.push(entry.clone());
+            }
         }
-        self.segments.extend(merged(&mut run));
+        runs.extend(merged(&mut run));
+        let kept = runs.len();
+        for (place, entry) in self.segments.range_mut(first..).zip(runs) {
+            *place = entry;
+        }
+        self.segments.drain(first + kept..first + count);
     }
 
     fn messages_from(&self, from: Offset, bytes_max: usize) -> Option<Vec<Segment>> {
@@ -326,3 +357,6 @@ fn merged(run: &mut Vec<Unapplied>) -> Option<Unapplied> {
     run.clear();
     Some(Unapplied { index, segment: Segment { start, messages } })
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

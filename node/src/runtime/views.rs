@@ -7,8 +7,12 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::read_times::ReadTimes;
 use super::view::{Change, StreamView};
 use crate::types::{Incarnation, LogIndex, Op, PinOp, ShardId, StreamId, StreamMeta, StreamName, UnixMillis};
+
+/// Read times kept per resident stream: 40 bytes each with their map, so all of them cost less than the views.
+const READ_TIMES_PER_RESIDENT: usize = 4;
 
 /// The resident streams of one shard.
 #[derive(Debug)]
@@ -22,10 +26,12 @@ pub(crate) struct ShardViews {
     inner: Mutex<Inner>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Inner {
     by_name: HashMap<StreamName, Entry>,
     by_id: HashMap<StreamId, Arc<StreamView>>,
+    /// Reads of streams that are not resident.
+    read_times: ReadTimes,
     /// Names created or deleted behind what the tables applied.
     recent: BTreeMap<StreamName, LogIndex>,
     /// Counts creations, deletions and evictions, so that a load from the tables that overlapped one is not installed.
@@ -55,7 +61,7 @@ pub(crate) enum Known {
 }
 
 /// Proves when a load from the tables began.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Ticket(u64);
 
 impl ShardViews {
@@ -65,7 +71,16 @@ impl ShardViews {
         resident_max: usize,
         started_at: UnixMillis,
     ) -> Self {
-        Self { shard, cluster_seed, resident_max, started_at, inner: Mutex::default() }
+        let inner = Inner {
+            by_name: HashMap::new(),
+            by_id: HashMap::new(),
+            read_times: ReadTimes::new(resident_max.saturating_mul(READ_TIMES_PER_RESIDENT)),
+            recent: BTreeMap::new(),
+            turned: 0,
+            applied: LogIndex(0),
+            evict_at: 0,
+        };
+        Self { shard, cluster_seed, resident_max, started_at, inner: Mutex::new(inner) }
     }
 
     fn view(&self, meta: &StreamMeta, index: LogIndex) -> Arc<StreamView> {
@@ -95,6 +110,43 @@ impl ShardViews {
         self.lock().by_id.get(&stream).map(Arc::clone)
     }
 
+    /// A view of what the tables hold, with the read that is known.
+    fn load(&self, inner: &mut Inner, meta: &StreamMeta) -> Arc<StreamView> {
+        let view = StreamView::new(meta, self.incarnation(meta.id), LogIndex(0), self.started_at);
+        if let Some(read) = inner.read_times.take(meta.id) {
+            view.touch(read);
+        }
+        Arc::new(view)
+    }
+
+    /// The last read of a stream that is known, resident or not.
+    pub(crate) fn last_read(&self, stream: StreamId) -> UnixMillis {
+        let inner = self.lock();
+        let read = match inner.by_id.get(&stream) {
+            Some(view) => view.read_at(),
+            None => inner.read_times.get(stream),
+        };
+        read.unwrap_or(self.started_at).max(self.started_at)
+    }
+
+    /// At most `count` streams whose last reads should be recorded in the log, because too many are kept here.
+    pub(crate) fn unrecorded_reads(&self, count: usize) -> Vec<StreamId> {
+        self.lock().read_times.excess(count)
+    }
+
+    /// For a look at the tables that installs nothing.
+    pub(crate) fn ticket(&self) -> Ticket {
+        Ticket(self.lock().turned)
+    }
+
+    /// A view of what the tables hold that nobody else will see: for a look in passing, which must not drive out the
+    /// streams that are in use.
+    pub(crate) fn glimpse(&self, meta: &StreamMeta) -> StreamView {
+        let view = StreamView::new(meta, self.incarnation(meta.id), LogIndex(0), self.started_at);
+        view.touch(self.last_read(meta.id));
+        view
+    }
+
     /// Takes what the tables said, unless something was published since the ticket; then the caller looks again.
     pub(crate) fn install(&self, meta: &StreamMeta, ticket: Ticket) -> Option<Arc<StreamView>> {
         let mut inner = self.lock();
@@ -104,7 +156,7 @@ impl ShardViews {
         if inner.turned != ticket.0 {
             return None;
         }
-        let view = self.view(meta, LogIndex(0));
+        let view = self.load(&mut inner, meta);
         inner.by_name.insert(meta.name.clone(), Entry::Here(Arc::clone(&view)));
         inner.by_id.insert(meta.id, Arc::clone(&view));
         inner.evict(self.resident_max);
@@ -118,7 +170,7 @@ impl ShardViews {
         if let Some(view) = inner.by_id.get(&meta.id) {
             return Arc::clone(view);
         }
-        let view = self.view(meta, LogIndex(0));
+        let view = self.load(&mut inner, meta);
         if !meta.retired || !inner.by_name.contains_key(&meta.name) {
             inner.by_name.insert(meta.name.clone(), Entry::Here(Arc::clone(&view)));
         }
@@ -127,9 +179,13 @@ impl ShardViews {
     }
 
     /// Publishes one committed op. `view` is the stream's, held by the owner since it decided; a creation makes its own.
-    pub(crate) fn publish(&self, op: &Op, index: LogIndex, view: Option<&StreamView>) {
+    /// Says how many payload bytes may not be read any more, though their stream goes on.
+    pub(crate) fn publish(&self, op: &Op, index: LogIndex, view: Option<&StreamView>) -> u64 {
         let change = match op {
-            Op::Create(meta) => return self.publish_creation(meta, index),
+            Op::Create(meta) => {
+                self.publish_creation(meta, index);
+                return 0;
+            }
             Op::Append(append) => {
                 let found = if view.is_some_and(|view| view.id == append.stream) {
                     None
@@ -139,7 +195,7 @@ impl ShardViews {
                 if let Some(view) = found.as_deref().or(view) {
                     view.append(append, index);
                 }
-                return;
+                return 0;
             }
             Op::Delete { stream } => {
                 self.publish_deletion(*stream, index);
@@ -150,11 +206,9 @@ impl ShardViews {
             Op::Unpin { stream, .. } => (*stream, Change::Unpin),
             Op::Trim { stream, earliest } => (*stream, Change::Trim(*earliest)),
             Op::Touch { stream, at } => (*stream, Change::Touch(*at)),
-            Op::Put { .. } | Op::Erase { .. } => return,
+            Op::Put { .. } | Op::Erase { .. } => return 0,
         };
-        if let Some(view) = self.by_id(change.0) {
-            view.change(index, change.1);
-        }
+        self.by_id(change.0).map_or(0, |view| view.change(index, change.1))
     }
 
     fn publish_creation(&self, meta: &StreamMeta, index: LogIndex) {
@@ -169,6 +223,7 @@ impl ShardViews {
     fn publish_deletion(&self, stream: StreamId, index: LogIndex) {
         let mut inner = self.lock();
         inner.turned += 1;
+        inner.read_times.take(stream);
         let Some(view) = inner.by_id.get(&stream).map(Arc::clone) else { return };
         inner.recent.insert(view.name.clone(), index);
         let current = matches!(inner.by_name.get(&view.name), Some(Entry::Here(here)) if here.id == stream);
@@ -235,8 +290,8 @@ pub(crate) fn incarnation(cluster_seed: u64, shard: ShardId, stream: StreamId) -
 
 impl Inner {
     /// Drops views that nobody holds and whose last change the tables have, down to the bound, once it is passed by an
-    /// eighth. The owner holds the view of every record under way, so none of those goes. A view that was read since it
-    /// became resident keeps the end of a sliding window, so it stays.
+    /// eighth. The owner holds the view of every record under way, so none of those goes. The last read of a sliding
+    /// window is kept without its view; only while there is no room for it, the view stays.
     fn evict(&mut self, resident_max: usize) {
         if self.by_id.len() <= self.evict_at.max(resident_max + resident_max / 8) {
             return;
@@ -246,7 +301,10 @@ impl Inner {
         let idle = |view: &&Arc<StreamView>| Arc::strong_count(view) <= 2 && view.evictable(applied);
         let victims: Vec<_> = self.by_id.values().filter(idle).take(count).map(Arc::clone).collect();
         for view in victims {
-            self.remove(&view);
+            let unrecorded = view.unrecorded_read();
+            if unrecorded.is_none_or(|read| self.read_times.keep(view.id, read)) {
+                self.remove(&view);
+            }
         }
         // When all are busy, the next look waits until there are an eighth more, so that looking stays cheap.
         self.evict_at = self.by_id.len() + resident_max / 8;
@@ -260,3 +318,6 @@ impl Inner {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

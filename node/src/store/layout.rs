@@ -21,6 +21,8 @@ pub const LAYOUT_FILE: &str = "layout.toml";
 const FORMAT: u32 = 1;
 /// The only hash policy so far. Persisted, keep stable.
 const HASH_POLICY: &str = "seahash-v1";
+/// What every manifest of every format begins with. Persisted, keep stable.
+const HEAD_LINE: &str = "# How this data directory is laid out. Fixed for life: do not edit.\n";
 /// Longest manifest that is read.
 const MANIFEST_BYTES_MAX: usize = 16 * 1024;
 /// Files that are parts of the engine: exact names, or a prefix when it ends in `-`.
@@ -72,6 +74,13 @@ pub enum LayoutError {
         /// What does not fit.
         reason: String,
     },
+    /// A file of the manifest's name that begins otherwise.
+    #[error(
+        "layout.toml in the data directory does not begin as a manifest of Thalweg does; if another program made it, \
+         choose another directory with --data, or move the file away; if this is Thalweg's data, put back a copy of the \
+         manifest (it never changes)"
+    )]
+    NotOurs,
     /// There is data but no manifest, or a name that no part of the engine makes.
     #[error(
         "{name} in the data directory is not ours ({reason}); choose an empty directory with --data, or move it away"
@@ -105,7 +114,7 @@ impl Layout {
     /// The manifest's text.
     #[must_use]
     pub fn encode(&self) -> String {
-        let mut text = String::from("# How this data directory is laid out. Fixed for life: do not edit.\n");
+        let mut text = String::from(HEAD_LINE);
         let (shards, lanes) = (self.shards.get(), self.lanes);
         // Writing to a string cannot fail.
         let _ =
@@ -118,6 +127,9 @@ impl Layout {
     /// Reads a manifest: every byte must be as [`Self::encode`] writes it.
     pub fn decode(bytes: &[u8]) -> Result<Self, LayoutError> {
         let unreadable = |reason: &str| LayoutError::Unreadable { reason: reason.to_owned() };
+        if !bytes.starts_with(HEAD_LINE.as_bytes()) {
+            return Err(LayoutError::NotOurs);
+        }
         let text = std::str::from_utf8(bytes).map_err(|_| unreadable("it is no text"))?;
         let body = text.rfind("checksum = ").and_then(|at| text.split_at_checked(at));
         let (body, last) = body.ok_or_else(|| unreadable("it has no checksum"))?;

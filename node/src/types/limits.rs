@@ -43,8 +43,6 @@ pub const WEBHOOK_URL_BYTES_MAX: usize = 2048;
 pub const LEASE_MS: std::ops::RangeInclusive<u32> = 1_000..=600_000;
 /// The lease of a subscription that names none: the protocol's.
 pub const LEASE_MS_DEFAULT: u32 = 30_000;
-/// Links of all subscriptions of a node: each is about 400 bytes of memory, 26 MiB together.
-pub const SUBSCRIPTION_LINKS_MAX: usize = 65_536;
 /// Streams that one wake or one answer shows, pending ones first: a body of at most about a megabyte.
 pub const SUBSCRIPTION_STREAMS_SHOWN_MAX: usize = 1_000;
 /// Acknowledgements in one request: as many as a wake shows.

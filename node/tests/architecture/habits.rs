@@ -93,3 +93,68 @@ fn planted_habits_are_found() {
         0
     );
 }
+
+/// Metrics that are declared and never moved: a figure that stands still misleads whoever looks at it.
+pub(crate) fn dead_metrics(tree: &Tree) -> Vec<String> {
+    let declared = "node/src/telemetry/metrics.rs";
+    let elsewhere = tree.sources.iter().filter(|source| !source.path.starts_with("node/src/telemetry/"));
+    // Without blanks, since a call may be broken over lines.
+    let code: String =
+        elsewhere.flat_map(|source| source.production.chars().filter(|c| !c.is_whitespace())).collect();
+    let fields = tree.sources.iter().filter(|source| source.path == declared).flat_map(|source| {
+        source.text.lines().filter_map(|line| {
+            let (field, rest) = line.trim().split_once(": ")?;
+            let kind = ["Counter = ", "Gauge = ", "TimeHistogram = ", "CountHistogram = "];
+            kind.iter().any(|kind| rest.starts_with(kind)).then_some(field)
+        })
+    });
+    let moves = ["inc(", "inc_by(", "dec(", "set(", "observe(", "clone("];
+    let moved = |field: &str| {
+        moves.iter().any(|verb| code.contains(&format!(".{field}.{verb}")))
+            || code.match_indices("Held::new(&").any(|(at, _)| {
+                let call = code.get(at..).and_then(|call| call.split([',', ';']).next());
+                call.is_some_and(|call| call.contains(&format!(".{field})")))
+            })
+    };
+    let dead = fields.filter(|field| !moved(field));
+    dead.map(|field| format!("{declared}: {field} is never moved: move it where it happens, or remove it"))
+        .collect()
+}
+
+#[test]
+fn planted_dead_metrics_are_found() {
+    let metrics = "group! {\n /// A.\n a: Counter = \"a\";\n /// B.\n b: Gauge = \"b\";\n /// C.\n c: TimeHistogram = \"c\";\n}\n";
+    let user = "fn f() { m.x\n .a\n .inc_by(1); let h = Held::new(&m().y.b); }\n";
+    let files = [("node/src/telemetry/metrics.rs", metrics), ("node/src/runtime/a.rs", user)];
+    let dead = dead_metrics(&Tree::of(&files));
+    assert!(dead.len() == 1 && dead[0].contains(" c is"), "{dead:?}");
+}
+
+/// Settings that are declared and read nowhere: whoever sets one believes that it does something.
+pub(crate) fn dead_settings(tree: &Tree) -> Vec<String> {
+    let declared = "node/src/config/settings.rs";
+    let code: String = tree.sources.iter().map(|source| source.production.as_str()).collect();
+    let fields = tree.sources.iter().filter(|source| source.path == declared).flat_map(|source| {
+        let lines = source.text.lines().filter(|line| line.starts_with("        ") && line.contains(" = "));
+        lines.filter_map(|line| line.trim().split_once(": ")).map(|(field, _)| field)
+    });
+    let read = |field: &str| {
+        let needle = format!(".{field}");
+        code.match_indices(&needle).any(|(at, _)| {
+            let next = code.get(at + needle.len()..).and_then(|rest| rest.chars().next());
+            next.is_none_or(|next| !next.is_alphanumeric() && next != '_')
+        })
+    };
+    let dead =
+        fields.filter(|field| field.chars().all(|c| c.is_ascii_lowercase() || c == '_') && !read(field));
+    dead.map(|field| format!("{declared}: {field} is never read: use it, or remove it")).collect()
+}
+
+#[test]
+fn planted_dead_settings_are_found() {
+    let settings = "settings! {\n    \"Place\" {\n        /// A.\n        a: u32 = 1,\n            because \"x = y\";\n        /// B.\n        bb: u32 = 2, within 1..=2,\n            because \"z\";\n    }\n}\n";
+    let user = "fn f(config: &Config) -> u32 { config.a + config.bbb }\n";
+    let dead =
+        dead_settings(&Tree::of(&[("node/src/config/settings.rs", settings), ("node/src/run.rs", user)]));
+    assert!(dead.len() == 1 && dead[0].contains(" bb is"), "{dead:?}");
+}

@@ -86,3 +86,13 @@ fn pages_name_only_paths_that_exist() {
 fn the_map_shows_every_room() {
     none(&documents::rooms_without_map(&Tree::load().unwrap()));
 }
+
+#[test]
+fn every_metric_is_moved_somewhere() {
+    none(&habits::dead_metrics(&Tree::load().unwrap()));
+}
+
+#[test]
+fn every_setting_is_used_somewhere() {
+    none(&habits::dead_settings(&Tree::load().unwrap()));
+}

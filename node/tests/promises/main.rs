@@ -29,6 +29,8 @@ mod log_faults;
 #[cfg(test)]
 mod log_model;
 #[cfg(test)]
+mod metrics;
+#[cfg(test)]
 mod subscription_requests;
 #[cfg(test)]
 mod subscription_wakes;

@@ -51,6 +51,44 @@ fn deadlines_come_in_pages_the_earliest_first() {
 }
 
 #[test]
+fn a_clock_that_goes_back_ends_no_window_early() {
+    let (mut tables, mut plain) = tables_with(&[]);
+    let create = Step::Create { name: 0, json: false, ttl: Some(60), base: 0 };
+    let ops: Vec<_> = plain.take(&create).into_iter().map(|op| (LogIndex(1), op)).collect();
+    tables.apply(&ops, applied(1), &[]).unwrap();
+    let touched =
+        |tables: &Tables| tables.reader().stream_by_id(StreamId(1)).unwrap().unwrap().meta.touched_at;
+    let now = touched(&tables);
+    let touch = Op::Touch { stream: StreamId(1), at: UnixMillis(now.0 - 30_000) };
+    tables.apply(&[(LogIndex(2), touch)], applied(2), &[]).unwrap();
+    assert_eq!(touched(&tables), now);
+}
+
+#[test]
+fn every_stream_with_retention_is_found_the_first_of_a_shard_too() {
+    let mut tables = Tables::create_on(memory(), identity(), 1 << 20).unwrap();
+    let mut model = Plain::default();
+    for (index, id) in (1..).zip(0..5) {
+        let ops = model.take(&Step::Create { name: id, json: false, ttl: None, base: 0 });
+        let Some(Op::Create(meta)) = ops.first() else { panic!("{ops:?}") };
+        let mut meta = meta.clone();
+        meta.id = StreamId(id.into());
+        meta.config.retention.messages = Some(1);
+        tables.apply(&[(LogIndex(index), Op::Create(meta))], applied(index), &[]).unwrap();
+    }
+    let reader = tables.reader();
+    let mut found = Vec::new();
+    let mut next = StreamId(0);
+    loop {
+        let page = reader.retained(next, 2).unwrap();
+        let Some(last) = page.last() else { break };
+        next = StreamId(last.0 + 1);
+        found.extend(page);
+    }
+    assert_eq!(found, (0..5).map(StreamId).collect::<Vec<_>>());
+}
+
+#[test]
 fn facts_are_kept_by_space_and_key() {
     let mut tables = Tables::create_on(memory(), identity(), 1 << 20).unwrap();
     let blob = |text: &str| Bytes::copy_from_slice(text.as_bytes());

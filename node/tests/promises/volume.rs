@@ -149,7 +149,8 @@ fn a_data_directory_opens_only_as_it_was_laid_out() {
 }
 
 fn manifest_of(format: u32, policy: &str) -> String {
-    let body = format!("format = {format}\nhash = \"{policy}\"\nshards = 16\nlanes = 1\nzones = 3\n");
+    let head = "# How this data directory is laid out. Fixed for life: do not edit.\n";
+    let body = format!("{head}format = {format}\nhash = \"{policy}\"\nshards = 16\nlanes = 1\nzones = 3\n");
     format!("{body}checksum = \"{:08x}\"\n", crc32c::crc32c(body.as_bytes()))
 }
 
@@ -166,8 +167,14 @@ fn a_newer_an_unreadable_and_a_missing_manifest_are_told_apart_and_nothing_is_ov
     assert!(matches!(open(manifest_of(2, "seahash-v1").as_bytes()), LayoutError::Newer { format: 2, .. }));
     assert!(matches!(open(manifest_of(1, "xxh3").as_bytes()), LayoutError::Newer { .. }));
     assert!(matches!(open(manifest_of(1, "seahash-v1").as_bytes()), LayoutError::Unreadable { .. }));
-    assert!(matches!(open(b""), LayoutError::Unreadable { .. }));
-    assert!(matches!(open(&[0xff; 200]), LayoutError::Unreadable { .. }));
+    let torn = manifest_of(1, "seahash-v1").replace("lanes", "lames");
+    assert!(matches!(open(torn.as_bytes()), LayoutError::Unreadable { .. }));
+    for foreign in [&b""[..], &[0xff; 200], b"[layout]\ncolumns = 2\n"] {
+        let refusal = open(foreign);
+        assert!(matches!(refusal, LayoutError::NotOurs));
+        let advice = refusal.to_string();
+        assert!(advice.contains("--data") && advice.contains("move the file away"), "{advice}");
+    }
     let disk = SimulatedDisk::new(1);
     disk.root().subdir("lane-000").unwrap();
     let refusal = Layout::open(disk.root().as_ref(), layout(16)).unwrap_err();

@@ -32,6 +32,7 @@ pub(super) async fn append(
 }
 
 fn parse(name: &[u8], request: &Request<'_>) -> Result<Append, Rejection> {
+    fields::no_coding(request)?;
     let content_type = match fields::content_type(request) {
         Ok(content_type) => content_type,
         // Without a body nobody looks at it.

@@ -8,7 +8,7 @@ use super::{Api, Sse, fields};
 use crate::core::{Create, Created};
 use crate::http::wire::{Body, Field, Request, ResponseHead};
 use crate::runtime::{EngineError, ForkRequest};
-use crate::types::{Incarnation, StreamConfig};
+use crate::types::{Incarnation, StreamConfig, UnixMillis};
 
 pub(super) async fn create(
     api: &Api,
@@ -16,7 +16,7 @@ pub(super) async fn create(
     request: Request<'_>,
     out: &mut ResponseHead,
 ) -> Body<Sse> {
-    let (create, fork) = match parse(name, &request) {
+    let (create, fork) = match parse(name, &request, api.now()) {
         Ok(parsed) => parsed,
         Err(rejection) => return rejection.write(out),
     };
@@ -31,10 +31,15 @@ pub(super) async fn create(
     }
 }
 
-fn parse(name: &[u8], request: &Request<'_>) -> Result<(Create, Option<ForkRequest>), Rejection> {
+fn parse(
+    name: &[u8],
+    request: &Request<'_>,
+    now: UnixMillis,
+) -> Result<(Create, Option<ForkRequest>), Rejection> {
+    fields::no_coding(request)?;
     let name = decode_name(name).map_err(Rejection::name)?;
     let content_type = fields::content_type(request)?;
-    let lifetime = fields::lifetime(request)?;
+    let lifetime = fields::lifetime(request, now)?;
     let retention = fields::retention(request)?;
     let fork = fork_request(request)?;
     let content_type_given = content_type.is_some();
@@ -73,11 +78,12 @@ fn fork_request(request: &Request<'_>) -> Result<Option<ForkRequest>, Rejection>
     Ok(Some(ForkRequest { source, offset, sub_offset }))
 }
 
-/// The request's own URL. Which scheme a proxy in front speaks is not ours to know; plain HTTP is what we speak.
+/// The request's own URL, as the client wrote it to us or to the proxy in front of us.
 fn location(request: &Request<'_>) -> Vec<u8> {
     let mut url = Vec::with_capacity(96);
     if let Some(authority) = request.authority().filter(|authority| !authority.is_empty()) {
-        url.extend_from_slice(b"http://");
+        url.extend_from_slice(request.scheme().as_bytes());
+        url.extend_from_slice(b"://");
         url.extend_from_slice(authority);
     }
     url.extend_from_slice(request.path());
@@ -105,6 +111,8 @@ mod tests {
     use crate::types::{ContentType, Lifetime, Offset};
     use bytes::Bytes;
 
+    const NOW: UnixMillis = UnixMillis(1_000_000);
+
     fn parsed(head: &str, body: &'static str) -> Result<(Create, Option<ForkRequest>), Rejection> {
         let raw = format!("PUT /v1/stream/a HTTP/1.1\r\nHost: h:1\r\n{head}\r\n");
         let Ok(Parsed::Complete(head)) = parse_head(raw.as_bytes(), &Limits::default()) else {
@@ -113,6 +121,7 @@ mod tests {
         parse(
             b"a",
             &Request { head: &head, bytes: raw.as_bytes(), body: Bytes::from_static(body.as_bytes()) },
+            NOW,
         )
     }
 
@@ -166,9 +175,49 @@ mod tests {
 
     #[test]
     fn the_location_is_the_url_of_the_request() {
-        let raw = b"PUT /v1/stream/a%20b?x HTTP/1.1\r\nHost: h:1\r\n\r\n";
-        let Ok(Parsed::Complete(head)) = parse_head(raw, &Limits::default()) else { panic!() };
-        let request = Request { head: &head, bytes: raw, body: Bytes::new() };
-        assert_eq!(location(&request), b"http://h:1/v1/stream/a%20b");
+        for (headers, scheme) in [
+            ("", "http"),
+            ("X-Forwarded-Proto: https\r\n", "https"),
+            ("x-forwarded-proto: HTTPS, http\r\n", "https"),
+            ("X-Forwarded-Proto: https\r\nX-Forwarded-Proto: http\r\n", "https"),
+            ("X-Forwarded-Proto: http\r\n", "http"),
+            ("X-Forwarded-Proto: javascript\r\n", "http"),
+            ("X-Forwarded-Proto: https://evil/\r\n", "http"),
+        ] {
+            let raw = format!("PUT /v1/stream/a%20b?x HTTP/1.1\r\nHost: h:1\r\n{headers}\r\n");
+            let Ok(Parsed::Complete(head)) = parse_head(raw.as_bytes(), &Limits::default()) else { panic!() };
+            let request = Request { head: &head, bytes: raw.as_bytes(), body: Bytes::new() };
+            let expected = format!("{scheme}://h:1/v1/stream/a%20b");
+            assert_eq!(String::from_utf8(location(&request)).unwrap(), expected, "{headers}");
+        }
+    }
+
+    #[test]
+    fn an_end_in_the_past_is_refused() {
+        for (instant, status) in [
+            ("1970-01-01T00:16:40Z", Some(400)),
+            ("1970-01-01T00:00:00Z", Some(400)),
+            ("1970-01-01T00:16:40.001Z", None),
+        ] {
+            let found = parsed(&format!("Stream-Expires-At: {instant}\r\n"), "");
+            assert_eq!(found.err().map(|rejection| rejection.problem.status), status, "{instant}");
+        }
+    }
+
+    #[test]
+    fn a_coded_body_is_refused_and_not_taken_for_the_content() {
+        for (coding, status) in
+            [("gzip", Some(415)), ("br, gzip", Some(415)), ("", Some(415)), ("Identity", None)]
+        {
+            let found = parsed(&format!("Content-Encoding: {coding}\r\n"), "x");
+            assert_eq!(found.err().map(|rejection| rejection.problem.status), status, "{coding}");
+        }
+    }
+
+    #[test]
+    fn no_lifetime_is_too_long() {
+        let (create, _) = parsed("Stream-TTL: 99999999999999999999999\r\n", "").unwrap();
+        assert_eq!(create.config.lifetime, Lifetime::Sliding(u64::MAX));
+        assert_eq!(create.config.lifetime.deadline(NOW), Some(UnixMillis(i64::MAX)));
     }
 }

@@ -24,6 +24,16 @@ impl Rejection {
         Self { problem, detail: detail.into() }
     }
 
+    /// A body in a coding that nobody here undoes.
+    #[must_use]
+    pub fn coding() -> Self {
+        let problem = Problem::refused(415, "unknown_content_coding", "The body has a content coding");
+        Self {
+            problem,
+            detail: Cow::Borrowed("send the body without Content-Encoding: it is stored as it comes"),
+        }
+    }
+
     /// An offset that is none.
     pub fn offset(detail: &'static str) -> Self {
         let problem = Problem::refused(400, "invalid_offset", "The offset is malformed");

@@ -8,7 +8,7 @@ use super::query::decimal;
 use crate::http::wire::{Field, Request};
 use crate::types::limits::{PRODUCER_ID_BYTES_MAX, PRODUCER_NUMBER_MAX, STREAM_SEQ_BYTES_MAX};
 use crate::types::{
-    ContentType, Lifetime, Offset, ProducerId, ProducerStamp, ProducerState, Retention, StreamSeq,
+    ContentType, Lifetime, Offset, ProducerId, ProducerStamp, ProducerState, Retention, StreamSeq, UnixMillis,
 };
 
 /// `Content-Type`, if one is named.
@@ -26,17 +26,27 @@ pub(super) fn closed(request: &Request<'_>) -> bool {
     request.field(Field::StreamClosed).is_some_and(|value| value.eq_ignore_ascii_case(b"true"))
 }
 
+/// A coded body would be stored as it is and be read by clients that know nothing of the coding: refused.
+pub(super) fn no_coding(request: &Request<'_>) -> Result<(), Rejection> {
+    match request.field(Field::ContentEncoding) {
+        Some(coding) if !coding.eq_ignore_ascii_case(b"identity") => Err(Rejection::coding()),
+        _ => Ok(()),
+    }
+}
+
 /// `Stream-TTL` or `Stream-Expires-At`.
-pub(super) fn lifetime(request: &Request<'_>) -> Result<Lifetime, Rejection> {
+pub(super) fn lifetime(request: &Request<'_>, now: UnixMillis) -> Result<Lifetime, Rejection> {
     match (request.field(Field::StreamTtl), request.field(Field::StreamExpiresAt)) {
         (None, None) => Ok(Lifetime::Forever),
         (Some(_), Some(_)) => Err(Rejection::header("Stream-TTL and Stream-Expires-At exclude each other")),
         (Some(ttl), None) => canonical_number(ttl).map(Lifetime::Sliding).ok_or_else(|| {
             Rejection::header("Stream-TTL is a number of seconds without sign or leading zero")
         }),
-        (None, Some(instant)) => parse_instant(instant)
-            .map(Lifetime::Until)
-            .ok_or_else(|| Rejection::header("Stream-Expires-At is an RFC 3339 instant")),
+        (None, Some(instant)) => match parse_instant(instant) {
+            Some(at) if at > now => Ok(Lifetime::Until(at)),
+            Some(_) => Err(Rejection::header("Stream-Expires-At lies in the past")),
+            None => Err(Rejection::header("Stream-Expires-At is an RFC 3339 instant")),
+        },
     }
 }
 
@@ -119,7 +129,6 @@ pub(super) fn offset(value: &[u8]) -> Option<Offset> {
 mod tests {
     use super::*;
     use crate::http::wire::{Limits, Parsed, parse_head};
-    use crate::types::UnixMillis;
 
     fn with<T>(headers: &str, check: impl FnOnce(&Request<'_>) -> T) -> T {
         let raw = format!("POST /v1/stream/a HTTP/1.1\r\nHost: h\r\n{headers}\r\n");
@@ -131,6 +140,7 @@ mod tests {
 
     #[test]
     fn lifetimes_have_one_spelling() {
+        let now = |request: &Request<'_>| lifetime(request, UnixMillis(0));
         for (headers, expected) in [
             ("", Lifetime::Forever),
             ("Stream-TTL: 0\r\n", Lifetime::Sliding(0)),
@@ -138,13 +148,13 @@ mod tests {
             ("Stream-TTL: 99999999999999999999999\r\n", Lifetime::Sliding(u64::MAX)),
             ("Stream-Expires-At: 1970-01-01T00:00:01Z\r\n", Lifetime::Until(UnixMillis(1000))),
         ] {
-            assert_eq!(with(headers, lifetime), Ok(expected), "{headers}");
+            assert_eq!(with(headers, now), Ok(expected), "{headers}");
         }
         for bad in ["", "+1", "01", "1.0", "1e3", "-1", "abc", "1 2", "0x1"] {
-            assert!(with(&format!("Stream-TTL: {bad}\r\n"), lifetime).is_err(), "{bad}");
+            assert!(with(&format!("Stream-TTL: {bad}\r\n"), now).is_err(), "{bad}");
         }
-        assert!(with("Stream-Expires-At: tomorrow\r\n", lifetime).is_err());
-        assert!(with("Stream-TTL: 1\r\nStream-Expires-At: 2030-01-01T00:00:00Z\r\n", lifetime).is_err());
+        assert!(with("Stream-Expires-At: tomorrow\r\n", now).is_err());
+        assert!(with("Stream-TTL: 1\r\nStream-Expires-At: 2030-01-01T00:00:00Z\r\n", now).is_err());
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::pin::pin;
 use std::task::Poll;
 
-use super::errors::write_read_error;
+use super::errors::{OVERLOADED, write_read_error};
 use super::etag::Etag;
 use super::query::ReadQuery;
 use super::read::{cache_control, compose, framing, write_head};
@@ -41,7 +41,12 @@ pub(super) async fn long_poll(
     };
     let cursor = api.cursor(query.cursor);
     match event {
-        Some(TailEvent::Batch(batch)) => write_news(out, batch, cursor),
+        Some(TailEvent::Batch(batch)) => {
+            match exchange.registry().admission.response_of(batch.wire_bytes()) {
+                Some(grant) => write_news(out, batch, cursor, grant),
+                None => Body::Full(OVERLOADED.write(out, "too many response bytes are in flight")),
+            }
+        }
         Some(TailEvent::TimedOut(state) | TailEvent::ShuttingDown(state)) => {
             write_incarnation_after(write_nothing(out, state.tail, cursor, false), out, &state)
         }
@@ -56,7 +61,7 @@ fn write_incarnation_after(body: Body<Sse>, out: &mut ResponseHead, state: &Stre
     body
 }
 
-fn write_news(out: &mut ResponseHead, batch: ReadBatch, cursor: u64) -> Body<Sse> {
+fn write_news(out: &mut ResponseHead, batch: ReadBatch, cursor: u64, grant: Grant) -> Body<Sse> {
     if batch.segments.is_empty() {
         return write_nothing(out, batch.next, cursor, batch.finished());
     }
@@ -65,7 +70,7 @@ fn write_news(out: &mut ResponseHead, batch: ReadBatch, cursor: u64) -> Body<Sse
     out.number("Stream-Cursor", cursor);
     let etag = Etag::new(batch.state.incarnation, batch.start, batch.next, batch.finished());
     out.header("ETag", etag.as_bytes());
-    compose(framing(&batch), batch.segments, Grant::default())
+    compose(framing(&batch), batch.segments, grant)
 }
 
 fn write_nothing(out: &mut ResponseHead, tail: Offset, cursor: u64, closed: bool) -> Body<Sse> {

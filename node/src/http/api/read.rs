@@ -22,12 +22,23 @@ pub(super) async fn read(
     exchange: &Exchange<'_>,
     out: &mut ResponseHead,
 ) -> Body<Sse> {
-    let Some(grant) = exchange.registry().admission.response(api.settings().read_bytes_max) else {
+    let admission = &exchange.registry().admission;
+    let Some(mut grant) = admission.response(api.settings().read_bytes_max) else {
         return Body::Full(OVERLOADED.write(out, "too many response bytes are in flight"));
     };
     let from = query.from.unwrap_or(ReadFrom::Start);
     match api.engine().read(name, from, grant.bytes()).await {
         Ok(batch) => {
+            // A single message may be larger than an answer should be.
+            if batch.wire_bytes() > grant.bytes() {
+                drop(grant);
+                match admission.response_of(batch.wire_bytes()) {
+                    Some(larger) => grant = larger,
+                    None => {
+                        return Body::Full(OVERLOADED.write(out, "too many response bytes are in flight"));
+                    }
+                }
+            }
             let if_none_match = request.field(Field::IfNoneMatch);
             write_batch(out, batch, from, if_none_match, grant)
         }

@@ -13,6 +13,7 @@ use crate::http::wire::{Body, Exchange, Method, Request, ResponseHead, Service};
 use crate::runtime::Engine;
 use crate::seam::Clock;
 use crate::telemetry::Route;
+use crate::types::UnixMillis;
 
 const STREAM_METHODS: &str = "GET, HEAD, POST, PUT, DELETE, OPTIONS";
 const READ_METHODS: &str = "GET, HEAD, OPTIONS";
@@ -57,6 +58,10 @@ impl Api {
 
     pub(super) fn settings(&self) -> &Settings {
         &self.0.settings
+    }
+
+    pub(super) fn now(&self) -> UnixMillis {
+        self.0.clock.now()
     }
 
     /// The cursor of an answer to a client that brought `client`.

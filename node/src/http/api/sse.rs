@@ -1,6 +1,7 @@
 //! GET with `live=sse`: an event of data, an event of control, and again. Invariant: no payload can forge an event, and
 //! every data event is followed by its own control event.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -11,13 +12,16 @@ use super::Api;
 use super::errors::write_read_error;
 use super::query::ReadQuery;
 use super::state::{write_closed, write_incarnation};
-use crate::http::wire::{Body, Exchange, Live, LiveStep, ResponseHead};
+use crate::http::wire::{Body, Exchange, Grant, Live, LiveStep, Registry, ResponseHead};
 use crate::runtime::{ReadBatch, ReadFrom, Segment, TailEvent, Tailer};
 use crate::telemetry::Held;
 use crate::types::{ContentType, Offset, StreamName};
 
 /// Bytes of one base64 line: a multiple of 3, so that the lines joined are the encoding of the whole.
 const BASE64_CHUNK_BYTES: usize = 3 * 1024;
+
+/// An event of base64 is a third longer than its messages, and is held twice while it is framed.
+const COPIES_OF_AN_EVENT: usize = 3;
 
 /// How payloads are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,6 +50,9 @@ pub struct Sse {
     cursor: u64,
     ends_at: Instant,
     greeted: bool,
+    registry: Arc<Registry>,
+    /// The memory of the event that is being sent.
+    sending: Grant,
     _counted: Held,
 }
 
@@ -80,6 +87,8 @@ pub(super) async fn sse(
         cursor: api.cursor(query.cursor),
         ends_at: Instant::now() + api.settings().sse_lifetime,
         greeted: false,
+        registry: Arc::clone(exchange.registry()),
+        sending: Grant::default(),
         _counted: Held::new(&exchange.registry().metrics.http.sse_readers),
     })
 }
@@ -90,7 +99,10 @@ impl Live for Sse {
         let left = self.ends_at.saturating_duration_since(Instant::now());
         // The first event comes at once, even if it only says that there is nothing.
         let wait = if self.greeted { left.min(settings.sse_keep_alive) } else { Duration::ZERO };
-        match self.tailer.next(settings.sse_event_bytes_max, wait).await {
+        let event_bytes_max = settings.sse_event_bytes_max;
+        // The event before is sent. A subscriber that waits holds no memory, and one that has news waits for its share.
+        self.sending = Grant::default();
+        match self.event(event_bytes_max, wait).await {
             TailEvent::Batch(batch) => self.write_batch(out, &batch),
             TailEvent::TimedOut(state) if !self.greeted => {
                 self.write_control(out, state.tail, true, false);
@@ -116,6 +128,23 @@ impl Live for Sse {
 }
 
 impl Sse {
+    /// The next event, and the memory for it set aside. Cancel-safe: nothing is consumed while it waits.
+    async fn event(&mut self, bytes_max: usize, wait: Duration) -> TailEvent {
+        let event = self.tailer.next(bytes_max, wait).await;
+        let TailEvent::Batch(batch) = &event else { return event };
+        let bytes = COPIES_OF_AN_EVENT * batch.wire_bytes();
+        if let Some(grant) = self.registry.admission.response_of(bytes) {
+            self.sending = grant;
+            return event;
+        }
+        self.tailer.go_back(batch.start);
+        drop(event);
+        let grant = self.registry.admission.response_in_time(bytes).await;
+        self.sending = grant;
+        // What was there is there still, perhaps with more behind it.
+        self.tailer.next(bytes / COPIES_OF_AN_EVENT, Duration::ZERO).await
+    }
+
     fn write_batch(&mut self, out: &mut Vec<u8>, batch: &ReadBatch) -> LiveStep {
         if !batch.segments.is_empty() {
             write_data(out, self.payload, &batch.segments);

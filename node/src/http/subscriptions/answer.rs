@@ -80,7 +80,7 @@ pub(super) fn refused(refusal: &Error) -> Response {
                     with(error(401, "TOKEN_INVALID", &message), "www-authenticate", "Bearer")
                 }
                 SubscriptionRefusal::Offset { .. } => error(409, "INVALID_OFFSET", &message),
-                SubscriptionRefusal::TooManyLinks | SubscriptionRefusal::State(_) => {
+                SubscriptionRefusal::TooManyLinks { .. } | SubscriptionRefusal::State(_) => {
                     error(400, "INVALID_REQUEST", &message)
                 }
             }

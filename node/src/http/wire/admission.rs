@@ -17,6 +17,7 @@ pub struct Admission {
     requests: Arc<Semaphore>,
     requests_budget: usize,
     responses: Arc<Semaphore>,
+    responses_budget: usize,
     wait: Duration,
 }
 
@@ -31,10 +32,13 @@ impl Admission {
         let budget = |bytes: usize| Arc::new(Semaphore::new(bytes.min(Semaphore::MAX_PERMITS)));
         // A body of the largest size must fit, or it could never be accepted.
         let requests_budget = limits.request_bytes_in_flight_max.max(limits.body_bytes_max);
+        let responses_budget =
+            limits.response_bytes_in_flight_max.clamp(RESPONSE_BYTES_MIN, Semaphore::MAX_PERMITS);
         Self {
             requests: budget(requests_budget),
             requests_budget,
-            responses: budget(limits.response_bytes_in_flight_max.max(RESPONSE_BYTES_MIN)),
+            responses: budget(responses_budget),
+            responses_budget,
             wait: limits.admission_wait,
         }
     }
@@ -79,6 +83,19 @@ impl Admission {
             }
             wanted = (wanted / 2).max(RESPONSE_BYTES_MIN);
         }
+    }
+
+    /// Room for a response of exactly this size; one that is larger than the budget takes all of it.
+    #[must_use]
+    pub fn response_of(&self, bytes: usize) -> Option<Grant> {
+        let permits = u32::try_from(bytes.min(self.responses_budget)).ok()?;
+        self.responses.clone().try_acquire_many_owned(permits).ok().map(|permit| Grant(Some(permit)))
+    }
+
+    /// The same for a response that can wait until there is room.
+    pub async fn response_in_time(&self, bytes: usize) -> Grant {
+        let permits = u32::try_from(bytes.min(self.responses_budget)).unwrap_or(u32::MAX);
+        Grant(self.responses.clone().acquire_many_owned(permits).await.ok())
     }
 
     /// Bytes of request bodies that may still be accepted.
@@ -153,6 +170,17 @@ mod tests {
         assert!(!admission.request_more(&mut grant, 1));
         drop(grant);
         assert_eq!(admission.request_bytes_free(), 100);
+    }
+
+    #[tokio::test]
+    async fn a_response_that_can_wait_gets_its_room_when_another_is_done_however_large_it_is() {
+        let admission = admission();
+        let first = admission.response_of(192 * 1024).unwrap();
+        assert!(admission.response_of(1).is_none());
+        let mut waiting = std::pin::pin!(admission.response_in_time(1 << 30));
+        assert!(tokio::time::timeout(Duration::from_millis(5), &mut waiting).await.is_err());
+        drop(first);
+        assert_eq!(waiting.await.bytes(), 192 * 1024, "all there is");
     }
 
     #[test]

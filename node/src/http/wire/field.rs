@@ -26,11 +26,13 @@ pub enum Field {
     RetainSeconds,
     RetainBytes,
     RetainMessages,
+    ContentEncoding,
+    ForwardedProto,
 }
 
 impl Field {
     /// How many there are.
-    pub const COUNT: usize = 21;
+    pub const COUNT: usize = 23;
 
     /// Looks a name up, in any case.
     #[must_use]
@@ -48,9 +50,12 @@ impl Field {
             12 => &[("content-type", Self::ContentType), ("producer-seq", Self::ProducerSeq)],
             13 => &[("if-none-match", Self::IfNoneMatch), ("stream-closed", Self::StreamClosed)],
             14 => &[("content-length", Self::ContentLength), ("producer-epoch", Self::ProducerEpoch)],
-            17 => {
-                &[("transfer-encoding", Self::TransferEncoding), ("stream-expires-at", Self::StreamExpiresAt)]
-            }
+            16 => &[("content-encoding", Self::ContentEncoding)],
+            17 => &[
+                ("transfer-encoding", Self::TransferEncoding),
+                ("stream-expires-at", Self::StreamExpiresAt),
+                ("x-forwarded-proto", Self::ForwardedProto),
+            ],
             18 => &[("stream-forked-from", Self::ForkedFrom), ("stream-fork-offset", Self::ForkOffset)],
             19 => &[("stream-retain-bytes", Self::RetainBytes)],
             21 => &[("stream-retain-seconds", Self::RetainSeconds)],
@@ -88,6 +93,8 @@ impl Field {
             Self::RetainSeconds => "Stream-Retain-Seconds",
             Self::RetainBytes => "Stream-Retain-Bytes",
             Self::RetainMessages => "Stream-Retain-Messages",
+            Self::ContentEncoding => "Content-Encoding",
+            Self::ForwardedProto => "X-Forwarded-Proto",
         }
     }
 }
@@ -120,6 +127,8 @@ mod tests {
             "Stream-Retain-Seconds",
             "Stream-Retain-Bytes",
             "Stream-Retain-Messages",
+            "Content-Encoding",
+            "X-Forwarded-Proto",
         ];
         assert_eq!(names.len(), Field::COUNT);
         for (position, name) in names.into_iter().enumerate() {

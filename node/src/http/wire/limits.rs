@@ -1,6 +1,9 @@
 //! The bounds of the connection engine. Defaults stand here with their reasons; `config` may replace them.
 
+use std::sync::Arc;
 use std::time::Duration;
+
+use super::response::common_headers;
 
 /// Most header lines of a request: browsers behind proxies send about 30.
 pub const HEADER_COUNT_MAX: usize = 64;
@@ -32,6 +35,8 @@ pub struct Limits {
     pub request_bytes_in_flight_max: usize,
     /// Response bodies in memory, all connections together.
     pub response_bytes_in_flight_max: usize,
+    /// Lines on every response.
+    pub common_headers: Arc<[u8]>,
     /// How long a request waits for its share of `request_bytes_in_flight_max` before it is refused.
     pub admission_wait: Duration,
 }
@@ -50,7 +55,8 @@ impl Default for Limits {
             bytes_per_second_min: 16 * 1024,
             shutdown_timeout: Duration::from_secs(8),
             request_bytes_in_flight_max: 32 << 20,
-            response_bytes_in_flight_max: 64 << 20,
+            response_bytes_in_flight_max: 32 << 20,
+            common_headers: common_headers(Some("*")),
             admission_wait: Duration::from_millis(500),
         }
     }

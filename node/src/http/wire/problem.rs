@@ -64,7 +64,7 @@ impl Problem {
             Outcome::Unknown => "unknown",
         };
         let body = serde_json::json!({
-            "type": format!("about:blank#{}", self.code),
+            "type": format!("urn:thalweg:problem:{}", self.code),
             "code": self.code,
             "title": self.title,
             "status": self.status,

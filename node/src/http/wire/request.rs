@@ -136,12 +136,25 @@ impl<'a> Request<'a> {
         }
     }
 
+    /// How the client speaks to the proxy in front of this node, if that says so; else plain HTTP.
+    #[must_use]
+    pub fn scheme(&self) -> &'static str {
+        forwarded_scheme(self.field(Field::ForwardedProto).unwrap_or_default())
+    }
+
     /// The value of a header, surrounding blanks removed.
     #[must_use]
     pub fn field(&self, field: Field) -> Option<&'a [u8]> {
         let span = self.head.fields.get(field as usize)?;
         (self.head.present & (1 << field as u32) != 0).then(|| span.get(self.bytes))
     }
+}
+
+/// What `X-Forwarded-Proto` says; anything but the two schemes of HTTP counts as nothing.
+#[must_use]
+pub fn forwarded_scheme(value: &[u8]) -> &'static str {
+    let first = value.split(|&b| b == b',').next().unwrap_or_default().trim_ascii();
+    if first.eq_ignore_ascii_case(b"https") { "https" } else { "http" }
 }
 
 /// Parses the head at the start of `buffer`.
@@ -267,6 +280,8 @@ impl Head {
                 self.fields[field as usize] = Span::default();
                 return Ok(());
             }
+            // Each proxy on the way may have added a line; the first is nearest to the client.
+            Field::ForwardedProto if self.present & bit != 0 => return Ok(()),
             _ if self.present & bit != 0 => {
                 return Err(HeadError::Malformed("a header that may occur once is repeated"));
             }

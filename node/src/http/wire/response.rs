@@ -1,16 +1,25 @@
 //! Response heads, written straight into a reused buffer, and the kinds of body.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use super::date::DateText;
 use super::{Grant, buffers};
 
-/// On every response, errors included. Browsers may read all headers: `*` covers them, since credentials are never
-/// part of a request here.
-const COMMON: &[u8] = b"X-Content-Type-Options: nosniff\r\n\
-    Cross-Origin-Resource-Policy: cross-origin\r\n\
-    Access-Control-Allow-Origin: *\r\n\
-    Access-Control-Expose-Headers: *\r\n";
+/// The lines on every response, errors included. Pages of `origin` may read all headers: `*` covers them, since
+/// credentials are never part of a request here.
+#[must_use]
+pub fn common_headers(origin: Option<&str>) -> Arc<[u8]> {
+    let mut lines =
+        "X-Content-Type-Options: nosniff\r\nCross-Origin-Resource-Policy: cross-origin\r\n".to_owned();
+    if let Some(origin) = origin {
+        lines.push_str("Access-Control-Allow-Origin: ");
+        lines.push_str(origin);
+        lines.push_str("\r\nAccess-Control-Expose-Headers: *\r\n");
+    }
+    lines.into_bytes().into()
+}
 
 /// A response body.
 #[derive(Debug)]
@@ -139,7 +148,13 @@ impl ResponseHead {
         self.bytes.extend_from_slice(lines.as_bytes());
     }
 
-    pub(super) fn end(&mut self, delimiter: Delimiter, connection: Option<&'static str>, date: &DateText) {
+    pub(super) fn end(
+        &mut self,
+        delimiter: Delimiter,
+        connection: Option<&'static str>,
+        date: &DateText,
+        common: &[u8],
+    ) {
         match delimiter {
             Delimiter::None | Delimiter::Close => {}
             Delimiter::Length(length) => self.number("Content-Length", length),
@@ -151,15 +166,15 @@ impl ResponseHead {
         self.bytes.extend_from_slice(b"Date: ");
         self.bytes.extend_from_slice(date);
         self.bytes.extend_from_slice(b"\r\n");
-        self.bytes.extend_from_slice(COMMON);
+        self.bytes.extend_from_slice(common);
         self.bytes.extend_from_slice(b"\r\n");
     }
 
     /// The whole head of an answer that no connection sends: the budget of connections is used up.
-    pub(super) fn into_refusal(mut self, length: usize) -> Vec<u8> {
+    pub(super) fn into_refusal(mut self, length: usize, common: &[u8]) -> Vec<u8> {
         self.number("Content-Length", length as u64);
         self.bytes.extend_from_slice(b"Connection: close\r\n");
-        self.bytes.extend_from_slice(COMMON);
+        self.bytes.extend_from_slice(common);
         self.bytes.extend_from_slice(b"\r\n");
         self.bytes
     }

@@ -78,20 +78,21 @@ fn welcome<S: Service>(
     if let Some(membership) = registry.join() {
         tokio::spawn(Connection::new(stream, service.clone(), membership).run());
     } else if let Ok(permit) = refusals.clone().try_acquire_owned() {
+        let common = Arc::clone(&registry.limits.common_headers);
         tokio::spawn(async move {
-            let _ = tokio::time::timeout(REFUSAL_TIMEOUT, refuse(stream)).await;
+            let _ = tokio::time::timeout(REFUSAL_TIMEOUT, refuse(stream, &common)).await;
             drop(permit);
         });
     }
 }
 
-async fn refuse(mut stream: TcpStream) -> io::Result<()> {
+async fn refuse(mut stream: TcpStream, common: &[u8]) -> io::Result<()> {
     let mut out = ResponseHead::new();
     let problem =
         Problem::refused(503, "too_many_connections", "The server has as many connections as it may hold")
             .retry_after(1);
     let body = problem.write(&mut out, "close an idle connection, or try again");
-    let mut bytes = out.into_refusal(body.len());
+    let mut bytes = out.into_refusal(body.len(), common);
     bytes.extend_from_slice(&body);
     stream.write_all(&bytes).await?;
     stream.shutdown().await?;

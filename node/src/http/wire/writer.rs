@@ -38,18 +38,18 @@ impl<S: Service> Connection<S> {
         let bodiless = is_head_only(head) || matches!(out.status(), 204 | 304);
         match body {
             Body::Absent => {
-                out.end(Delimiter::None, connection, &date);
+                out.end(Delimiter::None, connection, &date, self.common());
                 self.write(out.into_bytes(), &[]).await
             }
             Body::Full(bytes) => {
                 let delimiter = length_of(out.status(), bytes.len());
-                out.end(delimiter, connection, &date);
+                out.end(delimiter, connection, &date, self.common());
                 let parts = if bodiless { &[][..] } else { std::slice::from_ref(&bytes) };
                 self.write(out.into_bytes(), parts).await
             }
             Body::Parts { parts, grant } => {
                 let delimiter = length_of(out.status(), parts.iter().map(Bytes::len).sum());
-                out.end(delimiter, connection, &date);
+                out.end(delimiter, connection, &date, self.common());
                 let sent = if bodiless { &[][..] } else { parts.as_slice() };
                 let written = self.write(out.into_bytes(), sent).await;
                 drop(grant);
@@ -59,12 +59,17 @@ impl<S: Service> Connection<S> {
                 let chunked = !head.http_10;
                 let delimiter = if chunked { Delimiter::Chunked } else { Delimiter::Close };
                 let connection = if chunked { connection } else { Some("close") };
-                out.end(delimiter, connection, &date);
+                out.end(delimiter, connection, &date, self.common());
                 self.write(out.into_bytes(), &[]).await?;
                 Box::pin(self.write_live(live, chunked)).await?;
                 if chunked { Ok(()) } else { Err(Stop) }
             }
         }
+    }
+
+    /// The lines on every response.
+    fn common(&self) -> &[u8] {
+        &self.membership.registry.limits.common_headers
     }
 
     pub(super) async fn respond_refusal(
@@ -75,7 +80,7 @@ impl<S: Service> Connection<S> {
     ) -> Result<(), Stop> {
         let Body::Full(bytes) = body else { return Err(Stop) };
         let date = self.membership.registry.date.text();
-        out.end(Delimiter::Length(bytes.len() as u64), Some("close"), &date);
+        out.end(Delimiter::Length(bytes.len() as u64), Some("close"), &date, self.common());
         let parts = if head_only { &[][..] } else { std::slice::from_ref(&bytes) };
         self.write(out.into_bytes(), parts).await
     }

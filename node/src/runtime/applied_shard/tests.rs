@@ -16,6 +16,7 @@ use crate::seam::disk::simulated::SimulatedDisk;
 use crate::store::aol::{Lane, LaneOptions, RecordHead};
 use crate::store::tables::Identity;
 use crate::store::tables::tests::small_disk::SmallDisk;
+use crate::telemetry::Metrics;
 use crate::types::{
     AppendOp, Chain, Epoch, Messages, Offset, ShardCount, StreamConfig, StreamMeta, StreamName, UnixMillis,
 };
@@ -51,11 +52,13 @@ impl World {
         let tables = Tables::open_from(move || Ok(again.clone()), identity(), CACHE_BYTES, None).unwrap();
         let mailbox = Arc::new(Mailbox::default());
         let views = ShardViews::new(SHARD, 1, 100, UnixMillis(0));
-        let shard = Shard::new(SHARD, views, tables.reader(), Arc::clone(&mailbox));
+        let metrics = Arc::new(Metrics::new(1));
+        let corrupt_reads = metrics.store.corrupt_reads.clone();
+        let shard = Shard::new(SHARD, views, tables.reader(), Arc::clone(&mailbox), corrupt_reads);
         let slots = vec![Slot::Open(Box::new(shard))];
         let clock = Arc::new(ManualClock::default());
-        let shared =
-            Shared::new(ShardCount::new(1).unwrap(), slots, clock, SegmentCache::new(1 << 20), 1, None);
+        let (count, cache) = (ShardCount::new(1).unwrap(), SegmentCache::new(1 << 20));
+        let shared = Shared::new(count, slots, clock, cache, metrics, 1, None);
         let applier = ShardApplier::new(SHARD, tables, LaneId(0), mailbox, lane.reader(), None);
         let mut world = Self {
             disk,

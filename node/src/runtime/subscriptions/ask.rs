@@ -7,7 +7,7 @@ use super::spread::SpreadError;
 use super::{SubscriptionView, Subscriptions, WebhookUrlError, draw_wake};
 use crate::core::{LinkAsk, LinkError, Presented, SubscriptionAsk, SubscriptionError, SubscriptionOutcome};
 use crate::runtime::{EngineError, Failure};
-use crate::types::limits::{SUBSCRIPTION_LINKS_MAX, SUBSCRIPTION_STREAMS_SHOWN_MAX};
+use crate::types::limits::SUBSCRIPTION_STREAMS_SHOWN_MAX;
 use crate::types::{
     Definition, Delivery, Glob, Grant, Offset, Stage, StreamName, Subscription, SubscriptionId,
     SubscriptionUid,
@@ -34,10 +34,11 @@ pub enum SubscriptionRefusal {
         cause: LinkError,
     },
     /// It would link too many streams.
-    #[error(
-        "the node's subscriptions may link at most {SUBSCRIPTION_LINKS_MAX} streams; use a narrower pattern"
-    )]
-    TooManyLinks,
+    #[error("the node's subscriptions may link at most {limit} streams; use a narrower pattern")]
+    TooManyLinks {
+        /// The bound.
+        limit: usize,
+    },
 }
 
 /// The answer to a request about a subscription.
@@ -106,7 +107,8 @@ impl Subscriptions {
         let ask = SubscriptionAsk::Define { definition, config_hash, uid: SubscriptionUid(uid) };
         let defined = self.decide(id, ask).await?;
         if let Err(error) = self.finish_spread(id).await {
-            if defined.changed && error == EngineError::Refused(SubscriptionRefusal::TooManyLinks) {
+            let too_many = matches!(error, EngineError::Refused(SubscriptionRefusal::TooManyLinks { .. }));
+            if defined.changed && too_many {
                 self.remove_locked(id).await?;
             }
             return Err(error);
@@ -151,7 +153,7 @@ impl Subscriptions {
         match self.repair(id).await {
             Ok(()) => Ok(()),
             Err(SpreadError::Failure(failure)) => Err(EngineError::Failure(failure)),
-            Err(SpreadError::TooManyLinks) => refused(SubscriptionRefusal::TooManyLinks),
+            Err(SpreadError::TooManyLinks { limit }) => refused(SubscriptionRefusal::TooManyLinks { limit }),
         }
     }
 

@@ -18,31 +18,81 @@ use crate::core::{Append, Presented, SubscriptionAsk};
 use crate::runtime::{EngineError, Failure};
 use crate::telemetry::Held;
 use crate::types::limits::SUBSCRIPTION_STREAMS_SHOWN_MAX;
-use crate::types::{ContentType, Delivery, Grant, Messages, StreamName, Subscription, SubscriptionId};
+use crate::types::{
+    ContentType, Delivery, Grant, Messages, StreamName, Subscription, SubscriptionId, UnixMillis,
+};
 
 /// Longest time between two looks: a wall clock that is set forwards makes leases and retries late by this at most.
 const LOOK_MAX_MS: u64 = 1_000;
 /// Time after which what failed is tried again, when no other time is recorded.
 const REPAIR_MS: u64 = 10_000;
 
+/// Time after which a hub that panicked begins again.
+const RESTART: Duration = Duration::from_secs(1);
+
+/// Runs the hub until the engine closes. One that panics is told of by `/readyz` and begins again: whatever it had under
+/// way is found half done in the index, as after a start.
+pub(super) async fn watch(subscriptions: Subscriptions) {
+    let shared = Arc::clone(&subscriptions.0.engine.shared);
+    loop {
+        let ended = tokio::spawn(run(subscriptions.clone())).await;
+        if ended.is_ok() || shared.closing() {
+            return;
+        }
+        tracing::error!("the task that wakes the workers of subscriptions has panicked and begins again");
+        subscriptions.0.metrics.subscriptions.hub_restarts.inc();
+        shared.subscriptions.set_trouble(Some("the hub of the subscriptions has failed and begins again"));
+        tokio::time::sleep(RESTART).await;
+    }
+}
+
+/// A piece of work for one subscription. However it ends, the index hears of it: what panics or is cut off is looked at
+/// again a little later, like what fails.
+struct UnderWay {
+    subscriptions: Subscriptions,
+    id: SubscriptionId,
+    not_before: Option<UnixMillis>,
+}
+
+impl UnderWay {
+    fn new(subscriptions: &Subscriptions, id: SubscriptionId, now: UnixMillis) -> Self {
+        Self { subscriptions: subscriptions.clone(), id, not_before: Some(now.plus(REPAIR_MS)) }
+    }
+
+    async fn run(mut self, work: Work) {
+        self.not_before = self.subscriptions.work(&self.id, work).await;
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.subscriptions.index().finish(&self.id, self.not_before);
+    }
+}
+
 /// Runs until the engine closes; then ends what is under way, which the next start finds and repeats.
-pub(super) async fn run(subscriptions: Subscriptions) {
+async fn run(subscriptions: Subscriptions) {
     let shared = Arc::clone(&subscriptions.0.engine.shared);
     let mut tasks = JoinSet::new();
+    subscriptions.find_unheard();
     while !shared.closing() {
         let now = shared.clock.now();
         let (work, next) = shared.subscriptions.take_work(now);
         subscriptions.count();
+        shared.subscriptions.set_trouble(None);
         for (id, work) in work {
-            let subscriptions = subscriptions.clone();
-            tasks.spawn(async move { subscriptions.work(&id, work).await });
+            tasks.spawn(UnderWay::new(&subscriptions, id, now).run(work));
         }
         let wait = next.map_or(LOOK_MAX_MS, |at| {
             u64::try_from(at.0.saturating_sub(now.0)).unwrap_or(0).min(LOOK_MAX_MS)
         });
         // Whether something moved or the time came: look again.
         let _either = timeout(Duration::from_millis(wait), shared.subscriptions.moved()).await;
-        while tasks.try_join_next().is_some() {}
+        while let Some(ended) = tasks.try_join_next() {
+            if ended.is_err() {
+                tracing::error!("work for a subscription has panicked and is tried again");
+            }
+        }
     }
     tasks.shutdown().await;
 }
@@ -53,8 +103,8 @@ impl Subscriptions {
         self.0.metrics.subscriptions.subscriptions.set(count);
     }
 
-    /// Does one thing; whatever fails is looked at again a little later.
-    async fn work(&self, id: &SubscriptionId, work: Work) {
+    /// Does one thing; says before when not to try again, if it failed.
+    async fn work(&self, id: &SubscriptionId, work: Work) -> Option<UnixMillis> {
         let done = match work {
             Work::Repair => {
                 let _one_at_a_time = self.lock(id).await;
@@ -70,13 +120,12 @@ impl Subscriptions {
             }
             Work::Wake { lost } => self.wake(id, lost).await.map_err(|error| error.to_string()),
         };
-        let not_before = done.err().map(|error| {
+        done.err().map(|error| {
             if !self.0.engine.shared.closing() {
                 tracing::warn!(subscription = id.as_str(), error, "subscription not served, trying again");
             }
             self.0.engine.shared.clock.now().plus(REPAIR_MS)
-        });
-        self.index().finish(id, not_before);
+        })
     }
 
     /// Begins a wake and tells workers of it.

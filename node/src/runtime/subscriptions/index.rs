@@ -4,6 +4,8 @@
 //! a linked stream is pending here exactly if its tail lies behind what was acknowledged. While no subscription exists, a
 //! publication costs one relaxed load.
 
+mod shares;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,19 +15,22 @@ use tokio::sync::Notify;
 
 use super::work::{Work, work_of};
 use crate::codec::subscription::{get_link, get_link_key, get_subscription};
-use crate::types::limits::SUBSCRIPTION_LINKS_MAX;
 use crate::types::{
     Grant, Link, Offset, Op, ShardId, Space, StreamId, StreamName, Subscription, SubscriptionId, UnixMillis,
 };
 
 /// What is committed of all subscriptions.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct SubscriptionIndex {
+    /// Links that fit.
+    links_max: usize,
     active: AtomicBool,
     /// Links of all subscriptions.
     links: AtomicUsize,
     inner: Mutex<Inner>,
     moved: Notify,
+    /// Why nobody is woken, if so.
+    trouble: Mutex<Option<Arc<str>>>,
 }
 
 /// A stream wherever it is.
@@ -48,6 +53,12 @@ pub(super) struct Entry {
     pub(super) subscription: Option<Arc<Subscription>>,
     pub(super) links: BTreeMap<StreamName, (Place, Link)>,
     pub(super) pending: BTreeSet<StreamName>,
+    /// The shards that know of it, each with a hash of what it knows.
+    shares: BTreeMap<ShardId, u64>,
+    /// A shard that is served does not know of it as it should.
+    pub(super) unheard: bool,
+    /// Its home is not served, so nobody can say what it is.
+    pub(super) parked: bool,
     /// The wake that this process announced.
     pub(super) announced: Option<Grant>,
     /// Somebody works on it: it is looked at again afterwards.
@@ -92,6 +103,28 @@ pub struct SubscriptionView {
 }
 
 impl SubscriptionIndex {
+    /// An index for so many links.
+    pub(crate) fn new(links_max: usize) -> Self {
+        Self {
+            links_max,
+            active: AtomicBool::new(false),
+            links: AtomicUsize::new(0),
+            inner: Mutex::default(),
+            moved: Notify::new(),
+            trouble: Mutex::default(),
+        }
+    }
+
+    /// Why subscriptions wake nobody, if so.
+    pub(crate) fn trouble(&self) -> Option<Arc<str>> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Tells whether workers are woken.
+    pub(super) fn set_trouble(&self, trouble: Option<&str>) {
+        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = trouble.map(Into::into);
+    }
+
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -115,6 +148,7 @@ impl SubscriptionIndex {
                 }),
                 Op::Erase { space: Space::Subscription, key } => inner.erase_subscription(key),
                 Op::Erase { space: Space::Link, key } => inner.erase_link(shard, key),
+                Op::Erase { space: Space::Pattern, key } => inner.erase_share(shard, key),
                 _ => {}
             }
         }
@@ -233,7 +267,12 @@ impl SubscriptionIndex {
 
     /// Whether no more links fit. A group of creations may pass the bound by as many as it has.
     pub(crate) fn full(&self) -> bool {
-        self.link_count() >= SUBSCRIPTION_LINKS_MAX
+        self.link_count() >= self.links_max
+    }
+
+    /// How many links fit.
+    pub(crate) fn links_max(&self) -> usize {
+        self.links_max
     }
 
     /// How many subscriptions there are.
@@ -297,7 +336,12 @@ impl Inner {
                 let (Ok((id, stream)), Ok(link)) = (get_link_key(key), get_link(value)) else { return };
                 self.put_link(id, (shard, stream), link, tail_of(stream));
             }
-            Space::Pattern | Space::Secret => {}
+            Space::Pattern => {
+                let Some(id) = id_of(key) else { return };
+                self.entries.entry(id.clone()).or_default().shares.insert(shard, seahash::hash(value));
+                self.dirty.insert(id);
+            }
+            Space::Secret => {}
         }
     }
 
@@ -343,10 +387,17 @@ impl Inner {
     }
 
     fn erase_subscription(&mut self, key: &Bytes) {
-        let id = std::str::from_utf8(key).ok().and_then(|text| SubscriptionId::parse(text).ok());
-        let Some(id) = id else { return };
+        let Some(id) = id_of(key) else { return };
         if let Some(entry) = self.entries.get_mut(&id) {
             entry.subscription = None;
+            self.tidy(&id);
+        }
+    }
+
+    fn erase_share(&mut self, shard: ShardId, key: &Bytes) {
+        let Some(id) = id_of(key) else { return };
+        if let Some(entry) = self.entries.get_mut(&id) {
+            entry.shares.remove(&shard);
             self.tidy(&id);
         }
     }
@@ -354,7 +405,7 @@ impl Inner {
     /// An entry of which nothing is left goes; another is looked at.
     fn tidy(&mut self, id: &SubscriptionId) {
         let Some(entry) = self.entries.get(id) else { return };
-        if entry.subscription.is_some() || !entry.links.is_empty() {
+        if entry.subscription.is_some() || !entry.links.is_empty() || !entry.shares.is_empty() {
             self.dirty.insert(id.clone());
             return;
         }
@@ -388,4 +439,8 @@ impl Inner {
             }
         }
     }
+}
+
+fn id_of(key: &[u8]) -> Option<SubscriptionId> {
+    SubscriptionId::parse(std::str::from_utf8(key).ok()?).ok()
 }

@@ -18,18 +18,27 @@ use crate::types::{
     StreamName, SubscriptionUid, UnixMillis,
 };
 
+mod trouble;
+
 const UID: SubscriptionUid = SubscriptionUid(1);
 
 fn run(data: &Path) -> Running {
-    let config = Config { data: data.to_owned(), ..Config::default() };
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    start(&config, &clock, Arc::new(Metrics::new(config.lanes))).unwrap()
+    run_with(&Config { data: data.to_owned(), ..Config::default() }, &clock)
+}
+
+fn run_with(config: &Config, clock: &Arc<dyn Clock>) -> Running {
+    start(config, clock, Arc::new(Metrics::new(config.lanes))).unwrap()
 }
 
 async fn open(running: &Running) -> Subscriptions {
+    open_with(running, Arc::new(SystemResolver)).await
+}
+
+async fn open_with(running: &Running, resolver: Arc<dyn Resolver>) -> Subscriptions {
     let settings = WebhookSettings { loopback: true, timeout: Duration::from_secs(10), in_flight_max: 1 };
     let metrics = Arc::new(Metrics::new(1));
-    Subscriptions::start(running.engine.clone(), &settings, Arc::new(SystemResolver), metrics).await.unwrap()
+    Subscriptions::start(running.engine.clone(), &settings, resolver, metrics).await.unwrap()
 }
 
 fn id() -> SubscriptionId {
@@ -162,7 +171,7 @@ fn at(messages: u8) -> Offset {
 proptest! {
     #[test]
     fn what_is_pending_is_what_counting_says(changes in proptest::collection::vec(changes(), 1..60)) {
-        let index = SubscriptionIndex::default();
+        let index = SubscriptionIndex::new(usize::MAX);
         let mut tails = [0u8; 4];
         let mut links = std::collections::BTreeMap::new();
         let shard = ShardId(0);

@@ -18,8 +18,11 @@ pub(super) enum Work {
 
 /// What is to be done now, or when to look again.
 pub(super) fn work_of(entry: &Entry, now: UnixMillis) -> Result<Work, Option<UnixMillis>> {
+    if entry.parked {
+        return Err(None);
+    }
     let Some(subscription) = &entry.subscription else { return Ok(Work::Repair) };
-    if subscription.stage != Stage::Serving {
+    if subscription.stage != Stage::Serving || entry.unheard {
         return Ok(Work::Repair);
     }
     let pending = !entry.pending.is_empty();

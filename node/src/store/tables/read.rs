@@ -1,6 +1,7 @@
 //! Reads of the tables. Each call is one read transaction, so all of its answer is from one moment. Invariant: a byte
 //! leaves only after the checksum of its row was verified; what cannot be verified is an error that names the unit.
 
+use std::ops::Bound::{self, Excluded, Included};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -117,30 +118,28 @@ impl Reader {
         limit: usize,
     ) -> Result<Vec<(UnixMillis, StreamId)>, TablesError> {
         let first = after.unwrap_or((RETAINED, StreamId(u64::MAX)));
-        self.deadlines(first, (UnixMillis(i64::MAX), StreamId(u64::MAX)), limit)
+        self.deadlines(Excluded(first), (UnixMillis(i64::MAX), StreamId(u64::MAX)), limit)
     }
 
-    /// Streams that let old messages go, behind `after`, by id.
-    pub fn retained(&self, after: StreamId, limit: usize) -> Result<Vec<StreamId>, TablesError> {
-        let found = self.deadlines((RETAINED, after), (RETAINED, StreamId(u64::MAX)), limit)?;
+    /// Streams that let old messages go, from `first` on, by id.
+    pub fn retained(&self, first: StreamId, limit: usize) -> Result<Vec<StreamId>, TablesError> {
+        let found = self.deadlines(Included((RETAINED, first)), (RETAINED, StreamId(u64::MAX)), limit)?;
         Ok(found.into_iter().map(|(_, stream)| stream).collect())
     }
 
     fn deadlines(
         &self,
-        after: (UnixMillis, StreamId),
+        first: Bound<(UnixMillis, StreamId)>,
         last: (UnixMillis, StreamId),
         limit: usize,
     ) -> Result<Vec<(UnixMillis, StreamId)>, TablesError> {
-        let (first, last) = (expiry_key(after.0, after.1), expiry_key(last.0, last.1));
+        let key = |(at, stream)| expiry_key(at, stream);
+        let (first, last) = (first.map(key), key(last));
         self.snapshot(|transaction, shard| {
             let table = transaction.open_table(EXPIRY)?;
             let mut found = Vec::new();
-            for entry in table.range::<&[u8; 16]>(&first..=&last)? {
+            for entry in table.range::<&[u8; 16]>((first.as_ref(), Included(&last)))? {
                 let (key, value) = entry?;
-                if *key.value() == first {
-                    continue;
-                }
                 if found.len() >= limit {
                     break;
                 }

@@ -5,13 +5,11 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
-use tokio_rustls::rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::*;
 
-/// A certificate for `localhost` that no authority signed, and its key: for tests alone.
-const CERTIFICATE: &[u8] = include_bytes!("localhost-certificate.der");
-const KEY: &[u8] = include_bytes!("localhost-key.der");
+mod certificate;
 
 fn client(timeout: Duration) -> WebhookClient {
     WebhookClient::new(Arc::new(SystemResolver), true, timeout).unwrap()
@@ -76,14 +74,15 @@ async fn a_host_that_does_not_answer_is_given_up() {
 }
 
 /// Serves one connection over TLS; tells whether a request came.
-async fn tls_host() -> (String, oneshot::Receiver<bool>) {
+async fn tls_host(
+    (certificate, key): &(CertificateDer<'static>, PrivateKeyDer<'static>),
+) -> (String, oneshot::Receiver<bool>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("https://localhost:{}/", listener.local_addr().unwrap().port());
     let provider = Arc::new(tokio_rustls::rustls::crypto::ring::default_provider());
     let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-    let chain = vec![CertificateDer::from(CERTIFICATE)];
-    let config =
-        config.with_no_client_auth().with_single_cert(chain, PrivatePkcs8KeyDer::from(KEY).into()).unwrap();
+    let chain = vec![certificate.clone()];
+    let config = config.with_no_client_auth().with_single_cert(chain, key.clone_key()).unwrap();
     let (told, came) = oneshot::channel();
     tokio::spawn(async move {
         let (stream, _) = listener.accept().await.unwrap();
@@ -108,19 +107,20 @@ fn trusting(roots: RootCertStore) -> WebhookClient {
 
 #[tokio::test]
 async fn a_webhook_over_tls_is_sent_only_to_a_host_that_an_authority_vouches_for() {
+    let identity = certificate::for_localhost();
     let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from(CERTIFICATE)).unwrap();
+    roots.add(identity.0.clone()).unwrap();
     let trusting = trusting(roots);
-    let (url, came) = tls_host().await;
+    let (url, came) = tls_host(&identity).await;
     assert_eq!(call(&trusting, &url).await.unwrap(), "true");
     assert!(came.await.unwrap());
 
-    let (url, came) = tls_host().await;
+    let (url, came) = tls_host(&identity).await;
     let answered = call(&client(Duration::from_secs(30)), &url).await;
     assert!(matches!(answered, Err(WebhookError::Unreachable(_))), "{answered:?}");
     assert!(!came.await.unwrap(), "nothing was sent to it");
 
-    let (url, came) = tls_host().await;
+    let (url, came) = tls_host(&identity).await;
     let other_name = url.replace("localhost", "127.0.0.1");
     assert!(call(&trusting, &other_name).await.is_err(), "the certificate is for another name");
     assert!(!came.await.unwrap());

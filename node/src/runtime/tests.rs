@@ -1,0 +1,114 @@
+//! What the running engine keeps in memory: looked at from inside, since no client can see it.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::*;
+use crate::config::Config;
+use crate::core::{Append, Create};
+use crate::seam::{Clock, ManualClock, SystemClock};
+use crate::telemetry::Metrics;
+use crate::types::{ContentType, Lifetime, Messages, ShardCount, StreamConfig, StreamName, UnixMillis};
+
+const RESIDENT_MAX: u32 = 16;
+
+/// A node with one shard that keeps few streams resident.
+fn small(data: &Path, clock: &Arc<dyn Clock>, metrics: &Arc<Metrics>) -> Running {
+    let config = Config {
+        data: data.to_owned(),
+        shards: ShardCount::new(1).unwrap(),
+        heads_max: RESIDENT_MAX,
+        sweep_interval: Duration::from_millis(20),
+        ..Config::default()
+    };
+    start(&config, clock, Arc::clone(metrics)).unwrap()
+}
+
+fn name(number: usize) -> StreamName {
+    StreamName::from_bytes(format!("stream-{number:04}").as_bytes()).unwrap()
+}
+
+async fn create(engine: &Engine, number: usize, lifetime: Lifetime) {
+    let content_type = ContentType::parse("text/plain").unwrap();
+    let create = Create {
+        name: name(number),
+        config: StreamConfig { content_type: content_type.clone(), lifetime, ..StreamConfig::default() },
+        content_type_given: true,
+        fork_offset_given: false,
+        closed: false,
+        body: Ok(None),
+        fork: None,
+    };
+    engine.create(create, None).await.unwrap();
+    let append = Append {
+        name: name(number),
+        content_type: Some(content_type),
+        body: Ok(Messages::single(Bytes::from_static(b"x"))),
+        close: false,
+        producer: None,
+        seq: None,
+        if_match: None,
+    };
+    engine.append(append).await.unwrap();
+}
+
+fn resident(engine: &Engine) -> usize {
+    engine.shared.open_shards().map(|shard| shard.views.resident()).sum()
+}
+
+#[tokio::test]
+async fn a_listing_makes_no_stream_resident() {
+    let system: Arc<dyn Clock> = Arc::new(SystemClock);
+    let (directory, metrics) = (tempfile::tempdir().unwrap(), Arc::new(Metrics::new(1)));
+    let running = small(directory.path(), &system, &metrics);
+    for number in 0..40 {
+        create(&running.engine, number, Lifetime::Forever).await;
+    }
+    running.stop();
+    let running = small(directory.path(), &system, &metrics);
+    let before = resident(&running.engine);
+    let page = running.engine.list("stream-", None, 100).await.unwrap();
+    assert_eq!(page.len(), 40);
+    assert_eq!(page.first().unwrap().state.tail.bytes, 1);
+    assert_eq!(resident(&running.engine), before, "a listing drives out nobody");
+    let state = running.engine.head(&name(0)).await.unwrap();
+    assert_eq!(page.first().unwrap().state.incarnation, state.incarnation);
+    running.stop();
+}
+
+#[tokio::test]
+async fn reading_streams_with_a_sliding_window_syncs_nothing_and_keeps_few_resident_and_none_ends_early() {
+    let (directory, metrics) = (tempfile::tempdir().unwrap(), Arc::new(Metrics::new(1)));
+    let clock = Arc::new(ManualClock::default());
+    clock.set(UnixMillis(1_000_000));
+    let running = small(directory.path(), &(Arc::clone(&clock) as Arc<dyn Clock>), &metrics);
+    let count = 60;
+    for number in 0..count {
+        create(&running.engine, number, Lifetime::Sliding(100)).await;
+    }
+    running.stop();
+    let running = small(directory.path(), &(Arc::clone(&clock) as Arc<dyn Clock>), &metrics);
+    let engine = running.engine.clone();
+    let lane = metrics.lane(0).unwrap();
+    let syncs = lane.fsyncs.get();
+    clock.set(UnixMillis(1_090_000));
+    for number in 0..count {
+        engine.read(&name(number), ReadFrom::Start, 1 << 20).await.unwrap();
+    }
+    assert!(resident(&engine) <= 20, "{} are resident", resident(&engine));
+    // A read here and there records others' times at the next sweep, with the group that comes by; never one sync each.
+    assert!(lane.fsyncs.get() - syncs <= 3, "{} syncs for {count} reads", lane.fsyncs.get() - syncs);
+    clock.set(UnixMillis(1_189_000));
+    for number in 0..count {
+        engine.head(&name(number)).await.unwrap();
+    }
+    clock.set(UnixMillis(1_190_000));
+    for number in 0..count {
+        let ended = engine.head(&name(number)).await;
+        assert!(matches!(ended, Err(ReadError::NotFound)), "{number}: {ended:?}");
+    }
+    running.stop();
+}

@@ -1,0 +1,80 @@
+//! How many streams stay resident, and that nothing is lost by those that go.
+
+use super::super::view::tests::meta;
+use super::*;
+use crate::types::Lifetime;
+
+const RESIDENT_MAX: usize = 16;
+const TTL_SECONDS: u64 = 60;
+
+fn views() -> ShardViews {
+    ShardViews::new(ShardId(0), 1, RESIDENT_MAX, UnixMillis(0))
+}
+
+/// Loads a stream with a sliding window and reads it.
+fn read(views: &ShardViews, id: u64, at: i64) {
+    let meta = meta(id, &format!("s{id}"), Lifetime::Sliding(TTL_SECONDS));
+    let Known::AskTables(ticket) = views.by_name(&meta.name) else { return };
+    views.install(&meta, ticket).unwrap().touch(UnixMillis(at));
+}
+
+#[test]
+fn streams_with_a_sliding_window_that_were_read_once_do_not_stay_resident() {
+    let views = views();
+    for id in 1..=50 {
+        read(&views, id, 1000 + i64::try_from(id).unwrap());
+    }
+    assert!(views.resident() <= RESIDENT_MAX * 9 / 8 + 1, "{} are resident", views.resident());
+    for id in 1..=50u64 {
+        assert_eq!(views.last_read(StreamId(id)), UnixMillis(1000 + i64::try_from(id).unwrap()), "of {id}");
+    }
+}
+
+#[test]
+fn a_stream_that_comes_back_knows_when_it_was_read() {
+    let views = views();
+    for id in 1..=50 {
+        read(&views, id, 30_000);
+    }
+    for id in 1..=50 {
+        let meta = meta(id, &format!("s{id}"), Lifetime::Sliding(TTL_SECONDS));
+        let view = views.install_by_owner(&meta);
+        assert!(!view.snapshot(UnixMillis(89_999)).gone, "{id} ended early");
+        assert!(view.snapshot(UnixMillis(90_000)).gone, "{id} was read at 30 s");
+    }
+}
+
+#[test]
+fn read_times_are_bounded_and_what_does_not_fit_stays_resident_until_the_log_has_it() {
+    let views = views();
+    for id in 1..=200 {
+        read(&views, id, 1000);
+    }
+    let kept = |views: &ShardViews| views.lock().read_times.len();
+    assert_eq!(kept(&views), RESIDENT_MAX * READ_TIMES_PER_RESIDENT);
+    assert_eq!(views.resident() + kept(&views), 200, "nothing is forgotten");
+    // The owner records them: a touch for each, which the tables then apply.
+    let (mut index, at) = (LogIndex(0), UnixMillis(1000));
+    while kept(&views) > RESIDENT_MAX * READ_TIMES_PER_RESIDENT / 2 {
+        for stream in views.unrecorded_reads(8) {
+            index = index.next();
+            views.install_by_owner(&meta(stream.0, &format!("s{}", stream.0), Lifetime::Sliding(60)));
+            views.publish(&Op::Touch { stream, at }, index, None);
+            views.applied(index, &[stream]);
+        }
+        views.evict();
+    }
+    assert!(views.resident() <= RESIDENT_MAX * 9 / 8 + RESIDENT_MAX, "{} are resident", views.resident());
+}
+
+#[test]
+fn a_stream_that_is_gone_leaves_no_read_time() {
+    let views = views();
+    for id in 1..=50 {
+        read(&views, id, 1000);
+    }
+    for id in 1..=50 {
+        views.publish(&Op::Delete { stream: StreamId(id) }, LogIndex(id), None);
+    }
+    assert_eq!(views.lock().read_times.len(), 0);
+}
