@@ -73,8 +73,9 @@ impl Node {
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
         let shutdown = async move { drop(stopped.await) };
-        let served =
-            tokio::spawn(async move { drop(serve(listener, Arc::new(api), registry, shutdown).await) });
+        let served = tokio::spawn(async move {
+            let _served = serve(listener, Arc::new(api), registry, shutdown).await;
+        });
         Self { running, metrics, address, stop, served }
     }
 

@@ -57,14 +57,11 @@ pub(super) async fn sse(
     out: &mut ResponseHead,
 ) -> Body<Sse> {
     let from = query.from.unwrap_or(ReadFrom::Start);
-    let state = match api.engine().head(name).await {
-        Ok(state) => state,
-        Err(error) => return write_read_error(out, &error),
-    };
     let tailer = match api.engine().tail(name, from).await {
         Ok(tailer) => tailer,
         Err(error) => return write_read_error(out, &error),
     };
+    let state = tailer.began();
     let payload = Payload::of(&state.config.content_type);
     out.begin(200);
     out.lines("Content-Type: text/event-stream\r\nCache-Control: no-cache\r\nX-Accel-Buffering: no\r\n");
