@@ -108,7 +108,7 @@ pub fn start(config: &Config, clock: &Arc<dyn Clock>, metrics: Arc<Metrics>) -> 
         replay.flush();
     }
     volume.begin().context("the start cannot be recorded in the superblock")?;
-    let parts = Parts { volume, config, clock: Arc::clone(clock), metrics, starts };
+    let parts = Parts { volume, config, clock: Arc::clone(clock), metrics, started_at: clock.now(), starts };
     let running = parts.assemble(replays, logs, &mut report)?;
     report.took = clock.elapsed().saturating_sub(before);
     Ok(Running { report, ..running })
@@ -198,6 +198,8 @@ struct Parts<'a> {
     config: &'a Config,
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
+    /// The moment from which on reads are remembered.
+    started_at: UnixMillis,
     /// Where the log of each lane begins.
     starts: Vec<LanePosition>,
 }
@@ -274,7 +276,7 @@ impl Parts<'_> {
         let resident = self.heads_max();
         let slot = |shard: ShardId| match (sound.get(&shard), mailboxes.get(usize::from(shard.0))) {
             (Some(replay), Some(mailbox)) => {
-                let views = ShardViews::new(shard, seed, resident);
+                let views = ShardViews::new(shard, seed, resident, self.started_at);
                 Slot::Open(Box::new(Shard::new(shard, views, replay.tables.reader(), Arc::clone(mailbox))))
             }
             _ => {
@@ -365,7 +367,7 @@ impl Parts<'_> {
             epoch: Epoch { record: RecordEpoch(1), boot: self.volume.boot() },
             last: replay.last,
             chain: replay.chain,
-            started_at: self.clock.now(),
+            started_at: self.started_at,
             deadlines,
             unpublished: Vec::new(),
         })

@@ -40,7 +40,7 @@ struct Inner {
     pins: u32,
     retired: bool,
     gone: bool,
-    /// Last write (leader's clock).
+    /// Last write (leader's clock), or the start that followed.
     written_at: UnixMillis,
     /// The last record that changed the stream.
     index: LogIndex,
@@ -69,8 +69,14 @@ pub(crate) struct Snapshot {
 }
 
 impl StreamView {
-    /// A view of what the tables hold (or of a stream that was just created, `index` > 0).
-    pub(crate) fn new(meta: &StreamMeta, incarnation: Incarnation, index: LogIndex) -> Self {
+    /// A view of what the tables hold (or of a stream that was just created, `index` > 0); its window counts from
+    /// `touched_at` on.
+    pub(crate) fn new(
+        meta: &StreamMeta,
+        touched_at: UnixMillis,
+        incarnation: Incarnation,
+        index: LogIndex,
+    ) -> Self {
         let inner = Inner {
             config: Arc::new(meta.config.clone()),
             parent: meta.parent,
@@ -81,7 +87,7 @@ impl StreamView {
             pins: meta.pins,
             retired: meta.retired,
             gone: false,
-            written_at: meta.touched_at,
+            written_at: touched_at,
             index,
             segments: VecDeque::new(),
         };

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::view::{Change, StreamView};
-use crate::types::{Incarnation, LogIndex, Op, PinOp, ShardId, StreamId, StreamMeta, StreamName};
+use crate::types::{Incarnation, LogIndex, Op, PinOp, ShardId, StreamId, StreamMeta, StreamName, UnixMillis};
 
 /// The resident streams of one shard.
 #[derive(Debug)]
@@ -17,6 +17,8 @@ pub(crate) struct ShardViews {
     /// Seed of the incarnation tokens: equal on all replicas of a cluster, different between clusters.
     cluster_seed: u64,
     resident_max: usize,
+    /// Reads before it are forgotten, so every sliding window begins here at the earliest: late, never early.
+    started_at: UnixMillis,
     inner: Mutex<Inner>,
 }
 
@@ -57,12 +59,22 @@ pub(crate) enum Known {
 pub(crate) struct Ticket(u64);
 
 impl ShardViews {
-    pub(crate) fn new(shard: ShardId, cluster_seed: u64, resident_max: usize) -> Self {
-        Self { shard, cluster_seed, resident_max, inner: Mutex::default() }
+    pub(crate) fn new(
+        shard: ShardId,
+        cluster_seed: u64,
+        resident_max: usize,
+        started_at: UnixMillis,
+    ) -> Self {
+        Self { shard, cluster_seed, resident_max, started_at, inner: Mutex::default() }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn view(&self, meta: &StreamMeta, index: LogIndex) -> Arc<StreamView> {
+        let touched_at = meta.touched_at.max(self.started_at);
+        Arc::new(StreamView::new(meta, touched_at, self.incarnation(meta.id), index))
     }
 
     fn incarnation(&self, stream: StreamId) -> Incarnation {
@@ -93,7 +105,7 @@ impl ShardViews {
         if inner.turned != ticket.0 {
             return None;
         }
-        let view = Arc::new(StreamView::new(meta, self.incarnation(meta.id), LogIndex(0)));
+        let view = self.view(meta, LogIndex(0));
         inner.by_name.insert(meta.name.clone(), Entry::Here(Arc::clone(&view)));
         inner.by_id.insert(meta.id, Arc::clone(&view));
         inner.evict(self.resident_max);
@@ -107,7 +119,7 @@ impl ShardViews {
         if let Some(view) = inner.by_id.get(&meta.id) {
             return Arc::clone(view);
         }
-        let view = Arc::new(StreamView::new(meta, self.incarnation(meta.id), LogIndex(0)));
+        let view = self.view(meta, LogIndex(0));
         if !meta.retired || !inner.by_name.contains_key(&meta.name) {
             inner.by_name.insert(meta.name.clone(), Entry::Here(Arc::clone(&view)));
         }
@@ -147,7 +159,7 @@ impl ShardViews {
     }
 
     fn publish_creation(&self, meta: &StreamMeta, index: LogIndex) {
-        let view = Arc::new(StreamView::new(meta, self.incarnation(meta.id), index));
+        let view = self.view(meta, index);
         let mut inner = self.lock();
         inner.turned += 1;
         inner.recent.insert(meta.name.clone(), index);

@@ -50,6 +50,33 @@ async fn reading_a_stream_with_a_ttl_writes_no_record_and_syncs_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restart_never_ends_a_window_that_a_read_has_moved() {
+    const COUNT: usize = 20;
+    let mut world = World::new().await;
+    let streams: Vec<String> = (0..COUNT).map(|n| format!("moved-{n}")).collect();
+    for stream in &streams {
+        world.put(stream, "text/plain", &[("Stream-TTL", "60")]).await;
+    }
+    world.clock.move_by(50_000);
+    for stream in &streams {
+        assert_eq!(world.get(stream, "-1").await.status, 200);
+    }
+    for place in ["log", "tables"] {
+        world = if place == "log" { world.crash().await } else { world.restart().await };
+        world.clock.move_by(50_000);
+        // 50 s after the last read: before the sweeper has looked at any of them, and after.
+        for stream in streams.iter().chain(&streams) {
+            assert_eq!(world.get(stream, "-1").await.status, 200, "{stream} ended early, {place}");
+        }
+    }
+    world.clock.move_by(61_000);
+    for stream in &streams {
+        assert_eq!(world.get(stream, "-1").await.status, 404, "{stream}");
+    }
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn expired_streams_go_without_being_touched_and_a_bounded_number_per_round() {
     const COUNT: usize = 700;
     const PER_ROUND_MAX: usize = 256;

@@ -170,7 +170,9 @@ impl Batch<'_, '_> {
             Op::Unpin { stream, pin } => self.unpin(*stream, *pin),
             Op::Trim { stream, earliest } => self.trim(*stream, *earliest),
             Op::Touch { stream, at } => {
-                self.stream(*stream)?.row.meta.touched_at = *at;
+                let meta = &mut self.stream(*stream)?.row.meta;
+                // A clock that goes back never shortens a window.
+                meta.touched_at = meta.touched_at.max(*at);
                 Ok(())
             }
             Op::Put { space, key, value } => {
@@ -238,7 +240,7 @@ impl Batch<'_, '_> {
             meta.tail = append.messages.end(append.start);
             pending.run.push((append.messages.clone(), append.at));
         }
-        meta.touched_at = append.at;
+        meta.touched_at = meta.touched_at.max(append.at);
         if append.close {
             meta.closed = true;
             meta.closed_by.clone_from(&append.producer);
