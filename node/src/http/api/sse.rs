@@ -21,14 +21,19 @@ const BASE64_CHUNK_BYTES: usize = 3 * 1024;
 
 /// How payloads are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Payload {
+pub enum Payload {
+    /// One array.
     Json,
+    /// Lines.
     Text,
+    /// Bytes that are no text.
     Base64,
 }
 
 impl Payload {
-    fn of(content_type: &ContentType) -> Self {
+    /// That of a content type.
+    #[must_use]
+    pub fn of(content_type: &ContentType) -> Self {
         match (content_type.is_json(), content_type.is_text()) {
             (true, _) => Self::Json,
             (false, true) => Self::Text,
@@ -146,7 +151,8 @@ fn write_control(out: &mut Vec<u8>, next: Offset, cursor: u64, up_to_date: bool,
     out.extend_from_slice(b"}\n\n");
 }
 
-fn write_data(out: &mut Vec<u8>, payload: Payload, segments: &[Segment]) {
+/// One event of data.
+pub fn write_data(out: &mut Vec<u8>, payload: Payload, segments: &[Segment]) {
     out.extend_from_slice(b"event: data\n");
     match payload {
         Payload::Base64 => write_base64(out, segments),
