@@ -78,11 +78,14 @@ async fn nothing_is_written_outside_the_data_directory_and_no_temporary_file_sta
 async fn a_start_reads_the_log_behind_the_checkpoint_only_and_rewrites_nothing() -> anyhow::Result<()> {
     const DATA_MIB: u64 = 160;
     let data = tempfile::tempdir()?;
-    let kind = ServerKind::Node(NodeOptions::default());
+    let extra = ["--checkpoint-interval", "100ms", "--segment-size", "1MiB", "--segment-size-max", "8MiB"];
+    let extra = extra.map(str::to_owned).to_vec();
+    let kind = ServerKind::Node(NodeOptions { extra, ..NodeOptions::default() });
     let server = Server::start(&kind, data.path(), 0, 500).await?;
-    fill(&server, "much", 80, 2 << 20).await?;
+    fill(&server, "much", 320, 512 << 10).await?;
     let (_, written) = server.transferred()?;
     ensure!(written > DATA_MIB * MIB, "the test writes less than it says: {written}");
+    checkpointed(&server, "much").await?;
     server.stop(STOP_DEADLINE).await?;
     for (way, killed) in [("a clean stop", false), ("a clean stop again", true), ("a kill", true)] {
         let server = Server::start(&kind, data.path(), 0, 500).await?;
@@ -90,8 +93,7 @@ async fn a_start_reads_the_log_behind_the_checkpoint_only_and_rewrites_nothing()
         println!("a start after {way}: {} KiB read, {} KiB written", read >> 10, written >> 10);
         ensure!(read < DATA_MIB * MIB / 8, "a start after {way} read {read} bytes of {DATA_MIB} MiB");
         ensure!(written < DATA_MIB * MIB / 32, "a start after {way} wrote {written} bytes");
-        let mut link = Connection::open(server.address()).await?;
-        expect(&mut link, Request::append("much", "text/plain", b"and this"), 204).await?;
+        checkpointed(&server, "much").await?;
         if killed {
             server.kill().await?;
         } else {
@@ -99,6 +101,23 @@ async fn a_start_reads_the_log_behind_the_checkpoint_only_and_rewrites_nothing()
         }
     }
     Ok(())
+}
+
+/// Appends a little until two checkpoints were made since: then the log before that is let go.
+async fn checkpointed(server: &Server, stream: &str) -> anyhow::Result<()> {
+    let mut link = Connection::open(server.address()).await?;
+    let mut first = None;
+    loop {
+        expect(&mut link, Request::append(stream, "text/plain", b"and this"), 204).await?;
+        let page = link.exchange(&Request::draft("GET", "/metrics").end()).await?.body;
+        let page = String::from_utf8_lossy(&page).into_owned();
+        let line = page.lines().find_map(|line| line.strip_prefix("thalweg_checkpoints_total "));
+        let count: u64 = line.context("no count of checkpoints")?.trim().parse()?;
+        if count >= *first.get_or_insert(count) + 3 {
+            return Ok(());
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }
 
 /// Beginnings that are never finished, and requests whose answers are never read.

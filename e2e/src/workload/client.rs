@@ -360,7 +360,10 @@ impl Client {
         };
         let answer = timeout(ANSWER_DEADLINE, connection.exchange(request)).await;
         let answer = answer.unwrap_or_else(|_| {
-            self.findings.problem(format!("no answer within {ANSWER_DEADLINE:?}"));
+            let line = request.as_bytes().split(|&byte| byte == b'\r').next().unwrap_or_default();
+            let line = String::from_utf8_lossy(line);
+            let at = self.clock.elapsed();
+            self.findings.problem(format!("no answer within {ANSWER_DEADLINE:?}, at {at:?}: {line}"));
             Err(Failure { sent: true, error: std::io::ErrorKind::TimedOut.into() })
         })?;
         if answer.head.keeps_alive() {
