@@ -125,13 +125,15 @@ fn sliding() -> History {
 }
 
 type Bend = fn(&mut History);
+/// What is wrong, how it must be called, the correct history, and how it is bent.
+type Case = (&'static str, Kind, fn() -> History, Bend);
 
 fn insert(history: &mut History, after: usize, action: Action, outcome: Outcome) {
     let (call, ret) = (history.events[after].ret + 1, history.events[after].ret + 2);
     history.events.push(Event { client: 1, call, ret, action, outcome });
 }
 
-const BENDS: &[(&str, Kind, fn() -> History, Bend)] = &[
+const BENDS: &[Case] = &[
     ("a fork lost what it was forked with", Kind::LostAcknowledged, forked, |h| {
         h.end.messages.drain(..3);
     }),
