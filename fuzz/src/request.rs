@@ -118,7 +118,8 @@ fn only_event(raw: &[u8]) -> Vec<u8> {
     let mut lines = body.split(|&byte| byte == b'\n');
     assert_eq!(lines.next(), Some(b"event: data".as_slice()), "it begins with its kind");
     let data = lines.map(|line| {
-        let value = line.strip_prefix(b"data:").unwrap_or_else(|| panic!("a forged line: {line:?}"));
+        assert!(line.starts_with(b"data:"), "a forged line: {line:?}");
+        let value = line.get(5..).unwrap_or_default();
         value.strip_prefix(b" ").unwrap_or(value)
     });
     data.collect::<Vec<_>>().join(&b'\n')

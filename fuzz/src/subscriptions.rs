@@ -41,7 +41,7 @@ pub fn webhook_url(bytes: &[u8]) {
         WebhookHost::Name(name) => {
             assert!(name.contains('.') && name.is_ascii(), "{name:?} is no public name")
         }
-        WebhookHost::Localhost => panic!("this machine, without permission: {text:?}"),
+        WebhookHost::Localhost => assert_eq!(text, "", "this machine, without permission"),
     }
 }
 
