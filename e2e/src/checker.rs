@@ -4,9 +4,11 @@
 //! What must hold: offsets unique and dense; appends in real-time order; every read a part of the final log, no older
 //! and no newer than its interval allows; acknowledged appends present where they said, once, whole; refused ones
 //! absent; unknown ones either; producers without gaps or repetitions; `Stream-Seq` rising; conditions held; nothing
-//! after a closure; nothing after a deletion.
+//! after a closure; nothing after a deletion or an expiry, and none of them early; retention keeps what it must.
 
 mod appends;
+mod keeping;
+mod lifetime;
 mod log;
 mod order;
 mod producers;
@@ -33,6 +35,7 @@ pub fn check(history: &History, dialect: Dialect) -> Vec<Violation> {
     let placed = appends::check(history, &log, &mut found);
     producers::check(history, &placed, &mut found);
     order::check(history, &log, &placed, &mut found);
+    keeping::check(history, &mut found);
     found
 }
 

@@ -123,7 +123,8 @@ impl Cycles {
         let mut report = Report::default();
         let server = Server::start(&self.server, data, 0, LONG_POLL_MS).await?;
         let (target, watch) = Target::new(server.address());
-        let streams: Arc<[Arc<Stream>]> = (0..self.streams).map(Stream::new).collect();
+        let streams: Arc<[Arc<Stream>]> =
+            (0..self.streams).map(|number| Stream::new(number, self.dialect())).collect();
         let findings = Arc::new(Findings::default());
         let context = (Stopwatch::start(), self.dialect());
         let client = |number| {

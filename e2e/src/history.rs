@@ -70,6 +70,17 @@ pub enum Action {
     Delete,
 }
 
+impl Action {
+    /// The messages that it sends, if it may.
+    #[must_use]
+    pub fn append(&self) -> Option<&Append> {
+        match self {
+            Self::Create(append) | Self::Append(append) => Some(append),
+            Self::Read { .. } | Self::Head | Self::Delete => None,
+        }
+    }
+}
+
 /// A state of the stream that an answer shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Seen {
@@ -103,6 +114,10 @@ pub enum Refusal {
     Closed(Option<Position>),
     /// 409 to a PUT: it exists with another configuration, which here can only be its closure.
     Conflict,
+    /// 409 to a PUT: deleted, but forks still read it.
+    Held,
+    /// 410 to a GET: retention has let it go; the earliest offset that is kept.
+    Trimmed(Option<Position>),
     /// 409: `Stream-Seq` not greater.
     StreamSeq,
     /// 409: a gap; the number that would have been accepted.
@@ -159,9 +174,58 @@ pub struct Event {
     pub outcome: Outcome,
 }
 
+/// What a stream was created to keep.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum Keep {
+    /// Everything.
+    #[default]
+    All,
+    /// At least its last so many messages.
+    Messages(u64),
+    /// Its last messages, at least as many as have this many bytes, but for one.
+    Bytes(u64),
+}
+
+/// When a stream ends by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum Lifetime {
+    /// Never.
+    #[default]
+    Forever,
+    /// At this moment of the stopwatch, touched or not.
+    Until(u64),
+    /// So many nanoseconds after the last read or write, or later.
+    Sliding(u64),
+}
+
+/// What a stream was created to be, as far as its history must show it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Terms {
+    /// Its retention.
+    pub keep: Keep,
+    /// Its lifetime.
+    pub lifetime: Lifetime,
+}
+
+/// What an answer says about both ends of what is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Kept {
+    /// When the request was sent.
+    pub call: u64,
+    /// When the answer was there.
+    pub ret: u64,
+    /// `Stream-Earliest-Offset`, or the start.
+    pub earliest: Position,
+    /// The tail.
+    pub tail: Position,
+}
+
 /// How the life ended, read when nobody wrote any more.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct FinalLog {
+    /// What retention had let go when it was read; `messages` begins there.
+    #[serde(default)]
+    pub trimmed: Position,
     /// All messages.
     pub messages: Vec<Message>,
     /// Whether it is closed.
@@ -175,8 +239,14 @@ pub struct FinalLog {
 pub struct History {
     /// The stream's name and the number of the life.
     pub name: String,
+    /// What it was created to be.
+    #[serde(default)]
+    pub terms: Terms,
     /// In any order.
     pub events: Vec<Event>,
+    /// What answers said about retention.
+    #[serde(default)]
+    pub kept: Vec<Kept>,
     /// The end.
     pub end: FinalLog,
 }

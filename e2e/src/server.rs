@@ -4,10 +4,12 @@
 
 mod build;
 mod complaints;
+mod descriptors;
 mod kind;
 mod process;
 
 pub use build::{node_binary, rival_binary, workspace_root};
 pub use complaints::complaints;
+pub use descriptors::allow_descriptors;
 pub use kind::{AolMode, FsyncMode, NodeOptions, ServerKind};
 pub use process::{Cost, Server};

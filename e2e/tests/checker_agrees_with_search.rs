@@ -184,8 +184,8 @@ fn correct_history(dice: &mut Dice, count: usize) -> History {
         }
     }
     let messages = model.log.iter().map(|&id| Message { id, bytes: 1 }).collect();
-    let end = FinalLog { messages, closed: model.closed, present: model.live };
-    History { name: "drawn".into(), events, end }
+    let end = FinalLog { messages, closed: model.closed, present: model.live, ..FinalLog::default() };
+    History { name: "drawn".into(), events, end, ..History::default() }
 }
 
 /// Changes one thing. It may stay explainable.

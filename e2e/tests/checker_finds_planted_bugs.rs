@@ -48,8 +48,9 @@ fn history(events: Vec<(Action, Outcome)>, log: &[u64], closed: bool, present: b
         action,
         outcome,
     });
-    let end = FinalLog { messages: log.iter().map(|&id| message(id)).collect(), closed, present };
-    History { name: "planted".into(), events: events.collect(), end }
+    let messages = log.iter().map(|&id| message(id)).collect();
+    let end = FinalLog { messages, closed, present, ..FinalLog::default() };
+    History { name: "planted".into(), events: events.collect(), end, ..History::default() }
 }
 
 fn stamped(id: u64, seq: u64) -> Append {
@@ -107,7 +108,8 @@ fn insert(history: &mut History, after: usize, action: Action, outcome: Outcome)
 const BENDS: &[(&str, Kind, Bend)] = &[
     ("an acknowledged append is lost at the end", Kind::LostAcknowledged, |h| {
         h.events.truncate(16);
-        h.end = FinalLog { messages: h.end.messages[..7].to_vec(), closed: false, present: true };
+        h.end.messages.truncate(7);
+        (h.end.closed, h.end.present) = (false, true);
     }),
     ("an acknowledged append is lost in the middle", Kind::LostAcknowledged, |h| {
         h.end.messages.remove(6);

@@ -7,10 +7,12 @@
 mod disk;
 mod edge;
 mod request;
+mod subscriptions;
 
 pub use disk::{chunk, op, record, segment};
 pub use edge::{config, json, name};
-pub use request::{chunked, http_head, query};
+pub use request::{chunked, http_head, query, sse};
+pub use subscriptions::{glob, subscription_body, subscription_fact, webhook_url};
 
 /// A parser under test: takes any bytes, and panics only if they break a promise.
 pub type Target = fn(&[u8]);
@@ -20,6 +22,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("chunk", chunk),
     ("chunked", chunked),
     ("config", config),
+    ("glob", glob),
     ("http_head", http_head),
     ("json", json),
     ("name", name),
@@ -27,4 +30,8 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("query", query),
     ("record", record),
     ("segment", segment),
+    ("sse", sse),
+    ("subscription_body", subscription_body),
+    ("subscription_fact", subscription_fact),
+    ("webhook_url", webhook_url),
 ];

@@ -76,6 +76,7 @@ impl Arguments {
                 shards: self.shards,
                 extra: self.node_flag.clone(),
                 binary: self.node.clone(),
+                home: None,
             }));
         }
         for name in &self.vs {

@@ -47,7 +47,7 @@ pub(super) fn check<'a>(history: &'a History, log: &Log, found: &mut Vec<Violati
     for message in attempts.iter().flat_map(|attempt| &attempt.append.messages) {
         known.insert(message.id, message.bytes);
     }
-    for (index, message) in history.end.messages.iter().enumerate() {
+    for (index, message) in (log.trimmed()..).zip(&history.end.messages) {
         if known.get(&message.id) != Some(&message.bytes) {
             report(found, Kind::Phantom, format!("message {:x} at {index} was never sent so", message.id));
         }
@@ -88,8 +88,13 @@ fn place<'a>(
     let id = append.messages.first().map_or(0, |message| message.id);
     let indices: Vec<usize> =
         append.messages.iter().filter_map(|message| places.get(&message.id).copied()).collect();
+    // Retention may have let the beginning go, then what is left begins where the log does.
+    let (trimmed, missing) = (log.trimmed(), append.messages.len() - indices.len());
+    let cut = trimmed > 0 && indices.first() == Some(&trimmed);
+    let last = append.messages.iter().skip(missing).zip(&indices);
+    let tail_of_it = last.clone().all(|(message, index)| places.get(&message.id) == Some(index));
     let whole =
-        indices.len() == append.messages.len() && indices.windows(2).all(|pair| pair[1] == pair[0] + 1);
+        (missing == 0 || (cut && tail_of_it)) && indices.windows(2).all(|pair| pair[1] == pair[0] + 1);
     let done = || events.iter().filter(|event| acknowledged(event.outcome).is_some());
     let refused = events.iter().all(|event| had_no_effect(event.outcome));
     let range = match (indices.first(), indices.last()) {
@@ -103,7 +108,10 @@ fn place<'a>(
             format!("append {id:x} of {} stands at {indices:?}", append.messages.len()),
         );
     }
-    if range.is_none() && done().count() > 0 {
+    let let_go = done()
+        .filter_map(|event| acknowledged(event.outcome))
+        .any(|(duplicate, seen)| trimmed > 0 && (duplicate || seen.tail.messages <= trimmed as u64));
+    if range.is_none() && !let_go && done().count() > 0 {
         report(found, Kind::LostAcknowledged, format!("append {id:x} was acknowledged and is gone"));
     }
     if range.is_some() && refused {
@@ -120,6 +128,7 @@ fn place<'a>(
             }
         }
         if let Some(demanded) = append.if_match
+            && missing == 0
             && log.index_of(demanded) != Some(start)
         {
             report(

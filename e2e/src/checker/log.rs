@@ -1,10 +1,13 @@
-//! The final log, addressed by offsets.
+//! The final log, addressed by offsets. Indices count from the stream's first message, whether it is kept or not.
 
 use super::Dialect;
 use crate::history::{Chain, FinalLog, Position};
 
 /// What the log holds and where.
 pub(super) struct Log {
+    /// Messages that retention let go.
+    trimmed: usize,
+    /// Bytes before each message that is kept, and before the tail.
     ends: Vec<u64>,
     chain: Chain,
     dialect: Dialect,
@@ -12,18 +15,24 @@ pub(super) struct Log {
 
 impl Log {
     pub(super) fn new(end: &FinalLog, dialect: Dialect) -> Self {
-        let mut ends = vec![0];
-        let mut bytes = 0;
+        let mut bytes = end.trimmed.bytes;
+        let mut ends = vec![bytes];
         for message in &end.messages {
             bytes += message.bytes;
             ends.push(bytes);
         }
-        Self { ends, chain: Chain::new(&end.messages), dialect }
+        let trimmed = usize::try_from(end.trimmed.messages).unwrap_or(usize::MAX);
+        Self { trimmed, ends, chain: Chain::new(&end.messages), dialect }
     }
 
-    /// How many messages it holds.
+    /// How many messages it has held.
     pub(super) fn len(&self) -> usize {
-        self.ends.len() - 1
+        self.trimmed + self.ends.len() - 1
+    }
+
+    /// How many of them retention let go.
+    pub(super) fn trimmed(&self) -> usize {
+        self.trimmed
     }
 
     /// How many messages lie before a position, if it is a boundary of the log.
@@ -31,10 +40,16 @@ impl Log {
         match self.dialect {
             Dialect::MessagesAndBytes => {
                 let index = usize::try_from(position.messages).ok()?;
-                (*self.ends.get(index)? == position.bytes).then_some(index)
+                let kept = index.checked_sub(self.trimmed)?;
+                (*self.ends.get(kept)? == position.bytes).then_some(index)
             }
             Dialect::Bytes => self.ends.binary_search(&position.bytes).ok(),
         }
+    }
+
+    /// Whether a position lies in what retention let go: nobody knows what stood there.
+    pub(super) fn is_before(&self, position: Position) -> bool {
+        position.messages < self.trimmed as u64
     }
 
     /// Whether a position lies behind the log's end.
@@ -47,6 +62,6 @@ impl Log {
 
     /// The chained hash of messages `from..to`.
     pub(super) fn hash(&self, from: usize, to: usize) -> Option<u64> {
-        self.chain.range(from, to)
+        self.chain.range(from.checked_sub(self.trimmed)?, to.checked_sub(self.trimmed)?)
     }
 }

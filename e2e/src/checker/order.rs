@@ -5,6 +5,7 @@
 //! that stands earlier was sent; one sweep with a running maximum finds that.
 
 use super::appends::Placed;
+use super::lifetime;
 use super::log::Log;
 use super::violation::{Kind, Violation, report};
 use crate::history::{Action, Content, Event, History, Outcome, Position, Refusal, Seen};
@@ -88,6 +89,9 @@ pub(super) fn check(history: &History, log: &Log, placed: &[Placed<'_>], found: 
     for event in &history.events {
         sweep.effect(event);
     }
+    if let Some(end) = lifetime::end(history) {
+        (sweep.delete.call, sweep.delete.ret) = (end.call, end.ret);
+    }
     sweep.content(placed);
     sweep.authors(&history.events);
     for event in &history.events {
@@ -121,12 +125,13 @@ impl Sweep<'_> {
 
     /// A new stream and its content appear together: no state lies between, and whoever put the content created it.
     fn content(&mut self, placed: &[Placed<'_>]) {
-        self.ends[0] = true;
+        let trimmed = self.log.trimmed();
+        self.ends.iter_mut().take(trimmed + 1).for_each(|end| *end = true);
         for append in placed.iter().filter(|append| append.creates) {
             let Some((start, _)) = append.range else { continue };
             self.ends[0] = false;
             self.create.call = append.call;
-            if start != 0 {
+            if start != 0 && start != trimmed {
                 report(
                     self.found,
                     Kind::TornAppend,
@@ -171,7 +176,8 @@ impl Sweep<'_> {
         match event.outcome {
             Outcome::Created { new: true, seen } => {
                 let Action::Create(content) = &event.action else { return };
-                if self.log.index_of(seen.tail) != Some(content.messages.len()) {
+                let right = self.log.index_of(seen.tail) == Some(content.messages.len());
+                if !right && !self.log.is_before(seen.tail) {
                     report(
                         self.found,
                         Kind::WrongTail,
@@ -262,7 +268,7 @@ impl Sweep<'_> {
 
     fn index(&mut self, event: &Event, position: Position) -> Option<usize> {
         let index = self.log.index_of(position);
-        if index.is_none() {
+        if index.is_none() && !self.log.is_before(position) {
             let kind = if self.log.is_beyond(position) { Kind::BeyondCommitted } else { Kind::NoBoundary };
             report(self.found, kind, format!("client {} was shown {position:?}", event.client));
         }
@@ -286,7 +292,8 @@ impl Sweep<'_> {
 
     /// 404 is right before the creation and after the deletion.
     fn absences(&mut self, events: &[Event]) {
-        let absent = events.iter().filter(|event| event.outcome == Outcome::Refused(Refusal::NotFound));
+        let gone = |refusal| matches!(refusal, Outcome::Refused(Refusal::NotFound | Refusal::Held));
+        let absent = events.iter().filter(|event| gone(event.outcome));
         for event in absent {
             if event.call <= self.create.ret {
                 continue;

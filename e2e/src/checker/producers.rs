@@ -10,9 +10,10 @@ use crate::history::{Action, Append, Event, History, Outcome, Refusal, Stamp};
 pub(super) fn check(history: &History, placed: &[Placed<'_>], found: &mut Vec<Violation>) {
     let mut present: Vec<&Placed<'_>> = placed.iter().filter(|append| append.range.is_some()).collect();
     present.sort_by_key(|append| append.range);
-    stamps_have_no_gap(&present, found);
+    let trimmed = history.end.trimmed.messages > 0;
+    stamps_have_no_gap(&present, trimmed, found);
     numbers_rise(&present, found);
-    let refusals = Refusals::new(&present);
+    let refusals = Refusals::new(&present, trimmed);
     for event in &history.events {
         if let (Action::Append(append), Outcome::Refused(refusal)) = (&event.action, event.outcome) {
             refusals.check(event, append, refusal, found);
@@ -20,11 +21,12 @@ pub(super) fn check(history: &History, placed: &[Placed<'_>], found: &mut Vec<Vi
     }
 }
 
-fn stamps_have_no_gap(present: &[&Placed<'_>], found: &mut Vec<Violation>) {
+fn stamps_have_no_gap(present: &[&Placed<'_>], trimmed: bool, found: &mut Vec<Violation>) {
     let mut last: HashMap<u32, Stamp> = HashMap::new();
     for stamp in present.iter().filter_map(|append| append.append.stamp) {
         let follows = match last.get(&stamp.producer) {
-            None => stamp.seq == 0,
+            // The first ones may have gone.
+            None => trimmed || stamp.seq == 0,
             Some(before) if before.epoch == stamp.epoch => stamp.seq == before.seq + 1,
             Some(before) => stamp.epoch > before.epoch && stamp.seq == 0,
         };
@@ -52,10 +54,12 @@ struct Refusals {
     stamps: HashMap<u32, Vec<(u64, Stamp)>>,
     /// Numbers, falling, with the earliest time at which one that great or greater was sent.
     numbers: Vec<(u64, u64)>,
+    /// Retention let some of them go.
+    trimmed: bool,
 }
 
 impl Refusals {
-    fn new(present: &[&Placed<'_>]) -> Self {
+    fn new(present: &[&Placed<'_>], trimmed: bool) -> Self {
         let mut stamps: HashMap<u32, Vec<(u64, Stamp)>> = HashMap::new();
         let mut numbers: Vec<(u64, u64)> = Vec::new();
         for append in present {
@@ -72,7 +76,7 @@ impl Refusals {
             earliest = earliest.min(*call);
             *call = earliest;
         }
-        Self { stamps, numbers }
+        Self { stamps, numbers, trimmed }
     }
 
     fn check(&self, event: &Event, append: &Append, refusal: Refusal, found: &mut Vec<Violation>) {
@@ -80,7 +84,7 @@ impl Refusals {
             (Refusal::Gap(_) | Refusal::Fenced, Some(stamp), _) if self.is_next(stamp, event.call) => {
                 report(found, Kind::ProducerRefused, format!("{stamp:?} was next and got {refusal:?}"));
             }
-            (Refusal::StreamSeq, _, Some(number)) => {
+            (Refusal::StreamSeq, _, Some(number)) if !self.trimmed => {
                 let greater = self.numbers.partition_point(|(other, _)| *other >= number);
                 let first = greater.checked_sub(1).and_then(|last| self.numbers.get(last));
                 if first.is_none_or(|(_, call)| *call > event.ret) {

@@ -57,6 +57,12 @@ pub enum Kind {
     Vanished,
     /// The stream was there after its deletion.
     Resurrected,
+    /// Retention let go what was to be kept.
+    KeptTooLittle,
+    /// What retention had let go was there again.
+    Untrimmed,
+    /// A reader was told that retention had let go what is there.
+    TrimmedTooEarly,
 }
 
 /// One violation.

@@ -72,6 +72,8 @@ pub struct Head {
     pub producer_seq: Option<u64>,
     /// `Producer-Expected-Seq`.
     pub producer_expected: Option<u64>,
+    /// `Stream-Earliest-Offset`.
+    pub earliest: Option<OffsetText>,
     /// `Stream-Incarnation` as text, when the server has such a thing.
     pub incarnation: Option<OffsetText>,
 }
@@ -107,6 +109,7 @@ impl Head {
             producer_epoch: None,
             producer_seq: None,
             producer_expected: None,
+            earliest: None,
             incarnation: None,
         };
         for header in response.headers.iter() {
@@ -131,6 +134,7 @@ impl Head {
             Some(b's') if is("stream-up-to-date") => self.up_to_date = value.eq_ignore_ascii_case(b"true"),
             Some(b's') if is("stream-closed") => self.closed = value.eq_ignore_ascii_case(b"true"),
             Some(b's') if is("stream-cursor") => self.cursor = number(value),
+            Some(b's') if is("stream-earliest-offset") => self.earliest = OffsetText::new(value),
             Some(b's') if is("stream-incarnation") => self.incarnation = OffsetText::new(value),
             Some(b'p') if is("producer-epoch") => self.producer_epoch = number(value),
             Some(b'p') if is("producer-seq") => self.producer_seq = number(value),

@@ -5,13 +5,12 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::bytes_each;
 use crate::client::{Connection, EventStream, Request};
-use crate::server::{Server, ServerKind};
+use crate::server::{Server, ServerKind, allow_descriptors};
 use crate::stopwatch::Stopwatch;
 
 /// The stream.
@@ -43,21 +42,6 @@ impl fmt::Display for SubscribersReport {
             self.delivered
         )
     }
-}
-
-/// Both ends of a connection are a descriptor, here and in the server, which inherits the bound.
-fn allow_descriptors(count: u64) -> anyhow::Result<()> {
-    let limit = getrlimit(Resource::Nofile);
-    let wanted = count + 1_000;
-    ensure!(
-        limit.maximum.is_none_or(|most| most >= wanted),
-        "at most {:?} descriptors are allowed",
-        limit.maximum
-    );
-    if limit.current.is_some_and(|now| now < wanted) {
-        setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum: limit.maximum })?;
-    }
-    Ok(())
 }
 
 /// Connects `count` subscribers, measures, appends once, waits until all have it.

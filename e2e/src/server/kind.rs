@@ -67,11 +67,20 @@ pub struct NodeOptions {
     pub extra: Vec<String>,
     /// Another binary than the workspace's own.
     pub binary: Option<PathBuf>,
+    /// Working directory, home and place for temporary files, if not those of this process.
+    pub home: Option<PathBuf>,
 }
 
 impl Default for NodeOptions {
     fn default() -> Self {
-        Self { aol: AolMode::Sync, fsync: FsyncMode::Always, shards: 16, extra: Vec::new(), binary: None }
+        Self {
+            aol: AolMode::Sync,
+            fsync: FsyncMode::Always,
+            shards: 16,
+            extra: Vec::new(),
+            binary: None,
+            home: None,
+        }
     }
 }
 
@@ -161,6 +170,9 @@ fn node_flags(command: &mut Command, options: &NodeOptions, address: SocketAddr,
     command.arg("--fsync").arg(options.fsync.as_str());
     command.arg("--long-poll-timeout").arg(format!("{poll_ms}ms"));
     command.args(&options.extra);
+    if let Some(home) = &options.home {
+        command.current_dir(home).env("HOME", home).env("TMPDIR", home);
+    }
 }
 
 /// The crate is configured by environment; its limits are lifted so that they do not end a measurement.

@@ -151,6 +151,29 @@ impl Server {
         Ok(kill_process(self.pid, signal)?)
     }
 
+    /// The regular files and directories that it holds open.
+    pub fn open_files(&self) -> anyhow::Result<Vec<PathBuf>> {
+        let mut found = Vec::new();
+        for entry in std::fs::read_dir(format!("/proc/{}/fd", self.pid.as_raw_nonzero()))? {
+            // A descriptor that was closed meanwhile is no open file any more.
+            let Ok(target) = std::fs::read_link(entry?.path()) else { continue };
+            if target.is_absolute() && !target.starts_with("/dev") && !target.starts_with("/proc") {
+                found.push(target);
+            }
+        }
+        Ok(found)
+    }
+
+    /// Bytes that it has read and written by system calls so far.
+    pub fn transferred(&self) -> anyhow::Result<(u64, u64)> {
+        let text = std::fs::read_to_string(format!("/proc/{}/io", self.pid.as_raw_nonzero()))?;
+        let figure = |name: &str| {
+            let line = text.lines().find_map(|line| line.strip_prefix(name)).context("no such figure")?;
+            Ok::<u64, anyhow::Error>(line.trim().parse()?)
+        };
+        Ok((figure("rchar:")?, figure("wchar:")?))
+    }
+
     /// What it has cost so far.
     pub fn cost(&self) -> anyhow::Result<Cost> {
         Cost::of(self.pid.as_raw_nonzero().get())

@@ -20,6 +20,10 @@ pub(super) fn outcome(
         format!("{action:?} was answered with {} {:.200}", head.status, body.unwrap_or_default())
     };
     match (action, head.status) {
+        (Action::Read { .. }, 410) if head.earliest.is_some() => {
+            let earliest = head.earliest.and_then(|text| dialect.parse(text.as_str()));
+            Ok(Outcome::Refused(Refusal::Trimmed(earliest)))
+        }
         (_, 404 | 410) => Ok(Outcome::Refused(Refusal::NotFound)),
         (_, 429 | 503 | 507) => Ok(Outcome::Refused(Refusal::Unavailable)),
         // The log failed under the write: the server says itself that it does not know.
@@ -27,6 +31,7 @@ pub(super) fn outcome(
         (Action::Create(_), 200 | 201) => seen(head, dialect)
             .map(|seen| Outcome::Created { new: head.status == 201, seen })
             .ok_or_else(unexpected),
+        (Action::Create(_), 409) if held(answer) => Ok(Outcome::Refused(Refusal::Held)),
         (Action::Create(_), 409) => Ok(Outcome::Refused(Refusal::Conflict)),
         (Action::Append(append), 200 | 204) => {
             let duplicate = append.stamp.is_some() && head.status == 204;
@@ -50,6 +55,12 @@ pub(super) fn outcome(
         (Action::Delete, 204) => Ok(Outcome::Deleted),
         _ => Err(unexpected()),
     }
+}
+
+/// Whether the name is taken by a deleted stream that forks still read.
+fn held(answer: &Result<Answer, Failure>) -> bool {
+    let held = b"\"stream_name_held\"";
+    answer.as_ref().is_ok_and(|answer| memchr::memmem::find(&answer.body, held).is_some())
 }
 
 fn tail(head: &Head, dialect: Dialect) -> Option<Position> {

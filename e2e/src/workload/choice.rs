@@ -34,6 +34,10 @@ pub enum Choice {
     },
     /// Delete, judge, create again.
     Renew,
+    /// Streams of the client's own: forks, and forks of forks, that end in any order.
+    Family,
+    /// A stream of the client's own that ends by itself.
+    Brief,
 }
 
 /// How often each is drawn, in parts of their sum.
@@ -53,6 +57,8 @@ const WEIGHTS: &[(u64, Choice)] = &[
     (1, Choice::Close { with_message: false }),
     (1, Choice::Close { with_message: true }),
     (1, Choice::Renew),
+    (3, Choice::Family),
+    (1, Choice::Brief),
 ];
 
 /// Draws choices.

@@ -1,5 +1,6 @@
 //! A client: draws, asks, records; outlives any number of servers.
 
+mod families;
 mod reading;
 
 use std::collections::HashMap;
@@ -16,7 +17,7 @@ use super::stream::{Findings, Life, Stream};
 use super::target::TargetWatch;
 use crate::checker::Dialect;
 use crate::client::{Answer, Connection, Draft, Failure, Request};
-use crate::history::{Action, Append, Event, Outcome, Refusal, Stamp};
+use crate::history::{Action, Append, Event, Keep, Kept, Message, Outcome, Refusal, Stamp};
 use crate::stopwatch::Stopwatch;
 
 /// An answer that is not there by then will not be waited for; the request's fate is unknown.
@@ -92,11 +93,16 @@ impl Client {
         while !stop.load(Ordering::Relaxed) {
             let (number, choice) = self.generator.draw();
             let Some(stream) = self.streams.get(number).cloned() else { return };
-            if choice == Choice::Renew {
-                self.renew(&stream).await;
-            } else {
-                let life = stream.life.read().await;
-                self.perform(number, &stream, &life, choice).await;
+            match choice {
+                Choice::Renew => self.renew(&stream).await,
+                // Others know neither incarnations nor instants with milliseconds.
+                Choice::Family | Choice::Brief if self.dialect == Dialect::Bytes => {}
+                Choice::Family => self.family().await,
+                Choice::Brief => self.brief().await,
+                _ => {
+                    let life = stream.life.read().await;
+                    self.perform(number, &stream, &life, choice).await;
+                }
             }
         }
     }
@@ -163,7 +169,7 @@ impl Client {
                 self.read(stream, life, life.tail(), true).await;
             }
             Choice::Events => self.follow(stream, life).await,
-            Choice::Head | Choice::Conditional | Choice::Renew => {
+            Choice::Head | Choice::Conditional | Choice::Renew | Choice::Family | Choice::Brief => {
                 self.simple(stream, life, Action::Head).await;
             }
             Choice::Confirm => {
@@ -248,7 +254,7 @@ impl Client {
     /// PUT without content, HEAD or DELETE.
     async fn simple(&mut self, stream: &Stream, life: &Life, action: Action) -> Outcome {
         let request = match action {
-            Action::Create(_) => Request::create(&stream.name, stream.format.content_type()),
+            Action::Create(_) => Self::put(stream).body(b""),
             Action::Delete => Request::delete(&stream.name),
             _ => Request::head(&stream.name),
         };
@@ -260,6 +266,13 @@ impl Client {
     fn conclude(&self, life: &Life, call: u64, action: Action, answer: &Result<Answer, Failure>) -> Outcome {
         match outcome(&action, answer, self.dialect) {
             Ok(outcome) => {
+                if let (Ok(answer), Outcome::Headed(seen), true) =
+                    (answer, outcome, life.terms.keep != Keep::All)
+                {
+                    let earliest = answer.head.earliest.and_then(|text| self.dialect.parse(text.as_str()));
+                    let (earliest, ret) = (earliest.unwrap_or_default(), self.clock.nanoseconds());
+                    life.push_kept(Kept { call, ret, earliest, tail: seen.tail });
+                }
                 self.push(life, call, action, outcome);
                 outcome
             }
@@ -274,16 +287,26 @@ impl Client {
         life.push(Event { client: self.number, call, ret: self.clock.nanoseconds(), action, outcome });
     }
 
+    /// A PUT of the stream, to be ended with its content.
+    fn put(stream: &Stream) -> Draft {
+        let draft = Request::draft("PUT", &Request::stream_path(&stream.name))
+            .header("Content-Type", stream.format.content_type());
+        stream.creation.iter().fold(draft, |draft, (name, value)| draft.header(name, value))
+    }
+
     /// PUT until it is there, every other time with content.
     async fn create(&mut self, stream: &Stream, life: &Life) {
         let count = u32::try_from(life.number % 2).unwrap_or(0);
         let payload = self.payload(stream.format, count);
         let body: &[u8] = if count == 0 { b"" } else { &payload.body };
-        let request = Request::draft("PUT", &Request::stream_path(&stream.name))
-            .header("Content-Type", stream.format.content_type())
-            .body(body);
+        self.create_with(stream, life, &payload.messages, body).await;
+    }
+
+    /// PUT until it is there; it begins with these messages, which a fork has without sending them.
+    async fn create_with(&mut self, stream: &Stream, life: &Life, messages: &[Message], body: &[u8]) {
+        let request = Self::put(stream).body(body);
         for _ in 0..ATTEMPTS_MAX {
-            let action = Action::Create(Append { messages: payload.messages.clone(), ..Append::default() });
+            let action = Action::Create(Append { messages: messages.to_vec(), ..Append::default() });
             let call = self.clock.nanoseconds();
             let answer = self.exchange(&request).await;
             if matches!(self.conclude(life, call, action, &answer), Outcome::Created { .. }) {
@@ -297,18 +320,26 @@ impl Client {
     /// Ends a life and begins the next.
     async fn renew(&mut self, stream: &Stream) {
         let mut life = stream.life.write().await;
-        let mut end = self.read_all(stream, &life).await;
+        self.end(stream, &life, false).await;
+        *life = Life::new(life.number + 1, life.terms);
+        self.create(stream, &life).await;
+    }
+
+    /// Reads a stream to its end, deletes it and judges its life. A name that forks hold cannot be taken again.
+    async fn end(&mut self, stream: &Stream, life: &Life, forked: bool) {
+        let mut end = self.read_all(stream, life).await;
         for _ in 0..ATTEMPTS_MAX {
-            match self.simple(stream, &life, Action::Delete).await {
+            match self.simple(stream, life, Action::Delete).await {
                 Outcome::Deleted | Outcome::Refused(Refusal::NotFound) => break,
                 _ => sleep(RETRY_DELAY).await,
             }
         }
-        self.simple(stream, &life, Action::Head).await;
+        self.simple(stream, life, Action::Head).await;
+        if forked {
+            self.simple(stream, life, Action::Create(Append::default())).await;
+        }
         end.present = false;
         life.judge(&stream.name, self.dialect, end, &self.findings);
-        *life = Life::new(life.number + 1);
-        self.create(stream, &life).await;
     }
 
     async fn exchange(&mut self, request: &Request) -> Result<Answer, Failure> {
@@ -329,7 +360,10 @@ impl Client {
         };
         let answer = timeout(ANSWER_DEADLINE, connection.exchange(request)).await;
         let answer = answer.unwrap_or_else(|_| {
-            self.findings.problem(format!("no answer within {ANSWER_DEADLINE:?}"));
+            let line = request.as_bytes().split(|&byte| byte == b'\r').next().unwrap_or_default();
+            let line = String::from_utf8_lossy(line);
+            let at = self.clock.elapsed();
+            self.findings.problem(format!("no answer within {ANSWER_DEADLINE:?}, at {at:?}: {line}"));
             Err(Failure { sent: true, error: std::io::ErrorKind::TimedOut.into() })
         })?;
         if answer.head.keeps_alive() {

@@ -18,6 +18,12 @@ pub enum Format {
 }
 
 impl Format {
+    /// Alternately.
+    #[must_use]
+    pub const fn of(number: u64) -> Self {
+        if number.is_multiple_of(2) { Self::Text } else { Self::Json }
+    }
+
     /// The content type.
     #[must_use]
     pub const fn content_type(self) -> &'static str {

@@ -7,10 +7,16 @@ use tokio::sync::RwLock;
 
 use super::payload::Format;
 use crate::checker::{Dialect, check};
-use crate::history::{Action, Event, FinalLog, History, MessageId, Outcome, Position};
+use crate::history::{
+    Action, Event, FinalLog, History, Keep, Kept, Lifetime, MessageId, Outcome, Position, Terms,
+};
 
 /// Offsets that a stream remembers for readers.
 const REMEMBERED: usize = 64;
+
+/// What streams with retention keep: little enough that much goes, enough that readers find something.
+const MESSAGES_KEPT: u64 = 150;
+const BYTES_KEPT: u64 = 40_000;
 
 /// Problems that are kept; more say nothing new.
 const PROBLEMS_MAX: usize = 1_000;
@@ -23,6 +29,8 @@ pub struct Stream {
     pub name: String,
     /// How its messages look.
     pub format: Format,
+    /// Headers of its creation beside the type.
+    pub creation: Vec<(&'static str, String)>,
     /// The life.
     pub life: RwLock<Life>,
 }
@@ -34,12 +42,15 @@ pub struct Life {
     pub(super) number: u64,
     /// The next `Stream-Seq`.
     pub(super) next_seq: AtomicU64,
+    /// What it was created to be.
+    pub(super) terms: Terms,
     record: Mutex<Record>,
 }
 
 #[derive(Debug, Default)]
 struct Record {
     events: Vec<Event>,
+    kept: Vec<Kept>,
     positions: Vec<Position>,
     tail: Position,
 }
@@ -94,17 +105,49 @@ impl Findings {
 }
 
 impl Stream {
-    /// Number `number` of the streams under test; every other one holds JSON.
+    /// Number `number` of the streams under test; every other one holds JSON, and of six, one keeps only its last
+    /// messages and one only its last bytes, if the server knows retention.
     #[must_use]
-    pub fn new(number: usize) -> Arc<Self> {
-        let format = if number.is_multiple_of(2) { Format::Text } else { Format::Json };
-        Arc::new(Self { name: format!("checked/{number}"), format, life: RwLock::new(Life::new(1)) })
+    pub fn new(number: usize, dialect: Dialect) -> Arc<Self> {
+        let keep = match (number % 6, dialect) {
+            (4, Dialect::MessagesAndBytes) => Keep::Bytes(BYTES_KEPT),
+            (5, Dialect::MessagesAndBytes) => Keep::Messages(MESSAGES_KEPT),
+            _ => Keep::All,
+        };
+        let creation = match keep {
+            Keep::All => Vec::new(),
+            Keep::Messages(count) => vec![("Stream-Retain-Messages", count.to_string())],
+            Keep::Bytes(bytes) => vec![("Stream-Retain-Bytes", bytes.to_string())],
+        };
+        let terms = Terms { keep, lifetime: Lifetime::Forever };
+        Self::own(format!("checked/{number}"), Format::of(number as u64), terms, creation, 1)
+    }
+
+    /// A stream of these terms, with the headers that ask for them.
+    pub(super) fn own(
+        name: String,
+        format: Format,
+        terms: Terms,
+        creation: Vec<(&'static str, String)>,
+        number: u64,
+    ) -> Arc<Self> {
+        Arc::new(Self { name, format, creation, life: RwLock::new(Life::new(number, terms)) })
     }
 }
 
 impl Life {
-    pub(super) fn new(number: u64) -> Self {
-        Self { number, next_seq: AtomicU64::new(1), record: Mutex::default() }
+    pub(super) fn new(number: u64, terms: Terms) -> Self {
+        Self { number, next_seq: AtomicU64::new(1), terms, record: Mutex::default() }
+    }
+
+    /// Adds what an answer said about retention.
+    pub(super) fn push_kept(&self, kept: Kept) {
+        self.record().kept.push(kept);
+    }
+
+    /// The earliest offset, as far as it was shown.
+    pub(super) fn earliest(&self) -> Position {
+        self.record().kept.iter().map(|kept| kept.earliest).max().unwrap_or_default()
     }
 
     fn record(&self) -> std::sync::MutexGuard<'_, Record> {
@@ -145,7 +188,7 @@ impl Life {
 
     /// Judges the life, which ended so.
     pub(super) fn judge(&self, name: &str, dialect: Dialect, end: FinalLog, findings: &Findings) {
-        let events = std::mem::take(&mut self.record().events);
+        let Record { events, kept, .. } = std::mem::take(&mut *self.record());
         findings.events.fetch_add(events.len() as u64, Ordering::Relaxed);
         findings.lives.fetch_add(1, Ordering::Relaxed);
         let acknowledged = events.iter().filter(|event| {
@@ -153,7 +196,7 @@ impl Life {
         });
         findings.acknowledged.fetch_add(acknowledged.count() as u64, Ordering::Relaxed);
         let name = format!("{name} (life {})", self.number);
-        let history = History { name: name.clone(), events, end };
+        let history = History { name: name.clone(), terms: self.terms, events, kept, end };
         for violation in check(&history, dialect) {
             findings.problem(format!("{name}: {violation}"));
         }

@@ -32,4 +32,4 @@ pub use query::{LiveMode, ReadQuery};
 pub use router::Api;
 pub use settings::Settings;
 pub use site::Site;
-pub use sse::Sse;
+pub use sse::{Payload as SsePayload, Sse, write_data as write_sse_data};

@@ -18,9 +18,9 @@ use crate::http::wire::forwarded_scheme;
 use crate::runtime::subscriptions::{Subscriptions, TokenKind};
 use crate::types::{StreamName, SubscriptionId};
 use answer::{acknowledged, claimed, empty, jwks, shown};
-use request::{Malformed, parse_ack, parse_claim, parse_definition, parse_release, parse_streams};
 
 pub use answer::unavailable;
+pub use request::{Malformed, parse_ack, parse_claim, parse_definition, parse_release, parse_streams};
 
 /// Largest request: a definition that names as many streams as it may, with room for JSON's escapes.
 const BODY_BYTES_MAX: usize = 512 * 1024;

@@ -193,6 +193,7 @@ struct Parts<'a> {
     metrics: Arc<Metrics>,
     /// Where the log of each lane begins.
     starts: Vec<LanePosition>,
+    /// The moment from which on reads are remembered.
     started_at: UnixMillis,
 }
 

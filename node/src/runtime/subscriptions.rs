@@ -22,7 +22,7 @@ use bytes::Bytes;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
-pub use address::WebhookUrlError;
+pub use address::{Host as WebhookHost, Target as WebhookTarget, WebhookUrlError};
 pub use ask::{AckRequest, Claimed, Defined, Shown, SubscriptionRefusal};
 pub(crate) use index::SubscriptionIndex;
 pub use index::{LinkedStream, SubscriptionView};

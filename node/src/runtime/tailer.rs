@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::reader::alive;
 use super::shared::Shared;
 use super::view::StreamView;
-use super::{ReadError, ReadFrom, TailEvent};
+use super::{ReadError, ReadFrom, StreamState, TailEvent};
 use crate::types::{Offset, StreamName};
 
 /// A reader that follows a stream's tail. It stays with the stream it began on: a re-created one ends it.
@@ -17,6 +17,7 @@ use crate::types::{Offset, StreamName};
 pub struct Tailer {
     shared: Arc<Shared>,
     view: Arc<StreamView>,
+    began: StreamState,
     position: Offset,
 }
 
@@ -25,7 +26,17 @@ impl Tailer {
         let (view, snapshot) = shared.living(name)?;
         view.touch(shared.clock.now());
         let position = Shared::resolve(from, &snapshot.state)?;
-        Ok(Self { shared, view, position })
+        // An answer by events has begun before its first batch is read: what cannot be read must be refused here.
+        if position < snapshot.state.tail {
+            shared.batch(name, &view, position, 1)?;
+        }
+        Ok(Self { shared, view, began: snapshot.state, position })
+    }
+
+    /// The stream's state when the reader came.
+    #[must_use]
+    pub fn began(&self) -> &StreamState {
+        &self.began
     }
 
     /// Where the next event begins.

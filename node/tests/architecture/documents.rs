@@ -50,9 +50,12 @@ fn promises(tree: &Tree) -> Vec<(&str, &str)> {
     pairs.filter(|(promise, _)| *promise != "promise").collect()
 }
 
-/// Promises whose test is neither there nor marked pending.
+/// Promises whose test is neither there nor marked pending, or whose name leads to more than one.
 pub(crate) fn promises_without_test(tree: &Tree) -> Vec<String> {
-    let functions: BTreeSet<String> = tree.sources.iter().flat_map(|source| tests(&source.text)).collect();
+    let mut functions: BTreeMap<String, usize> = BTreeMap::new();
+    for name in tree.sources.iter().flat_map(|source| tests(&source.text)) {
+        *functions.entry(name).or_default() += 1;
+    }
     let mut found = Vec::new();
     for (promise, cell) in promises(tree) {
         let named: Vec<&str> = quoted(cell).collect();
@@ -60,11 +63,12 @@ pub(crate) fn promises_without_test(tree: &Tree) -> Vec<String> {
             found
                 .push(format!("{PROMISES}: \"{promise}\": name its test in backticks, or write `{PENDING}`"));
         }
-        let is_there =
-            |name: &str| functions.contains(name) || (name.contains('/') && tree.root.join(name).exists());
+        let is_there = |name: &str| {
+            functions.get(name) == Some(&1) || (name.contains('/') && tree.root.join(name).exists())
+        };
         for name in named.into_iter().filter(|name| !is_there(name)) {
             found.push(format!(
-                "{PROMISES}: \"{promise}\": there is no test `{name}`; correct the name or write the test"
+                "{PROMISES}: \"{promise}\": there is not exactly one test `{name}`; correct the name or write the test"
             ));
         }
     }
@@ -179,21 +183,22 @@ fn planted_gaps_in_pages_are_found() {
         (REASONS, "| `bytes` | shares bytes |\n| `gone` | nobody knows |\n"),
         (
             PROMISES,
-            "| promise | test |\n|--|--|\n| a | `kept` |\n| b | `broken` |\n| c | pending: kept |\n| d | soon |\n",
+            "| promise | test |\n|--|--|\n| a | `kept` |\n| b | `broken` |\n| c | pending: kept |\n| d | soon |\n| e | `twice` |\n",
         ),
-        ("node/src/store.rs", "#[test]\nfn kept() {}\nfn broken() {}"),
+        ("node/src/store.rs", "#[test]\nfn kept() {}\nfn broken() {}\n#[test]\nfn twice() {}"),
+        ("node/src/core.rs", "#[test]\nfn twice() {}"),
         (MAP, "### `core`\n`node/src/nowhere.rs`"),
         (INDEX, "[1](0001-a.md) [2](0002-b.md)"),
         ("docs/adr/0001-a.md", ""),
         ("docs/adr/0003-c.md", ""),
     ]);
     assert_eq!(dependencies_without_reason(&tree).len(), 2);
-    assert_eq!(promises_without_test(&tree).len(), 2);
+    assert_eq!(promises_without_test(&tree).len(), 3);
     assert_eq!(crates_without_lints(&tree).len(), 1);
     assert_eq!(dead_paths(&tree).len(), 1);
     assert_eq!(rooms_without_map(&tree).len(), 1);
     assert_eq!(decisions_without_index(&tree).len(), 2);
     assert!(pending_promises(&tree).starts_with(
-        "4 promises, 1 pending; these tests are there by now, put them in backticks: [\n    \"kept\""
+        "5 promises, 1 pending; these tests are there by now, put them in backticks: [\n    \"kept\""
     ));
 }

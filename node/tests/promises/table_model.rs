@@ -156,7 +156,7 @@ impl Plain {
                 vec![Op::Trim { stream, earliest }]
             }
             Step::Touch { .. } => {
-                plain.meta.touched_at = at;
+                plain.meta.touched_at = plain.meta.touched_at.max(at);
                 vec![Op::Touch { stream, at }]
             }
         }
@@ -214,7 +214,7 @@ fn append(plain: &mut PlainStream, parts: &[Bytes], close: bool, producer: Optio
     let messages = join(framing, parts);
     let start = plain.meta.tail;
     plain.meta.tail = messages.end(start);
-    plain.meta.touched_at = at;
+    plain.meta.touched_at = plain.meta.touched_at.max(at);
     let producer = producer.map(|id| {
         let id = Bytes::from(vec![b'p', id]);
         let seq = plain.producers.get(&id).map_or(0, |state| state.seq + 1);

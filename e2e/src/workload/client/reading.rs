@@ -96,6 +96,12 @@ impl Client {
                 end.present = false;
                 return end;
             }
+            // What retention has let go is not the reader's any more; it begins where the stream does now.
+            let earliest = life.earliest();
+            if earliest > from {
+                (from, end.trimmed) = (earliest, earliest);
+                end.messages.clear();
+            }
             sleep(RETRY_DELAY).await;
         }
         self.findings.problem(format!("{} cannot be read", stream.name));

@@ -25,14 +25,19 @@ const COPIES_OF_AN_EVENT: usize = 3;
 
 /// How payloads are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Payload {
+pub enum Payload {
+    /// One array.
     Json,
+    /// Lines.
     Text,
+    /// Bytes that are no text.
     Base64,
 }
 
 impl Payload {
-    fn of(content_type: &ContentType) -> Self {
+    /// That of a content type.
+    #[must_use]
+    pub fn of(content_type: &ContentType) -> Self {
         match (content_type.is_json(), content_type.is_text()) {
             (true, _) => Self::Json,
             (false, true) => Self::Text,
@@ -64,14 +69,11 @@ pub(super) async fn sse(
     out: &mut ResponseHead,
 ) -> Body<Sse> {
     let from = query.from.unwrap_or(ReadFrom::Start);
-    let state = match api.engine().head(name).await {
-        Ok(state) => state,
-        Err(error) => return write_read_error(out, &error),
-    };
     let tailer = match api.engine().tail(name, from).await {
         Ok(tailer) => tailer,
         Err(error) => return write_read_error(out, &error),
     };
+    let state = tailer.began();
     let payload = Payload::of(&state.config.content_type);
     out.begin(200);
     out.lines("Content-Type: text/event-stream\r\nCache-Control: no-cache\r\nX-Accel-Buffering: no\r\n");
@@ -178,7 +180,8 @@ fn write_control(out: &mut Vec<u8>, next: Offset, cursor: u64, up_to_date: bool,
     out.extend_from_slice(b"}\n\n");
 }
 
-fn write_data(out: &mut Vec<u8>, payload: Payload, segments: &[Segment]) {
+/// One event of data.
+pub fn write_data(out: &mut Vec<u8>, payload: Payload, segments: &[Segment]) {
     out.extend_from_slice(b"event: data\n");
     match payload {
         Payload::Base64 => write_base64(out, segments),

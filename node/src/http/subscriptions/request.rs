@@ -13,7 +13,7 @@ use crate::types::{Definition, Delivery, Glob, Grant, Offset, StreamName};
 
 /// Why a request is refused before anything is called.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Malformed {
+pub enum Malformed {
     /// 400.
     #[error("{0}")]
     Request(String),
@@ -47,7 +47,7 @@ struct WebhookBody {
 }
 
 /// `PUT …/subscriptions/:id`.
-pub(super) fn parse_definition(body: &[u8], base: String) -> Result<Definition, Malformed> {
+pub fn parse_definition(body: &[u8], base: String) -> Result<Definition, Malformed> {
     let body: DefinitionBody = read(body)?;
     let delivery = match (body.r#type.as_str(), body.webhook, body.wake_stream) {
         ("webhook", Some(webhook), None) => Delivery::Webhook { url: webhook.url },
@@ -74,7 +74,7 @@ pub(super) fn parse_definition(body: &[u8], base: String) -> Result<Definition, 
 }
 
 /// `POST …/streams`.
-pub(super) fn parse_streams(body: &[u8]) -> Result<Vec<StreamName>, Malformed> {
+pub fn parse_streams(body: &[u8]) -> Result<Vec<StreamName>, Malformed> {
     #[derive(Deserialize)]
     struct Body {
         streams: Vec<String>,
@@ -96,7 +96,7 @@ pub(super) fn name(text: &str) -> Result<StreamName, Malformed> {
 }
 
 /// `POST …/claim`.
-pub(super) fn parse_claim(body: &[u8]) -> Result<String, Malformed> {
+pub fn parse_claim(body: &[u8]) -> Result<String, Malformed> {
     #[derive(Deserialize)]
     struct Body {
         worker: String,
@@ -125,7 +125,7 @@ struct Ack {
 }
 
 /// `POST …/callback` and `POST …/ack`.
-pub(super) fn parse_ack(body: &[u8]) -> Result<AckRequest, Malformed> {
+pub fn parse_ack(body: &[u8]) -> Result<AckRequest, Malformed> {
     let body: AckBody = read(body)?;
     if body.acks.len() > ACKS_PER_REQUEST_MAX {
         return Err(bad(format!("a request acknowledges at most {ACKS_PER_REQUEST_MAX} streams")));
@@ -144,7 +144,7 @@ pub(super) fn parse_ack(body: &[u8]) -> Result<AckRequest, Malformed> {
 }
 
 /// `POST …/release`.
-pub(super) fn parse_release(body: &[u8]) -> Result<Option<Grant>, Malformed> {
+pub fn parse_release(body: &[u8]) -> Result<Option<Grant>, Malformed> {
     #[derive(Deserialize)]
     struct Body {
         wake_id: String,

@@ -29,10 +29,13 @@ pub enum WebhookUrlError {
 
 /// A URL that was checked as far as that goes without resolving its name.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Target {
-    pub(super) tls: bool,
-    pub(super) host: Host,
-    pub(super) port: u16,
+pub struct Target {
+    /// Whether it is spoken to by TLS.
+    pub tls: bool,
+    /// Where it is.
+    pub host: Host,
+    /// Its port.
+    pub port: u16,
     /// Host and port as they stand in the URL, for the `Host` header.
     pub(super) authority: String,
     pub(super) path: String,
@@ -40,7 +43,7 @@ pub(super) struct Target {
 
 /// The host of a URL.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Host {
+pub enum Host {
     /// An address, judged already.
     Address(IpAddr),
     /// A name, to be resolved when it is called.
@@ -51,7 +54,7 @@ pub(super) enum Host {
 
 impl Target {
     /// Checks a URL. With `loopback`, this machine may be called too, by plain HTTP as well.
-    pub(super) fn parse(url: &str, loopback: bool) -> Result<Self, WebhookUrlError> {
+    pub fn parse(url: &str, loopback: bool) -> Result<Self, WebhookUrlError> {
         if url.len() > WEBHOOK_URL_BYTES_MAX || url.contains('#') {
             return Err(WebhookUrlError::Malformed);
         }
