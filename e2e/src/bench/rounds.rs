@@ -3,12 +3,17 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use anyhow::Context;
+
 use super::load::{Phase, Window, drive};
 use super::plan::{Plan, Work};
 use super::sample::Sample;
 use super::{catch_up, requests, tail};
 use crate::server::{Server, ServerKind};
 use crate::stopwatch::Stopwatch;
+
+/// Attempts at one round.
+const ATTEMPTS_MAX: usize = 3;
 
 /// How a run is done.
 #[derive(Debug, Clone)]
@@ -58,7 +63,7 @@ pub async fn run(settings: &Settings, plan: Plan) -> anyhow::Result<Vec<Outcome>
     }
     for _ in 0..settings.rounds {
         for (server, outcome, _) in &mut running {
-            outcome.samples.push(round(settings, plan, server).await?);
+            outcome.samples.push(measured(settings, plan, server).await?);
         }
     }
     let mut outcomes = Vec::new();
@@ -67,6 +72,18 @@ pub async fn run(settings: &Settings, plan: Plan) -> anyhow::Result<Vec<Outcome>
         outcomes.push(outcome);
     }
     Ok(outcomes)
+}
+
+/// A round, measured again when a server drops a connection: what dropped it is told, and three times are no chance.
+#[expect(clippy::print_stderr, reason = "whoever waits for the figures wants to know at once")]
+async fn measured(settings: &Settings, plan: Plan, server: &Server) -> anyhow::Result<Sample> {
+    for _ in 1..ATTEMPTS_MAX {
+        match round(settings, plan, server).await {
+            Ok(sample) => return Ok(sample),
+            Err(error) => eprintln!("{}, {plan}: measured again: {error:#}", server.kind()),
+        }
+    }
+    round(settings, plan, server).await.with_context(|| server.kind().to_string())
 }
 
 async fn round(settings: &Settings, plan: Plan, server: &Server) -> anyhow::Result<Sample> {
