@@ -101,7 +101,7 @@ pub fn page(command: &str, machine: &str, floors: &[Floor], outcomes: &[Outcome]
     let floors: Vec<String> = floors.iter().map(floor_line).collect();
     let _ = write!(
         text,
-        "Made by `{command}`; this page is written by that command and not by hand.\n\n\
+        "Made by `{command}`; written by that command and not by hand (its notes stand in `e2e/src/bench/notes.md`).\n\n\
          Machine: {machine}. Client and servers share it; compare ratios, not figures of different runs.\n\
          {}\n\n\
          Each server starts on a fresh directory per row. Rounds are interleaved (ours, theirs, ours, …); figures are\n\
@@ -112,6 +112,7 @@ pub fn page(command: &str, machine: &str, floors: &[Floor], outcomes: &[Outcome]
         floors.join("\n")
     );
     text.push_str(&markdown(outcomes));
+    text.push_str(include_str!("notes.md"));
     text
 }
 
