@@ -101,6 +101,12 @@ impl ShardApplier {
         }
     }
 
+    /// Takes what was committed. The log is needed from its first record on, whatever becomes of the tables meanwhile.
+    pub(crate) fn take(&mut self, records: Vec<Committed>) {
+        self.undurable = self.undurable.or(records.first().map(|record| record.position));
+        self.stuck.extend(records);
+    }
+
     /// Bytes of the records that wait.
     pub(crate) fn waiting_bytes(&self) -> u64 {
         self.stuck.iter().map(|record| record_bytes(&record.ops)).sum()
@@ -161,9 +167,7 @@ impl ShardApplier {
 
     /// Applies what waits, and removes some rows of what was deleted.
     fn apply(&mut self) -> Result<(), TablesError> {
-        if let (Some(first), Some(last)) = (self.stuck.first(), self.stuck.last()) {
-            self.undurable = self.undurable.or(Some(first.position));
-            let index = last.index;
+        if let Some(index) = self.stuck.last().map(|record| record.index) {
             replay::apply(&mut self.tables, &self.stuck)?;
             let ops = || self.stuck.iter().flat_map(|record| &record.ops);
             self.reaping |=

@@ -81,7 +81,7 @@ impl Applier {
         }
         for (shard, records) in work.shards {
             if let Some(applier) = self.shards.get_mut(&shard) {
-                applier.stuck.extend(records);
+                applier.take(records);
             }
         }
         if work.log_begs == Some(true) {

@@ -95,10 +95,9 @@ impl LaneOwner {
             bytes += record_bytes(&record.ops);
             let Some(owner) = self.shards.get(&record.shard) else { continue };
             let Some(shard) = owner.shared.open_shard(record.shard) else { continue };
-            for op in &record.ops {
-                let let_go = shard.views.publish(op, record.index, record.view.as_deref());
+            shard.views.publish(&record.ops, record.index, record.view.as_deref(), |op, let_go| {
                 tally::count(&self.metrics.engine, op, record.cause, let_go);
-            }
+            });
             owner.shared.subscriptions.publish(record.shard, &record.ops);
         }
         for record in &records {

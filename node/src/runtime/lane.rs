@@ -291,9 +291,8 @@ impl LaneOwner {
                         Err(_) => owner.postpone(stream, now.plus(1000)),
                     }
                 }
-                if let Ok(Answered { released: Some(parent), .. }) = answered {
-                    self.release(parent);
-                }
+                // What it releases goes on behind the commit, like the answers of the group.
+                self.group.answers.push((None, answered));
             }
         }
     }

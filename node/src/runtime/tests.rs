@@ -112,3 +112,35 @@ async fn reading_streams_with_a_sliding_window_syncs_nothing_and_keeps_few_resid
     }
     running.stop();
 }
+
+/// With a body and a closure, creation is one step: nobody may see the stream open or empty.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_put_with_content_is_never_seen_without_it() {
+    let system: Arc<dyn Clock> = Arc::new(SystemClock);
+    let (directory, metrics) = (tempfile::tempdir().unwrap(), Arc::new(Metrics::new(1)));
+    let running = small(directory.path(), &system, &metrics);
+    let (mut torn, rounds) = (0, 500);
+    for number in 0..rounds {
+        let engine = running.engine.clone();
+        let reader = std::thread::spawn(move || {
+            loop {
+                if let Ok((_, snapshot)) = engine.shared.living(&name(number)) {
+                    return snapshot.state.closed && snapshot.state.tail.bytes == 1;
+                }
+            }
+        });
+        let create = Create {
+            name: name(number),
+            config: StreamConfig::default(),
+            content_type_given: false,
+            fork_offset_given: false,
+            closed: true,
+            body: Ok(Messages::single(Bytes::from_static(b"x"))),
+            fork: None,
+        };
+        running.engine.create(create, None).await.unwrap();
+        torn += usize::from(!reader.join().unwrap());
+    }
+    running.stop();
+    assert_eq!(torn, 0, "of {rounds} PUTs with content, so many were seen open and empty");
+}

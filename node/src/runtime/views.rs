@@ -178,14 +178,34 @@ impl ShardViews {
         view
     }
 
-    /// Publishes one committed op. `view` is the stream's, held by the owner since it decided; a creation makes its own.
-    /// Says how many payload bytes may not be read any more, though their stream goes on.
-    pub(crate) fn publish(&self, op: &Op, index: LogIndex, view: Option<&StreamView>) -> u64 {
+    /// Publishes the ops of one committed record. `view` is the stream's, held by the owner since it decided; a creation
+    /// makes its own. `told` hears of each op, and how many payload bytes may not be read any more through it though their
+    /// stream goes on.
+    pub(crate) fn publish(
+        &self,
+        ops: &[Op],
+        index: LogIndex,
+        view: Option<&StreamView>,
+        mut told: impl FnMut(&Op, u64),
+    ) {
+        let mut begun = None;
+        for (at, op) in ops.iter().enumerate() {
+            let let_go = match op {
+                Op::Create(meta) => {
+                    begun = Some(meta.id);
+                    self.publish_creation(meta, index, ops.get(at + 1..).unwrap_or_default());
+                    0
+                }
+                // It came with the creation.
+                Op::Append(append) if begun == Some(append.stream) => 0,
+                op => self.publish_change(op, index, view),
+            };
+            told(op, let_go);
+        }
+    }
+
+    fn publish_change(&self, op: &Op, index: LogIndex, view: Option<&StreamView>) -> u64 {
         let change = match op {
-            Op::Create(meta) => {
-                self.publish_creation(meta, index);
-                return 0;
-            }
             Op::Append(append) => {
                 let found = if view.is_some_and(|view| view.id == append.stream) {
                     None
@@ -206,13 +226,20 @@ impl ShardViews {
             Op::Unpin { stream, .. } => (*stream, Change::Unpin),
             Op::Trim { stream, earliest } => (*stream, Change::Trim(*earliest)),
             Op::Touch { stream, at } => (*stream, Change::Touch(*at)),
-            Op::Put { .. } | Op::Erase { .. } => return 0,
+            Op::Create(_) | Op::Put { .. } | Op::Erase { .. } => return 0,
         };
         self.by_id(change.0).map_or(0, |view| view.change(index, change.1))
     }
 
-    fn publish_creation(&self, meta: &StreamMeta, index: LogIndex) {
+    /// `behind`: the rest of the record. What the stream is born with is in the view before anybody can find it.
+    fn publish_creation(&self, meta: &StreamMeta, index: LogIndex, behind: &[Op]) {
         let view = self.view(meta, index);
+        for op in behind {
+            match op {
+                Op::Append(append) if append.stream == meta.id => view.append(append, index),
+                _ => {}
+            }
+        }
         let mut inner = self.lock();
         inner.turned += 1;
         inner.recent.insert(meta.name.clone(), index);

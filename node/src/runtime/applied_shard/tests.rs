@@ -85,7 +85,7 @@ impl World {
         self.lane.sync().unwrap();
         (self.last, self.chain) = (index, appended.chain);
         let (chain, position) = (appended.chain, appended.position);
-        self.applier.stuck.push(Committed { index, epoch, chain, position, ops });
+        self.applier.take(vec![Committed { index, epoch, chain, position, ops }]);
     }
 
     fn append(&mut self, count: u8) {
@@ -278,4 +278,27 @@ fn on_a_full_device_everything_is_served_from_memory_and_becomes_durable_when_th
     assert!(world.applier.undurable.is_some(), "the log is kept");
     world.disk.change_blocks(|_| usize::MAX);
     world.expect_whole("when there is room");
+}
+
+/// A reader met an error of the device on a shard that has nothing undurable; in the moment before the applier notices,
+/// the lane goes on acknowledging; then another shard brings a checkpoint.
+#[test]
+fn acknowledged_records_that_wait_for_a_failed_device_keep_the_log() {
+    let mut world = World::new();
+    world.append(5);
+    world.round();
+    world.checkpoint();
+    assert_eq!(world.applier.undurable, None);
+    // Any reader (or the scrubber) meets EIO; it stays.
+    world.disk.fail(1..=u64::MAX, ErrorKind::Other);
+    assert!(world.content().is_err());
+    // The lane's owner decides on a head that is in memory: `shared.shard()` still says Serving.
+    assert_eq!(world.refusal(), None);
+    world.append(3);
+    let first = world.applier.stuck.first().map(|record| record.position);
+    world.round();
+    assert!(world.refusal().is_some());
+    assert_eq!(world.applier.stuck.len(), 3);
+    world.checkpoint();
+    assert_eq!(world.applier.undurable, first, "the log must be kept from the first record that waits");
 }

@@ -59,7 +59,7 @@ fn read_times_are_bounded_and_what_does_not_fit_stays_resident_until_the_log_has
         for stream in views.unrecorded_reads(8) {
             index = index.next();
             views.install_by_owner(&meta(stream.0, &format!("s{}", stream.0), Lifetime::Sliding(60)));
-            views.publish(&Op::Touch { stream, at }, index, None);
+            views.publish(&[Op::Touch { stream, at }], index, None, |_, _| {});
             views.applied(index, &[stream]);
         }
         views.evict();
@@ -74,7 +74,7 @@ fn a_stream_that_is_gone_leaves_no_read_time() {
         read(&views, id, 1000);
     }
     for id in 1..=50 {
-        views.publish(&Op::Delete { stream: StreamId(id) }, LogIndex(id), None);
+        views.publish(&[Op::Delete { stream: StreamId(id) }], LogIndex(id), None, |_, _| {});
     }
     assert_eq!(views.lock().read_times.len(), 0);
 }
