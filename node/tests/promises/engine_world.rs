@@ -29,6 +29,7 @@ pub(crate) fn config(lanes: u32, shards: u64, spare: u32) -> Config {
         checkpoint_log_size: Size::kib(40),
         table_cache: Size::kib(u32::try_from(256 * shards).unwrap()),
         tail_cache: Size::kib(12),
+        apply_backlog: Size::kib(12),
         heads_max: 4 * u32::try_from(shards).unwrap(),
         sweep_interval: Duration::from_millis(2),
         ..Config::default()

@@ -109,6 +109,7 @@ impl World {
             segment_size_max: Size::mib(2),
             table_cache: Size::mib(4),
             tail_cache: Size::mib(4),
+            apply_backlog: Size::mib(4),
             ..Config::default()
         };
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
