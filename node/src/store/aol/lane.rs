@@ -22,7 +22,7 @@ use super::reader::{LaneReader, Shared};
 use super::recovery::Recovery;
 use super::report::RecoveryReport;
 use super::segment::Segment;
-use super::supply::{Place, Supply, remove_durably};
+use super::supply::{Place, Supply, header_of, remove_durably};
 use crate::codec::record::{
     ALIGNMENT, HEADER_BYTES, LaneKey, RecordHeader, RecordKind, chain_after, total_bytes,
 };
@@ -101,7 +101,13 @@ impl Lane {
             segments.extend(supply.take());
         }
         let mut recovered = Recovery::run(dir.clone(), &options, segments, held, &mut visitor)?;
-        let next = recovered.behind.pop_front();
+        for segment in recovered.segments.iter_mut().filter(|segment| !segment.headed) {
+            segment.write_header(&header_of(segment, &options)).map_err(LaneError::io(Operation::Open))?;
+            segment.headed = true;
+        }
+        // What was only in preparation is prepared anew.
+        let next = recovered.behind.front().is_some_and(|next| next.headed);
+        let next = if next { recovered.behind.pop_front() } else { None };
         for extra in recovered.behind.iter().rev() {
             remove_durably(dir.as_ref(), extra.number).map_err(LaneError::io(Operation::Open))?;
         }

@@ -14,6 +14,8 @@ pub(super) struct Segment {
     pub(super) base: LanePosition,
     /// Bytes for records.
     pub(super) bytes: u64,
+    /// It has its header; without one it is in preparation, or its header is damaged: its records tell.
+    pub(super) headed: bool,
     pub(super) file: Arc<dyn File>,
 }
 
