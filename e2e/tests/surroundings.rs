@@ -79,9 +79,7 @@ async fn a_start_reads_the_log_behind_the_checkpoint_only_and_rewrites_nothing()
     // The last segments, of 8 MiB each, and what redb reads to open.
     const READ_MIB_MAX: u64 = 36;
     let data = tempfile::tempdir()?;
-    // Spare segments are read, too, in search of records behind the end; here there are none.
-    let settings =
-        "--checkpoint-interval=100ms --segment-size=1MiB --segment-size-max=8MiB --segments-spare-max=0";
+    let settings = "--checkpoint-interval=100ms --segment-size=1MiB --segment-size-max=8MiB";
     let extra = settings.split(' ').map(str::to_owned).collect();
     let kind = ServerKind::Node(NodeOptions { extra, ..NodeOptions::default() });
     let server = Server::start(&kind, data.path(), 0, 500).await?;

@@ -4,6 +4,7 @@ mod answer;
 mod applied_shard;
 mod applier;
 mod apply_queue;
+mod assembly;
 mod cache;
 mod commit;
 mod deadlines;

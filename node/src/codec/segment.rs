@@ -88,6 +88,45 @@ impl SegmentHeader {
     }
 }
 
+/// Where the hint begins in the header block: in a sector of its own, so that it never takes the header with it.
+pub const HINT_AT: u64 = 512;
+/// Bytes of a hint.
+pub const HINT_BYTES: usize = 20;
+
+/// Where a synced record with a table of heads stands in a segment, so that a start need not read what lies before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Hint {
+    /// The segment's number, so that a recycled file's old hint is known for what it is.
+    pub number: u64,
+    /// The record's position.
+    pub position: LanePosition,
+}
+
+impl Hint {
+    /// The hint's bytes.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(HINT_BYTES);
+        bytes.extend_from_slice(&self.number.to_le_bytes());
+        bytes.extend_from_slice(&self.position.0.to_le_bytes());
+        let checksum = crc32c::crc32c(&bytes);
+        bytes.extend_from_slice(&checksum.to_le_bytes());
+        bytes
+    }
+
+    /// Reads a hint; `None` if there is none.
+    #[must_use]
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        let bytes: &[u8; HINT_BYTES] = bytes.first_chunk()?;
+        let (body, checksum) = bytes.split_at(HINT_BYTES - 4);
+        if Fields::new(checksum).u32() != Ok(crc32c::crc32c(body)) {
+            return None;
+        }
+        let mut fields = Fields::new(body);
+        Some(Self { number: fields.u64().ok()?, position: LanePosition(fields.u64().ok()?) })
+    }
+}
+
 /// Bytes of one row of a table of heads.
 pub const HEAD_BYTES: usize = 16;
 

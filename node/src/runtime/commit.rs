@@ -145,8 +145,8 @@ impl LaneOwner {
 
     /// Told to stop: everything taken is answered; mark the log as cleanly closed.
     pub(crate) fn finish(self) {
-        let Self { log, mailbox, apply, .. } = self;
-        if let Err(error) = log.close() {
+        let Self { log, boot, mailbox, apply, .. } = self;
+        if let Err(error) = log.close(boot) {
             tracing::warn!(%error, "the log was not closed cleanly; the next start reads it to its end");
         }
         end(&mailbox, &apply);

@@ -25,8 +25,8 @@ use crate::seam::Clock;
 use crate::store::aol::{Appended, Lane, LaneError, RecordHead};
 use crate::telemetry::{LaneMetrics, Metrics};
 use crate::types::{
-    AolMode, Chain, Durability, Epoch, FsyncPolicy, LaneId, LanePosition, LogIndex, Messages, Op, Parent,
-    ShardId,
+    AolMode, Boot, Chain, Durability, Epoch, FsyncPolicy, LaneId, LanePosition, LogIndex, Messages, Op,
+    Parent, ShardId,
 };
 
 /// What linking a stream to one subscription adds to a record at most: both names and a few numbers.
@@ -40,6 +40,8 @@ const EXPIRIES_PER_SWEEP_MAX: usize = 256;
 #[derive(Debug)]
 pub(crate) struct LaneOwner {
     pub(crate) lane: LaneId,
+    /// This start.
+    pub(crate) boot: Boot,
     pub(crate) log: Lane,
     pub(crate) shards: BTreeMap<ShardId, ShardOwner>,
     pub(crate) mailbox: Arc<Mailbox>,

@@ -3,6 +3,7 @@
 //! Invariants: a record is read back whole or not at all; what was synced is never cut silently; a position is the
 //! byte's place in the whole life of the lane. Who owns which shard, when to sync and whom to answer is the runtime's.
 
+mod beginning;
 mod error;
 mod heads;
 mod inventory;
@@ -17,6 +18,7 @@ mod segment;
 mod supply;
 mod window;
 
+pub use beginning::Held;
 pub use error::{LaneError, Operation};
 pub use lane::Lane;
 pub use options::{Appended, LaneOptions, RecordHead};

@@ -54,7 +54,7 @@ fn what_was_synced_is_read_back_in_order_after_a_restart() {
     let read: Vec<Record> =
         lane.reader().read_from(lane.reader().start()).map(|read| read.unwrap()).collect();
     assert_eq!(read.len(), 2000);
-    lane.close().unwrap();
+    lane.close(Boot(0)).unwrap();
     let (lane, records) = open(&dir);
     assert_eq!(read, records);
     for (record, index) in records.iter().zip(1..) {
@@ -175,7 +175,7 @@ fn only_a_clean_stop_is_called_clean() {
     let reopen = || Lane::open(&dir, options(), |_| {}).unwrap();
     let (lane, first) = reopen();
     assert!(first.created && !first.clean);
-    lane.close().unwrap();
+    lane.close(Boot(0)).unwrap();
     let (lane, second) = reopen();
     assert!(second.clean && !second.created);
     drop(lane);

@@ -36,7 +36,7 @@ fn written(records: u64, clean: bool) -> (SimulatedDisk, Vec<Record>) {
     }
     let all = lane.reader().read_from(LanePosition(0)).map(Result::unwrap).collect();
     if clean {
-        lane.close().unwrap();
+        lane.close(Boot(0)).unwrap();
     }
     (disk.after_kill(2), all)
 }

@@ -25,7 +25,7 @@ fn workload(disk: &SimulatedDisk, model: &mut Model, end_refused: bool) -> Resul
                 return Ok(());
             }
         }
-        lane.close()?;
+        lane.close(Boot(model.boot))?;
         model.acknowledged = model.written;
     }
     Ok(())

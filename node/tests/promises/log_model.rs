@@ -10,8 +10,13 @@ use std::sync::Arc;
 use thalweg_node::codec::record::RecordKind;
 use thalweg_node::seam::disk::Dir;
 use thalweg_node::seam::disk::simulated::{Faults, Random, SimulatedDisk};
-use thalweg_node::store::aol::{Lane, LaneError, LaneOptions, Operation, Record, RecordHead, RecoveryReport};
+use thalweg_node::store::aol::{
+    Held, Lane, LaneError, LaneOptions, Operation, Record, RecordHead, RecoveryReport,
+};
 use thalweg_node::types::{Boot, Chain, Epoch, LaneId, LanePosition, LogIndex, RecordEpoch, ShardId};
+
+/// The shards of the lane.
+pub(crate) const SHARDS: std::ops::Range<u16> = 0..6;
 
 pub(crate) fn options() -> LaneOptions {
     LaneOptions {
@@ -72,6 +77,7 @@ pub(crate) struct Tally {
     pub(crate) segments: u64,
     pub(crate) interrupted_recoveries: u64,
     pub(crate) refused_batches: u64,
+    pub(crate) passed_over: u64,
 }
 
 impl Model {
@@ -84,7 +90,7 @@ impl Model {
     pub(crate) fn check(&mut self, records: &[Record], report: &RecoveryReport, must_hold: usize) {
         assert!(report.gaps.is_empty() && report.damaged.is_empty(), "damage in a crash: {report:?}");
         assert!(report.start <= self.released, "unreleased segments are gone: {report:?}");
-        let first = self.entries.iter().position(|entry| entry.position >= report.start);
+        let first = self.entries.iter().position(|entry| entry.position >= report.read_from);
         let first = first.unwrap_or(self.entries.len());
         assert_eq!(records.len() as u64, report.records);
         for (at, record) in records.iter().enumerate() {
@@ -100,6 +106,30 @@ impl Model {
         self.entries.truncate(recovered);
         (self.acknowledged, self.written) = (recovered, recovered);
         self.check_chains(first);
+    }
+
+    /// What tables may hold: everything acknowledged that is never cut back, or a part of it.
+    fn held(&self) -> Held {
+        let part =
+            self.acknowledged - self.acknowledged / 8 * usize::try_from(self.tally.images % 4).unwrap();
+        let mut held: Held = SHARDS.map(|shard| (ShardId(shard), LogIndex(0))).collect();
+        for (at, entry) in self.entries.iter().enumerate() {
+            let index = held.entry(entry.shard).or_default();
+            *index = if at < part { entry.index } else { entry.index.min(*index) };
+        }
+        held
+    }
+
+    /// Nothing was passed over that tables may lack.
+    fn check_passed(&self, held: &Held, report: &RecoveryReport) {
+        for shard in SHARDS.map(ShardId) {
+            let mine = self.entries.iter().filter(|entry| entry.shard == shard);
+            let passed = mine.take_while(|entry| entry.position < report.read_from).last();
+            assert!(
+                report.read_from == report.start || passed.is_none_or(|last| last.index <= held[&shard]),
+                "passed over {passed:?}, the tables hold {held:?}: {report:?}"
+            );
+        }
     }
 
     fn check_chains(&self, first: usize) {
@@ -124,7 +154,12 @@ pub(crate) fn open_checked(
     let mut records = Vec::new();
     let opened = disk.root().subdir("lane-000");
     let dir = opened.map_err(|source| LaneError::Io { operation: Operation::Open, source })?;
-    let (lane, report) = Lane::open(&dir, options(), |record| records.push(record))?;
+    // Every other time it is opened beside tables.
+    let held = if model.tally.images.is_multiple_of(2) { Held::new() } else { model.held() };
+    let options = LaneOptions { boot: Some(Boot(model.boot)), ..options() };
+    let (lane, report) = Lane::open_behind(&dir, options, &held, |record| records.push(record))?;
+    model.check_passed(&held, &report);
+    model.tally.passed_over += u64::from(report.read_from > report.start);
     model.check(&records, &report, must_hold);
     model.boot += 1;
     Ok(lane)
@@ -145,7 +180,7 @@ pub(crate) const MIX: Mix =
     Mix { sync_percent: 60, write_back_percent: 10, small_records: false, acknowledge_unsynced: false };
 
 fn append_one(lane: &mut Lane, model: &mut Model, random: &mut Random, mix: Mix) -> Result<(), LaneError> {
-    let shard = ShardId(u16::try_from(random.below(6)).unwrap());
+    let shard = ShardId(u16::try_from(random.below(u64::from(SHARDS.end))).unwrap());
     let (index, chain) = model.head(shard);
     if random.chance(2) && index.0 > 0 {
         return cut_one(lane, model, random, shard);

@@ -21,6 +21,8 @@ mod full_volume;
 #[cfg(test)]
 mod log_basics;
 #[cfg(test)]
+mod log_beginning;
+#[cfg(test)]
 mod log_crash;
 #[cfg(test)]
 mod log_damage;

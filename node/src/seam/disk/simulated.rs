@@ -131,6 +131,12 @@ impl SimulatedDisk {
         inodes.iter_mut().for_each(|inode| inode.write_back(random, percent));
     }
 
+    /// Bytes that were read from files since the last [`Self::set_faults`].
+    #[must_use]
+    pub fn read_bytes(&self) -> u64 {
+        self.lock().faults.read_bytes
+    }
+
     /// Sets which calls fail from now on, and starts counting calls anew.
     pub fn set_faults(&self, faults: Faults) {
         self.lock().faults = faults;

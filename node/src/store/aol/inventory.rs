@@ -82,7 +82,13 @@ impl Candidate {
     ) -> Result<Option<Segment>, LaneError> {
         if let Some(header) = self.header {
             let file = self.file.clone();
-            return Ok(Some(Segment { number: self.number, base: header.base, bytes: header.bytes, file }));
+            return Ok(Some(Segment {
+                number: self.number,
+                base: header.base,
+                bytes: header.bytes,
+                headed: true,
+                file,
+            }));
         }
         let length = self.file.len().map_err(LaneError::io(Operation::Open))?;
         let room = length.saturating_sub(BLOCK_BYTES);
@@ -99,13 +105,18 @@ impl Candidate {
             Some(next) => next.base.0.saturating_sub(base.0),
             None => room,
         };
-        let segment = Segment { number: self.number, base, bytes, file: self.file.clone() };
+        let segment = Segment { number: self.number, base, bytes, headed: false, file: self.file.clone() };
+        if next.is_none() && before.is_some_and(|before| before.number + 1 == self.number) {
+            // The next one in preparation, most likely. Recovery sees whether the log went on in it, without reading it
+            // when it need not.
+            return Ok((bytes > 0).then_some(segment));
+        }
         let alone = VecDeque::from([segment.clone()]);
         if next.is_none() && next_header(options.key(), &alone, base)?.is_none() {
             return Ok(None);
         }
         segment.write_header(&header_of(&segment, options)).map_err(LaneError::io(Operation::Open))?;
-        Ok(Some(segment))
+        Ok(Some(Segment { headed: true, ..segment }))
     }
 
     /// Where the only segment begins, by what its first record says.

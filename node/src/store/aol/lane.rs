@@ -13,6 +13,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 use self::room::lane_head;
 use super::Record;
+use super::beginning::Held;
 use super::error::{LaneError, Operation, is_full};
 use super::heads::Heads;
 use super::inventory::Inventory;
@@ -21,12 +22,12 @@ use super::reader::{LaneReader, Shared};
 use super::recovery::Recovery;
 use super::report::RecoveryReport;
 use super::segment::Segment;
-use super::supply::{Place, Supply, remove_durably};
+use super::supply::{Place, Supply, header_of, remove_durably};
 use crate::codec::record::{
     ALIGNMENT, HEADER_BYTES, LaneKey, RecordHeader, RecordKind, chain_after, total_bytes,
 };
 use crate::seam::disk::{Dir, File};
-use crate::types::{LanePosition, LogIndex, ShardId};
+use crate::types::{Boot, Epoch, LanePosition, LogIndex, ShardId};
 
 /// The batch buffer's size: batches are cut off its front until it is used up, so that small batches that readers keep
 /// share memory instead of pinning a large buffer each.
@@ -73,6 +74,16 @@ impl Lane {
     pub fn open(
         dir: &Arc<dyn Dir>,
         options: LaneOptions,
+        visitor: impl FnMut(Record),
+    ) -> Result<(Self, RecoveryReport), LaneError> {
+        Self::open_behind(dir, options, &Held::new(), visitor)
+    }
+
+    /// The same, but passes over what the tables hold anyway, as far as whole segments and a clean stop allow.
+    pub fn open_behind(
+        dir: &Arc<dyn Dir>,
+        options: LaneOptions,
+        held: &Held,
         mut visitor: impl FnMut(Record),
     ) -> Result<(Self, RecoveryReport), LaneError> {
         let Inventory { mut segments, unfinished } = Inventory::read(dir.as_ref(), &options)?;
@@ -89,8 +100,14 @@ impl Lane {
             while supply.step(Place { number: 1, base: LanePosition(0), live_bytes: 0, used: 1024 })? {}
             segments.extend(supply.take());
         }
-        let mut recovered = Recovery::run(dir.clone(), &options, segments, &mut visitor)?;
-        let next = recovered.behind.pop_front();
+        let mut recovered = Recovery::run(dir.clone(), &options, segments, held, &mut visitor)?;
+        for segment in recovered.segments.iter_mut().filter(|segment| !segment.headed) {
+            segment.write_header(&header_of(segment, &options)).map_err(LaneError::io(Operation::Open))?;
+            segment.headed = true;
+        }
+        // What was only in preparation is prepared anew.
+        let next = recovered.behind.front().is_some_and(|next| next.headed);
+        let next = if next { recovered.behind.pop_front() } else { None };
         for extra in recovered.behind.iter().rev() {
             remove_durably(dir.as_ref(), extra.number).map_err(LaneError::io(Operation::Open))?;
         }
@@ -264,12 +281,15 @@ impl Lane {
     /// Writes and syncs a mark: from then on everything before it is known to have been synced. Worth it when the lane
     /// falls idle, since damage in the last group cannot be told from a torn tail otherwise.
     pub fn mark(&mut self) -> Result<(), LaneError> {
-        self.commit_mark(RecordKind::Mark)
+        self.commit_mark(&lane_head(RecordKind::Mark)).map(drop)
     }
 
-    /// Writes, syncs and marks the log as cleanly ended.
-    pub fn close(mut self) -> Result<(), LaneError> {
-        self.commit_mark(RecordKind::Close)
+    /// Writes, syncs and marks the log as cleanly ended in this boot, and notes where it did, so that the next start finds
+    /// the place without reading what is in the tables.
+    pub fn close(mut self, boot: Boot) -> Result<(), LaneError> {
+        let epoch = Epoch { boot, ..Epoch::default() };
+        let closed = self.commit_mark(&RecordHead { epoch, ..lane_head(RecordKind::Close) })?;
+        self.active.write_hint(closed).map_err(LaneError::io(Operation::Write))
     }
 
     /// Everything before this is durable.
@@ -296,14 +316,15 @@ impl Lane {
         LaneReader::new(self.key, self.shared.clone())
     }
 
-    fn commit_mark(&mut self, kind: RecordKind) -> Result<(), LaneError> {
+    /// Returns where the mark stands.
+    fn commit_mark(&mut self, head: &RecordHead) -> Result<LanePosition, LaneError> {
         self.write()?;
         self.sync()?;
         let heads = self.heads.clone();
-        self.append(&lane_head(kind), |out| heads.encode(out))?;
+        let Appended { position, .. } = self.append(head, |out| heads.encode(out))?;
         self.write()?;
         self.sync()?;
-        Ok(())
+        Ok(position)
     }
 
     fn header(&self, head: &RecordHead, payload: &[u8]) -> RecordHeader {

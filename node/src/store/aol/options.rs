@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use crate::codec::record::{LaneKey, RecordKind};
-use crate::types::{Chain, Epoch, LaneId, LanePosition, LogIndex, ShardId};
+use crate::types::{Boot, Chain, Epoch, LaneId, LanePosition, LogIndex, ShardId};
 
 /// How a lane is laid out. Sizes may change from start to start; identity may not.
 #[derive(Debug, Clone, Copy)]
@@ -20,6 +20,9 @@ pub struct LaneOptions {
     pub segment_bytes_max: u64,
     /// Released segments kept for use again.
     pub free_segments_max: usize,
+    /// The last boot that was counted durably, by whoever counts each one before the first record of it: a log that was
+    /// closed in this boot has nothing behind its close. `None`: nobody counts.
+    pub boot: Option<Boot>,
 }
 
 impl LaneOptions {
@@ -33,6 +36,7 @@ impl LaneOptions {
             segment_bytes: 8 << 20,
             segment_bytes_max: 64 << 20,
             free_segments_max: 8,
+            boot: None,
         }
     }
 

@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::Record;
+use super::beginning::{self, Held};
 use super::error::{LaneError, Operation};
 use super::heads::{Continuity, Heads};
 use super::options::LaneOptions;
@@ -19,10 +20,13 @@ use super::window::Window;
 use crate::codec::record::{HEADER_BYTES, LANE_ITSELF, LaneKey, MAGIC, RecordHeader, RecordKind};
 use crate::codec::segment::BLOCK_BYTES;
 use crate::seam::disk::Dir;
-use crate::types::LanePosition;
+use crate::types::{Boot, LanePosition};
 
 /// How much is written again or overwritten at once.
 const PIECE_BYTES: usize = 256 * 1024;
+
+/// How far behind a clean close one looks whether anything stands there: more than two marks with a row for each shard.
+const NEAR_BYTES: u64 = 64 * 1024;
 
 /// What recovery hands to the lane.
 #[derive(Debug)]
@@ -39,32 +43,40 @@ pub(super) struct Recovered {
 /// One walk over the segments of a lane.
 pub(super) struct Recovery {
     key: LaneKey,
+    /// The last boot that was counted.
+    boot: Option<Boot>,
     segments: VecDeque<Segment>,
     quarantine: Quarantine,
     continuity: Continuity,
     report: RecoveryReport,
     /// The largest *synced up to* that the records walked over so far say.
     synced: LanePosition,
-    /// What the records behind the first damage say; read once.
-    ahead: Option<Evidence>,
+    /// Where the log ends if the last record is the close of the last boot.
+    closed: Option<LanePosition>,
+    /// From where what stands there was read once, and what the records there say.
+    ahead: Option<(LanePosition, Evidence)>,
 }
 
 impl Recovery {
-    /// Walks over `segments` (at least one, in order).
+    /// Walks over `segments` (at least one, in order), from the first record on that the tables may lack.
     pub(super) fn run(
         dir: Arc<dyn Dir>,
         options: &LaneOptions,
         segments: VecDeque<Segment>,
+        held: &Held,
         visitor: &mut dyn FnMut(Record),
     ) -> Result<Recovered, LaneError> {
-        let start = segments.front().map(|segment| segment.base).unwrap_or_default();
+        let first = segments.front().map(|segment| segment.base).unwrap_or_default();
+        let start = beginning::find(options.key(), &segments, held)?.unwrap_or(first);
         let mut recovery = Self {
             key: options.key(),
+            boot: options.boot,
             segments,
             quarantine: Quarantine::new(dir),
             continuity: Continuity::default(),
-            report: RecoveryReport { start, ..RecoveryReport::default() },
+            report: RecoveryReport { start: first, read_from: start, ..RecoveryReport::default() },
             synced: start,
+            closed: None,
             ahead: None,
         };
         let tail = recovery.walk(start, visitor)?;
@@ -82,6 +94,9 @@ impl Recovery {
         let mut position = start;
         let mut scan: Option<SegmentScan> = None;
         loop {
+            if self.closed == Some(position) && self.nothing_behind(position)? {
+                return Ok(position);
+            }
             let Some(segment) = self.segments.iter().find(|segment| position < segment.end()) else {
                 return Ok(self.next_is_lost(position));
             };
@@ -138,6 +153,8 @@ impl Recovery {
         self.synced = self.synced.max(header.synced);
         self.continuity.record(&record);
         self.report.clean = header.kind == RecordKind::Close && header.synced == header.position;
+        let last_boot = self.report.clean && self.boot == Some(header.epoch.boot);
+        self.closed = last_boot.then(|| header.end());
         if header.shard != LANE_ITSELF {
             self.report.records += 1;
             visitor(record);
@@ -147,11 +164,27 @@ impl Recovery {
 
     /// Whether any valid record, later ones included, says that the byte at `position` was synced.
     fn proven_synced(&mut self, position: LanePosition) -> Result<bool, LaneError> {
-        let ahead = match self.ahead {
+        let (_, ahead) = match self.ahead {
             Some(ahead) => ahead,
-            None => *self.ahead.insert(evidence_from(self.key, &self.segments, position)?),
+            None => *self.ahead.insert((position, evidence_from(self.key, &self.segments, position)?)),
         };
         Ok(self.synced.max(ahead.synced) > position)
+    }
+
+    /// Whether nothing can stand behind a log that was closed in the last boot, and indeed nothing does. Each boot is
+    /// counted before its first record, so all that can have been written since is the mark of a start that got no
+    /// further: at the tail or, if that was full, at the beginning of the next segment. The rest need not be read.
+    fn nothing_behind(&mut self, position: LanePosition) -> Result<bool, LaneError> {
+        for segment in self.segments.iter().filter(|segment| segment.end() > position) {
+            let from = position.max(segment.base);
+            let near = from.advanced(NEAR_BYTES);
+            let near = Segment { bytes: segment.bytes.min(near.0 - segment.base.0), ..segment.clone() };
+            if next_header(self.key, &VecDeque::from([near]), from)?.is_some() {
+                return Ok(false);
+            }
+        }
+        self.ahead = Some((position, Evidence { end: position, ..Evidence::default() }));
+        Ok(true)
     }
 
     /// Goes on behind damage at `position` if that was synced; `None` if the log ends here.
@@ -176,7 +209,10 @@ impl Recovery {
 
     /// Makes sure that nothing behind `tail` is ever taken for a record.
     fn cut(&mut self, tail: LanePosition) -> Result<(), LaneError> {
-        let behind = evidence_from(self.key, &self.segments, tail)?;
+        let behind = match self.ahead {
+            Some((from, ahead)) if from == tail => ahead,
+            _ => evidence_from(self.key, &self.segments, tail)?,
+        };
         let end = behind.end.max(self.torn_end(tail)?);
         if end == tail {
             return Ok(());

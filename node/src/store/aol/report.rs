@@ -16,6 +16,8 @@ pub struct RecoveryReport {
     /// Position of the first segment that is still there. Earlier ones were released, or are lost: a shard whose first record
     /// here lies beyond its checkpoint tells.
     pub start: LanePosition,
+    /// Where reading began: what lies before is in the tables.
+    pub read_from: LanePosition,
     /// Where appending goes on.
     pub tail: LanePosition,
     /// The torn tail that was cut, if there was one.

@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
-use crate::codec::segment::{BLOCK_BYTES, SegmentHeader};
+use crate::codec::segment::{BLOCK_BYTES, HINT_AT, HINT_BYTES, Hint, SegmentHeader};
 use crate::seam::disk::File;
 use crate::types::LanePosition;
 
@@ -14,6 +14,8 @@ pub(super) struct Segment {
     pub(super) base: LanePosition,
     /// Bytes for records.
     pub(super) bytes: u64,
+    /// It has its header; without one it is in preparation, or its header is damaged: its records tell.
+    pub(super) headed: bool,
     pub(super) file: Arc<dyn File>,
 }
 
@@ -35,6 +37,21 @@ impl Segment {
     pub(super) fn write_header(&self, header: &SegmentHeader) -> io::Result<()> {
         self.file.write_at(&header.encode(), 0)?;
         self.file.sync()
+    }
+
+    /// Writes and syncs where a record with a table of heads stands, which itself is synced.
+    pub(super) fn write_hint(&self, position: LanePosition) -> io::Result<()> {
+        self.file.write_at(&Hint { number: self.number, position }.encode(), HINT_AT)?;
+        self.file.sync()
+    }
+
+    /// Where such a record may stand. Nothing is lost with a damaged hint: it only spares reading.
+    pub(super) fn read_hint(&self) -> io::Result<Option<LanePosition>> {
+        let mut bytes = [0; HINT_BYTES];
+        let got = self.file.read_at(&mut bytes, HINT_AT)?;
+        let hint = Hint::decode(bytes.get(..got).unwrap_or_default());
+        let mine = hint.filter(|hint| hint.number == self.number && self.contains(hint.position));
+        Ok(mine.map(|hint| hint.position))
     }
 }
 

@@ -162,7 +162,7 @@ impl Supply {
                 }
             }
         };
-        let segment = Segment { number: place.number, base: place.base, bytes, file };
+        let segment = Segment { number: place.number, base: place.base, bytes, headed: true, file };
         self.next = Next::Begun { segment, written };
         Ok(())
     }

@@ -61,6 +61,8 @@ impl Call {
 pub struct Faults {
     counts: BTreeMap<Call, u64>,
     total: u64,
+    /// Bytes that were read from files.
+    pub(super) read_bytes: u64,
     planned: Option<(Call, u64, io::ErrorKind)>,
     power_off_after: Option<u64>,
 }

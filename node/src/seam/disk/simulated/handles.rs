@@ -94,7 +94,9 @@ impl File for SimulatedFile {
     fn read_at(&self, buffer: &mut [u8], position: u64) -> io::Result<usize> {
         let mut state = self.disk.lock();
         state.enter(Call::Read)?;
-        Ok(state.inode(self.inode)?.read(buffer, position))
+        let count = state.inode(self.inode)?.read(buffer, position);
+        state.faults.read_bytes += count as u64;
+        Ok(count)
     }
 
     fn write_at(&self, bytes: &[u8], position: u64) -> io::Result<()> {

@@ -1,0 +1,317 @@
+//! The parts of an engine put together: owners of lanes and shards, the applier, the sweeper, and their threads.
+//!
+//! Invariant: each shard's epoch-start entry is durable before the first thread runs, and an assembly that fails leaves no
+//! thread behind. What the volume holds has been read before; reading it is the start's.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+
+use super::applied_shard::ShardApplier;
+use super::applier::{Applier, ApplyPace};
+use super::apply_queue::ApplyQueue;
+use super::cache::SegmentCache;
+use super::deadlines::Deadlines;
+use super::engine::Engine;
+use super::fatal::Fatal;
+use super::lane::LaneOwner;
+use super::mailbox::Mailbox;
+use super::owner::ShardOwner;
+use super::replay::{Replays, ShardReplay};
+use super::room::Room;
+use super::shared::{Shard, Shared, Slot};
+use super::start::Running;
+use super::start_report::StartReport;
+use super::sweeper::{SweepPace, Sweeper};
+use super::views::ShardViews;
+use super::volume::Volume;
+use super::watch::Watch;
+use crate::codec::record::RecordKind;
+use crate::config::{Config, Size};
+use crate::core::{CoreLimits, ShardCore};
+use crate::seam::Clock;
+use crate::store::aol::{Lane, LaneReader};
+use crate::store::tables::Reader;
+use crate::telemetry::Metrics;
+use crate::types::limits::PRODUCERS_PER_STREAM_MAX;
+use crate::types::{Epoch, LaneId, LanePosition, RecordEpoch, ShardId, Space, StreamId, UnixMillis};
+
+/// How long a committed record waits for company before it is applied: long enough that a busy stream fills chunks.
+const APPLY_INTERVAL: Duration = Duration::from_secs(1);
+
+/// What the record takes that begins an epoch, generously.
+const EPOCH_START_BYTES: usize = 256;
+
+/// What the owners are made of.
+pub(super) struct Parts<'a> {
+    pub(super) volume: Volume,
+    pub(super) config: &'a Config,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) metrics: Arc<Metrics>,
+    /// Where the log of each lane begins.
+    pub(super) starts: Vec<LanePosition>,
+    /// The moment from which on reads are remembered.
+    pub(super) started_at: UnixMillis,
+}
+
+impl Parts<'_> {
+    /// Makes them and starts their threads.
+    pub(super) fn assemble(
+        self,
+        replays: Replays,
+        logs: Vec<Lane>,
+        report: &mut StartReport,
+    ) -> anyhow::Result<Running> {
+        let mailboxes: Vec<Arc<Mailbox>> = logs.iter().map(|_| Arc::default()).collect();
+        let mailbox_of = |shard: ShardId| -> Arc<Mailbox> {
+            let lane = usize::from(self.volume.lane_of(shard).0);
+            mailboxes.get(lane).map(Arc::clone).unwrap_or_default()
+        };
+        let by_shard: Arc<[Arc<Mailbox>]> = self.volume.layout.shards.shards().map(mailbox_of).collect();
+        let mut sound = BTreeMap::new();
+        let holds = self.holds(&replays);
+        for (shard, replay) in replays {
+            match replay.damage {
+                None => drop(sound.insert(shard, replay)),
+                Some(reason) => report.damaged.push((shard, reason)),
+            }
+        }
+        let shared = Arc::new(self.shared(&sound, report, &by_shard));
+        let queue = Arc::new(ApplyQueue::new(self.config.apply_backlog.get(), logs.len()));
+        let fatal = Fatal::default();
+        let mut running = Running {
+            engine: Engine { shared: Arc::clone(&shared) },
+            fatal: fatal.clone(),
+            report: StartReport::default(),
+            mailboxes: mailboxes.clone(),
+            threads: Vec::new(),
+            volume: None,
+        };
+        let readers: Vec<LaneReader> = logs.iter().map(Lane::reader).collect();
+        let mut owners = self.lane_owners(logs, &mailboxes, &by_shard, &queue, &fatal)?;
+        for (shard, replay) in &sound {
+            let lane = usize::from(self.volume.lane_of(*shard).0);
+            if let Some(owner) = owners.get_mut(lane) {
+                let started = self.owner(*shard, replay, &shared)?;
+                owner.shards.insert(*shard, started);
+            }
+        }
+        let pace = SweepPace {
+            interval: self.config.sweep_interval,
+            streams_max: usize::try_from(self.config.sweep_streams_max).unwrap_or(usize::MAX),
+            scrub_period: self.config.scrub_period,
+            scrub_rate: self.config.scrub_rate.get(),
+        };
+        let sweeper =
+            Sweeper::new(Arc::clone(&shared), Arc::clone(&self.clock), Arc::clone(&self.metrics), pace);
+        let applier = self.applier(sound, holds, &shared, &queue, &mailboxes, &readers);
+        // All of them before the first thread runs: a start that fails leaves no thread behind.
+        for owner in &mut owners {
+            self.make_room_for_epochs(owner)?;
+            owner.open_epoch().context("the log cannot be written")?;
+        }
+        for owner in owners {
+            let name = format!("lane-{}", owner.lane.0);
+            let guard = Watch::over(&fatal, Some(Arc::clone(&owner.mailbox)), &queue);
+            let body = move || guard.watch(|| owner.run());
+            running.threads.push(std::thread::Builder::new().name(name).spawn(body)?);
+        }
+        let thread = std::thread::Builder::new().name("applier".to_owned());
+        let guard = Watch::over(&fatal, None, &queue);
+        running.threads.push(thread.spawn(move || guard.watch(|| applier.run()))?);
+        let thread = std::thread::Builder::new().name("sweeper".to_owned());
+        let guard = Watch::over(&fatal, None, &queue);
+        running.threads.push(thread.spawn(move || guard.watch(|| sweeper.run()))?);
+        running.volume = Some(self.volume);
+        Ok(running)
+    }
+
+    /// Many starts on a full volume use up what the log keeps for them; then the reserve helps.
+    fn make_room_for_epochs(&self, owner: &mut LaneOwner) -> anyhow::Result<()> {
+        let bytes = owner.shards.len() * EPOCH_START_BYTES;
+        if !owner.log.has_room(bytes, RecordKind::EpochStart)? {
+            self.volume.reserve.lend(2 * self.config.segment_size.get())?;
+        }
+        Ok(())
+    }
+
+    fn shared(&self, sound: &Replays, report: &StartReport, mailboxes: &[Arc<Mailbox>]) -> Shared {
+        let seed = seahash::hash(&self.volume.cluster());
+        let resident = self.heads_max();
+        let slot = |shard: ShardId| match (sound.get(&shard), mailboxes.get(usize::from(shard.0))) {
+            (Some(replay), Some(mailbox)) => {
+                let views = ShardViews::new(shard, seed, resident, self.started_at);
+                let corrupt_reads = self.metrics.store.corrupt_reads.clone();
+                let (tables, mailbox) = (replay.tables.reader(), Arc::clone(mailbox));
+                Slot::Open(Box::new(Shard::new(shard, views, tables, mailbox, corrupt_reads)))
+            }
+            _ => {
+                let reason = report.damaged.iter().find(|(damaged, _)| *damaged == shard);
+                Slot::Damaged(reason.map_or("unknown", |(_, reason)| reason.as_str()).into())
+            }
+        };
+        let slots = self.volume.layout.shards.shards().map(slot).collect();
+        let cache = SegmentCache::new(usize::try_from(self.config.tail_cache.get()).unwrap_or(usize::MAX));
+        Shared::new(
+            self.volume.layout.shards,
+            slots,
+            Arc::clone(&self.clock),
+            cache,
+            Arc::clone(&self.metrics),
+            seed,
+            self.config.total_size_max.map(Size::get),
+        )
+        .with_links_max(self.config.subscription_links_max)
+    }
+
+    /// Streams that stay resident in a shard, as heads and as views.
+    fn heads_max(&self) -> usize {
+        usize::try_from(self.config.heads_max).unwrap_or(usize::MAX)
+            / usize::from(self.volume.layout.shards.get())
+    }
+
+    fn lane_owners(
+        &self,
+        logs: Vec<Lane>,
+        mailboxes: &[Arc<Mailbox>],
+        by_shard: &Arc<[Arc<Mailbox>]>,
+        queue: &Arc<ApplyQueue>,
+        fatal: &Fatal,
+    ) -> anyhow::Result<Vec<LaneOwner>> {
+        let mut owners = Vec::new();
+        for ((number, log), mailbox) in (0u16..).zip(logs).zip(mailboxes) {
+            let lane_metrics = self.metrics.lane(u32::from(number)).context("metrics of the lane")?;
+            owners.push(LaneOwner {
+                lane: LaneId(number),
+                boot: self.volume.boot(),
+                log,
+                shards: BTreeMap::new(),
+                mailbox: Arc::clone(mailbox),
+                mailboxes: Arc::clone(by_shard),
+                apply: Arc::clone(queue),
+                clock: Arc::clone(&self.clock),
+                durability: self.config.durability(),
+                sweep_interval: self.config.sweep_interval.min(Duration::from_millis(100)),
+                fatal: fatal.clone(),
+                metrics: Arc::clone(&self.metrics),
+                lane_metrics,
+                group: super::lane::Group::default(),
+                scratch: bytes::BytesMut::new(),
+                unsynced_since: None,
+                swept_at: Duration::ZERO,
+                broken: false,
+                unmarked: false,
+                full: false,
+            });
+        }
+        Ok(owners)
+    }
+
+    fn owner(
+        &self,
+        shard: ShardId,
+        replay: &ShardReplay,
+        shared: &Arc<Shared>,
+    ) -> anyhow::Result<ShardOwner> {
+        let limits = CoreLimits {
+            stream_bytes_max: self.config.stream_size_max.map(|size| size.get()),
+            producers_per_stream_max: PRODUCERS_PER_STREAM_MAX,
+            heads_max: self.heads_max(),
+            hash_seed: getrandom::u64()?,
+        };
+        let mut deadlines = Deadlines::default();
+        let (reader, mut after) = (replay.tables.reader(), None::<(UnixMillis, StreamId)>);
+        loop {
+            let page = reader.expiring(after, 1024)?;
+            let Some(last) = page.last() else { break };
+            after = Some(*last);
+            page.into_iter().for_each(|(at, stream)| deadlines.set(stream, at));
+        }
+        let mut core = ShardCore::new(shard, replay.tables.state().next_stream, limits);
+        install_facts(shard, &reader, &mut core, shared)?;
+        Ok(ShardOwner {
+            shard,
+            core,
+            shared: Arc::clone(shared),
+            epoch: Epoch { record: RecordEpoch(1), boot: self.volume.boot() },
+            last: replay.last,
+            chain: replay.chain,
+            deadlines,
+            unpublished: Vec::new(),
+        })
+    }
+
+    /// How far each lane may be let go at most: a shard that is not served keeps every record that it may need.
+    fn holds(&self, replays: &Replays) -> BTreeMap<LaneId, LanePosition> {
+        let mut holds: BTreeMap<LaneId, LanePosition> = BTreeMap::new();
+        for shard in self.volume.layout.shards.shards() {
+            let replay = replays.get(&shard);
+            if replay.is_some_and(|replay| replay.damage.is_none()) {
+                continue;
+            }
+            let lane = self.volume.lane_of(shard);
+            let start = self.starts.get(usize::from(lane.0)).copied().unwrap_or_default();
+            let needed = replay.and_then(|replay| replay.first).unwrap_or(start);
+            holds.entry(lane).and_modify(|held| *held = needed.min(*held)).or_insert(needed);
+        }
+        holds
+    }
+
+    fn applier(
+        &self,
+        sound: Replays,
+        holds: BTreeMap<LaneId, LanePosition>,
+        shared: &Arc<Shared>,
+        queue: &Arc<ApplyQueue>,
+        mailboxes: &[Arc<Mailbox>],
+        readers: &[LaneReader],
+    ) -> Applier {
+        let lanes =
+            (0u16..).map(LaneId).zip(mailboxes.iter().map(|mailbox| (Arc::clone(mailbox), LanePosition(0))));
+        let lanes: BTreeMap<_, _> = lanes.collect();
+        let shard_applier = |(shard, replay): (ShardId, ShardReplay)| {
+            let lane = self.volume.lane_of(shard);
+            let mailbox = lanes.get(&lane).map(|(mailbox, _)| Arc::clone(mailbox)).unwrap_or_default();
+            let log = readers.get(usize::from(lane.0))?.clone();
+            Some((shard, ShardApplier::new(shard, replay.tables, lane, mailbox, log, replay.first)))
+        };
+        Applier {
+            shards: sound.into_iter().filter_map(shard_applier).collect(),
+            queue: Arc::clone(queue),
+            shared: Arc::clone(shared),
+            lanes: lanes.clone(),
+            pace: ApplyPace {
+                apply_interval: APPLY_INTERVAL,
+                checkpoint_interval: self.config.checkpoint_interval,
+                checkpoint_bytes: self.config.checkpoint_log_size.get(),
+            },
+            clock: Arc::clone(&self.clock),
+            metrics: Arc::clone(&self.metrics),
+            checkpointed_at: self.clock.elapsed(),
+            checkpointed_ends: BTreeMap::new(),
+            released: (0u16..).map(LaneId).zip(self.starts.iter().copied()).collect(),
+            holds,
+            room: Room::new(Some(Arc::clone(&self.volume.reserve)), self.config.segment_size.get()),
+        }
+    }
+}
+
+/// Subscriptions, shares, links and keys: what the core and the hub keep in memory.
+fn install_facts(
+    shard: ShardId,
+    reader: &Reader,
+    core: &mut ShardCore,
+    shared: &Shared,
+) -> anyhow::Result<()> {
+    for space in [Space::Subscription, Space::Pattern, Space::Secret, Space::Link] {
+        for (key, value) in reader.facts(space)? {
+            core.install_fact(space, &key, &value);
+            shared.subscriptions.load(shard, space, &key, &value, |stream| {
+                reader.stream_by_id(stream).map(|entry| entry.map(|entry| entry.meta.tail))
+            })?;
+        }
+    }
+    Ok(())
+}
