@@ -41,7 +41,7 @@ fuzz: ## fuzzes each parser for SECONDS_EACH=60 seconds (installs a nightly tool
 	@scripts/setup fuzz
 	@scripts/fuzz $(SECONDS_EACH)
 
-long: ## the long tier: hours of crash images, kills and growth; resumable
+long: ## the long tier: hours of crash images and kills
 	@scripts/setup test
 	@$(STEP) "long tier, in process" env TEST_CRASH_IMAGES=1000000 TEST_BIT_FLIPS=1000000 cargo test --release --workspace --exclude thalweg-e2e -- --nocapture
 	@$(STEP) "long tier, processes" env TEST_KILL_CYCLES=1000 TEST_CONFORMANCE=all cargo test --release --package thalweg-e2e -- --nocapture --test-threads=1

@@ -65,7 +65,7 @@ settings! {
             because "bounds the log that a restart replays when writes are few";
         /// Log bytes behind the last checkpoint that bring the next one.
         checkpoint_log_size: Size = Size::mib(64), within Size::mib(1)..=Size::gib(64),
-            because "a restart replays at most about this much: well under a second";
+            because "a restart replays at most about this much: a second or a few, as small its records are";
     }
     "Requests" {
         /// Largest request body; a larger one is answered 413 before it is read.
