@@ -294,7 +294,7 @@ fn work(root: &Path) {
         ours.lane.write().unwrap();
     }
     println!("append and write, batches of 50: {:?} per record", started.elapsed() / RECORDS);
-    ours.lane.close().unwrap();
+    ours.lane.close(Boot(1)).unwrap();
     let started = Instant::now();
     let dir = RealDir::open(&folder).unwrap();
     let mut seen = 0;

@@ -77,7 +77,7 @@ settings! {
         /// Bytes after which one answer to a read ends; the client goes on from there.
         read_response_max: Size = Size::mib(1), within Size::kib(4)..=Size::mib(16),
             because "bounds the memory of one reader; larger answers are hardly faster";
-        /// Bytes of request bodies that may be in memory at once; more wait, then are answered 503.
+        /// Bytes of request bodies that may be in memory at once, a quarter of them for bodies up to 64 KiB; more wait, then are answered 503.
         request_permits: Size = Size::mib(32), within Size::mib(1)..=Size::gib(16),
             because "a quarter of the memory that a node may take under load (128 MiB)";
         /// Bytes of answers that may be in memory at once; then answers get smaller, then 503; events wait.

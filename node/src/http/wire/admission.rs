@@ -8,13 +8,20 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::Limits;
 
+/// Bodies up to this have a part of the budget to themselves, so that a few large ones on slow connections, which hold
+/// their room for as long as they may take, do not stop everybody who writes a little.
+const SMALL_BODY_BYTES_MAX: usize = 64 * 1024;
 /// Below this a response is not worth the round trip.
 const RESPONSE_BYTES_MIN: usize = 64 * 1024;
 
 /// The budgets of a server.
 #[derive(Debug)]
 pub struct Admission {
+    /// For bodies of any size.
     requests: Arc<Semaphore>,
+    /// For small ones only.
+    small_requests: Arc<Semaphore>,
+    small_budget: usize,
     requests_budget: usize,
     responses: Arc<Semaphore>,
     responses_budget: usize,
@@ -32,10 +39,14 @@ impl Admission {
         let budget = |bytes: usize| Arc::new(Semaphore::new(bytes.min(Semaphore::MAX_PERMITS)));
         // A body of the largest size must fit, or it could never be accepted.
         let requests_budget = limits.request_bytes_in_flight_max.max(limits.body_bytes_max);
+        let large_budget = (requests_budget - requests_budget / 4).max(limits.body_bytes_max);
+        let small_budget = requests_budget - large_budget;
         let responses_budget =
             limits.response_bytes_in_flight_max.clamp(RESPONSE_BYTES_MIN, Semaphore::MAX_PERMITS);
         Self {
-            requests: budget(requests_budget),
+            requests: budget(large_budget),
+            small_requests: budget(small_budget),
+            small_budget,
             requests_budget,
             responses: budget(responses_budget),
             responses_budget,
@@ -49,24 +60,45 @@ impl Admission {
             return Some(Grant(None));
         }
         let permits = u32::try_from(bytes).ok()?;
-        if let Ok(permit) = self.requests.clone().try_acquire_many_owned(permits) {
+        if let Some(permit) = self.room_now(permits) {
             return Some(Grant(Some(permit)));
         }
-        let waiting = self.requests.clone().acquire_many_owned(permits);
+        let small = usize::try_from(bytes).is_ok_and(|bytes| self.is_small(bytes));
+        let room = if small { &self.small_requests } else { &self.requests };
+        let waiting = Arc::clone(room).acquire_many_owned(permits);
         let permit = tokio::time::timeout(self.wait, waiting).await.ok()?.ok()?;
         Some(Grant(Some(permit)))
     }
 
     /// More room for a body of unknown size. Never waits: two that wait for each other's room would wait for ever.
     pub(super) fn request_more(&self, grant: &mut Grant, bytes: usize) -> bool {
-        let Ok(permits) = u32::try_from(bytes) else { return false };
-        match self.requests.clone().try_acquire_many_owned(permits) {
-            Ok(permit) => {
-                grant.merge(permit);
-                true
-            }
-            Err(_) => false,
+        let from_small =
+            grant.0.as_ref().is_some_and(|held| Arc::ptr_eq(held.semaphore(), &self.small_requests));
+        // A body that has outgrown the room for small ones moves over with all that it holds.
+        let wanted = if from_small { grant.bytes() + bytes } else { bytes };
+        let Ok(permits) = u32::try_from(wanted) else { return false };
+        let room = if grant.0.is_none() {
+            self.room_now(permits)
+        } else {
+            Arc::clone(&self.requests).try_acquire_many_owned(permits).ok()
+        };
+        match room {
+            Some(permit) if from_small => *grant = Grant(Some(permit)),
+            Some(permit) => grant.merge(permit),
+            None => return false,
         }
+        true
+    }
+
+    fn is_small(&self, bytes: usize) -> bool {
+        bytes <= SMALL_BODY_BYTES_MAX.min(self.small_budget)
+    }
+
+    fn room_now(&self, permits: u32) -> Option<OwnedSemaphorePermit> {
+        let small = usize::try_from(permits).is_ok_and(|bytes| self.is_small(bytes));
+        let own =
+            small.then(|| Arc::clone(&self.small_requests).try_acquire_many_owned(permits).ok()).flatten();
+        own.or_else(|| Arc::clone(&self.requests).try_acquire_many_owned(permits).ok())
     }
 
     /// Room for a response of about `bytes`; less when memory is short, `None` when there is hardly any.
@@ -101,7 +133,7 @@ impl Admission {
     /// Bytes of request bodies that may still be accepted.
     #[must_use]
     pub fn request_bytes_free(&self) -> usize {
-        self.requests.available_permits()
+        self.requests.available_permits() + self.small_requests.available_permits()
     }
 
     /// Bytes of request bodies that are set aside.
@@ -160,6 +192,30 @@ mod tests {
         drop(first);
         assert_eq!(admission.request(100).await.unwrap().bytes(), 100);
         assert_eq!(admission.request_bytes_free(), 100);
+    }
+
+    #[tokio::test]
+    async fn large_bodies_on_slow_connections_leave_room_for_small_ones() {
+        let admission = Admission::new(&Limits {
+            request_bytes_in_flight_max: 32 << 20,
+            body_bytes_max: 4 << 20,
+            admission_wait: Duration::from_millis(1),
+            ..Limits::default()
+        });
+        let mut slow = Vec::new();
+        while let Some(grant) = admission.request(4 << 20).await {
+            slow.push(grant);
+        }
+        assert_eq!(slow.len(), 6);
+        assert!(admission.request(1000).await.is_some(), "a small body");
+        let mut growing = Grant::default();
+        assert!(admission.request_more(&mut growing, SMALL_BODY_BYTES_MAX), "a small body of unknown size");
+        assert!(!admission.request_more(&mut growing, 1), "it is a large one now");
+        slow.pop();
+        assert!(admission.request_more(&mut growing, 1));
+        assert_eq!(growing.bytes(), SMALL_BODY_BYTES_MAX + 1);
+        drop((slow, growing));
+        assert_eq!(admission.request_bytes_free(), 32 << 20);
     }
 
     #[test]
