@@ -138,7 +138,7 @@ impl Sweeper {
     }
 
     /// Whether the fork that a pin names does not exist, or reads from elsewhere. Not knowing is no proof.
-    fn orphaned(&self, source: ShardId, pin: &PinOp) -> bool {
+    pub(super) fn orphaned(&self, source: ShardId, pin: &PinOp) -> bool {
         match self.shared.glimpse(&pin.fork) {
             Ok(None) => true,
             Ok(Some(fork)) => {
