@@ -20,14 +20,14 @@ pub enum ConfigError {
         why: String,
     },
     /// A key or variable that means nothing. Refused, because a misspelt setting would silently stay at its default.
-    #[error("{place}: {name} is no setting; did you mean {nearest}? (`node --help` lists them all)")]
+    #[error("{place}: {name} is no setting{} (`node --help` lists them all)", hint(nearest.as_deref()))]
     Unknown {
         /// File or environment.
         place: String,
         /// As written.
         name: String,
-        /// The most similar one there is.
-        nearest: String,
+        /// The one that was meant, as far as one can tell.
+        nearest: Option<String>,
     },
     /// A value that the setting does not take.
     #[error("{place}: {name} {why}; it is {text:?}")]
@@ -44,4 +44,8 @@ pub enum ConfigError {
     /// Two settings that do not go together.
     #[error("{0}")]
     Relation(String),
+}
+
+fn hint(nearest: Option<&str>) -> String {
+    nearest.map_or_else(String::new, |nearest| format!("; did you mean {nearest}?"))
 }

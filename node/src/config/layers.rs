@@ -12,6 +12,9 @@ pub(super) const PREFIX: &str = "THALWEG_";
 /// Begins like a setting and is none: the file's name.
 const NOT_A_SETTING: &str = "THALWEG_CONFIG";
 
+/// How many characters of a text that was given an error repeats.
+const LINE_SHOWN_CHARS: usize = 80;
+
 /// A configuration and where each of its values came from.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Effective {
@@ -44,7 +47,7 @@ impl Layers {
     pub fn file(mut self, place: &str, text: &str) -> Result<Self, ConfigError> {
         let table: toml::Table = text.parse().map_err(|error: toml::de::Error| ConfigError::Syntax {
             place: place.to_owned(),
-            why: error.to_string().trim_end().to_owned(),
+            why: syntax_fault(text, &error),
         })?;
         for (key, value) in table {
             let (row, _) = SETTINGS
@@ -74,7 +77,7 @@ impl Layers {
     ) -> Result<Self, ConfigError> {
         const PLACE: &str = "environment";
         for (name, text) in variables {
-            if !name.starts_with(PREFIX) || name == NOT_A_SETTING || is_service_link(&name) {
+            if !name.starts_with(PREFIX) || name == NOT_A_SETTING || is_service_link(&name, &text) {
                 continue;
             }
             let (row, _) = SETTINGS
@@ -125,18 +128,26 @@ impl Config {
 
 /// Kubernetes puts the addresses of every service into the environment of each pod; a service called `thalweg` gives
 /// `THALWEG_SERVICE_HOST`, `THALWEG_PORT` and `THALWEG_PORT_4437_TCP_ADDR`, which nobody meant as settings.
-fn is_service_link(name: &str) -> bool {
+/// So do services called `thalweg-…`; of theirs, only what looks like Kubernetes' own is let pass, lest a misspelt setting is.
+fn is_service_link(name: &str, text: &str) -> bool {
     let rest = name.strip_prefix(PREFIX).unwrap_or_default();
+    let numbered = |(_, rest): (&str, &str)| rest.starts_with(|first: char| first.is_ascii_digit());
     rest == "PORT"
         || rest.starts_with("PORT_")
-        || rest.ends_with("SERVICE_HOST")
-        || rest.contains("SERVICE_PORT")
-        || rest.contains("_PORT_")
-        || rest.ends_with("_PORT")
+        || rest == "SERVICE_HOST"
+        || rest.starts_with("SERVICE_PORT")
+        || rest.ends_with("_SERVICE_HOST")
+        || rest.contains("_SERVICE_PORT")
+        || rest.split_once("_PORT_").is_some_and(numbered)
+        || (rest.ends_with("_PORT") && text.contains("://"))
 }
 
 fn unknown(place: &str, name: &str, spelling: fn(&Setting) -> String) -> ConfigError {
-    let nearest = nearest(name, SETTINGS.iter().map(spelling)).unwrap_or_default();
+    // What all variables begin with says nothing about which one was meant.
+    let prefix = if name.starts_with(PREFIX) { PREFIX } else { "" };
+    let bare = |spelled: String| spelled.strip_prefix(prefix).map(str::to_owned).unwrap_or(spelled);
+    let nearest = nearest(&bare(name.to_owned()), SETTINGS.iter().map(|setting| bare(spelling(setting))));
+    let nearest = nearest.map(|nearest| format!("{prefix}{nearest}"));
     ConfigError::Unknown { place: place.to_owned(), name: shortened(name), nearest }
 }
 
@@ -144,9 +155,22 @@ fn refused(place: &str, name: &str, text: &str, why: String) -> ConfigError {
     ConfigError::Value { place: place.to_owned(), name: name.to_owned(), text: shortened(text), why }
 }
 
+/// Where the fault is, what it is, and as much of its line as helps to find it.
+fn syntax_fault(text: &str, error: &toml::de::Error) -> String {
+    let why = shortened(error.message());
+    let before = error.span().and_then(|span| text.get(..span.start));
+    let Some(before) = before else { return why };
+    let (number, column) =
+        (before.split('\n').count(), before.rsplit('\n').next().map_or(0, |s| s.chars().count()));
+    let line = text.lines().nth(number - 1).unwrap_or_default();
+    let seen: String =
+        line.chars().skip(column.saturating_sub(LINE_SHOWN_CHARS / 2)).take(LINE_SHOWN_CHARS).collect();
+    format!("line {number}, column {}: {why}, at {seen:?}", column + 1)
+}
+
 /// A hostile value may be megabytes long; a message need not be.
 fn shortened(text: &str) -> String {
-    text.chars().take(80).collect()
+    text.chars().take(LINE_SHOWN_CHARS).collect()
 }
 
 #[cfg(test)]

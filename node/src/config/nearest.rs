@@ -1,10 +1,13 @@
 //! The known word that is most like an unknown one.
 
-/// The candidate with the fewest edits; the first of several. `None` only without candidates.
+/// The candidate with the fewest edits; the first of several. `None` if more than a third of it would have to change: a
+/// word that is merely the least different one leads astray.
 pub(super) fn nearest(word: &str, candidates: impl Iterator<Item = String>) -> Option<String> {
     // A hostile key may be megabytes long; no known key comes near this bound.
     let word: Vec<char> = word.chars().take(64).collect();
-    candidates.min_by_key(|candidate| edits(&word, candidate))
+    let distances = candidates.map(|candidate| (edits(&word, &candidate), candidate));
+    let (distance, candidate) = distances.min_by_key(|(distance, _)| *distance)?;
+    (distance <= (candidate.chars().count() / 3).max(1)).then_some(candidate)
 }
 
 /// How many characters must be inserted, removed or replaced to turn one into the other (Levenshtein).
@@ -37,6 +40,15 @@ mod tests {
         assert_eq!(nearest("longpoll-timeout", words()).as_deref(), Some("long-poll-timeout"));
         assert_eq!(nearest("lane", words()).as_deref(), Some("lanes"));
         assert_eq!(nearest("x", std::iter::empty()), None);
+    }
+
+    #[test]
+    fn a_word_that_is_like_none_gets_no_hint() {
+        let words = || ["aol", "data", "listen"].map(String::from).into_iter();
+        for word in ["foo", "x", "", "server", &"data".repeat(1000)] {
+            assert_eq!(nearest(word, words()), None, "{word}");
+        }
+        assert_eq!(nearest("aoll", words()).as_deref(), Some("aol"));
     }
 
     #[test]

@@ -45,7 +45,9 @@ pub fn markdown() -> String {
         "# Configuration\n\n\
          Generated from `node/src/config/settings.rs`; `make docs` writes it anew, a test fails when it is old.\n\n\
          A setting is taken from its default, then the file (`--config FILE` or `THALWEG_CONFIG`), then the\n\
-         environment, then flags; later ones win. Unknown keys, variables and flags are refused.\n\
+         environment, then flags; later ones win. Unknown keys, variables and flags are refused;\n\
+         only the addresses that Kubernetes adds for a Service named `thalweg` (`THALWEG_PORT`, `THALWEG_PORT_…`,\n\
+         `THALWEG_SERVICE_HOST`, `THALWEG_SERVICE_PORT…`) or `thalweg-…` are ignored.\n\
          Flag `--long-poll-timeout`, variable `THALWEG_LONG_POLL_TIMEOUT` and key `long-poll-timeout` are the same setting.\n\
          Times are written `250ms`, `2s`, `5m`, `12h`, `7d`; sizes `64MiB`, `1GiB` or plain bytes.\n\
          `node --print-config` prints the values in force, where each came from, and why the default is what it is.\n",

@@ -4,6 +4,7 @@
 //! before decoding, so that an encoded slash never moves a border.
 
 mod answer;
+mod object;
 mod request;
 
 use std::borrow::Cow;

@@ -29,6 +29,24 @@ impl Shared {
         }
     }
 
+    /// The state of a name without making it resident: for a look in passing, which must not drive out what is in use.
+    pub(crate) fn glimpse(&self, name: &StreamName) -> Result<Option<Snapshot>, Failure> {
+        let (shard, now) = (self.shard_of(name)?, self.clock.now());
+        loop {
+            let ticket = match shard.views.by_name(name) {
+                Known::Here(view) => return Ok(Some(view.snapshot(now))),
+                Known::Absent => return Ok(None),
+                Known::AskTables(ticket) => ticket,
+            };
+            let found = shard.tables.stream_by_name(name).map_err(|fault| shard.table_fault(&fault))?;
+            let Some(entry) = found else { return Ok(None) };
+            // Unless a view came or went meanwhile, the tables said all there is.
+            if shard.views.ticket() == ticket {
+                return Ok(Some(shard.views.glimpse(&entry.meta).snapshot(now)));
+            }
+        }
+    }
+
     /// A living stream's view and state.
     pub(crate) fn living(&self, name: &StreamName) -> Result<(Arc<StreamView>, Snapshot), ReadError> {
         let view = self.view(name)?.ok_or(ReadError::NotFound)?;

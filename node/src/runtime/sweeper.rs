@@ -89,7 +89,6 @@ impl Sweeper {
         self.metrics.engine.streams_resident.set(gauge(resident));
         self.metrics.store.damaged_shards.set(gauge(self.shared.damaged().len()));
         self.metrics.engine.segment_cache.set(gauge(self.shared.cache.bytes()));
-        self.metrics.store.damaged_shards.set(gauge(self.shared.damaged().len()));
         let totals = self.shared.open_shards().filter_map(|shard| shard.tables.totals().ok());
         let (streams, bytes) =
             totals.fold((0, 0), |sum, totals| (sum.0 + totals.streams, sum.1 + totals.bytes));
@@ -139,12 +138,11 @@ impl Sweeper {
     }
 
     /// Whether the fork that a pin names does not exist, or reads from elsewhere. Not knowing is no proof.
-    fn orphaned(&self, source: ShardId, pin: &PinOp) -> bool {
-        match self.shared.view(&pin.fork) {
+    pub(super) fn orphaned(&self, source: ShardId, pin: &PinOp) -> bool {
+        match self.shared.glimpse(&pin.fork) {
             Ok(None) => true,
-            Ok(Some(view)) => {
-                let parent = view.snapshot(self.clock.now()).parent;
-                !parent.is_some_and(|parent| parent.shard == source && parent.pin == pin.pin)
+            Ok(Some(fork)) => {
+                !fork.parent.is_some_and(|parent| parent.shard == source && parent.pin == pin.pin)
             }
             Err(_) => false,
         }

@@ -6,12 +6,16 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::sweeper::{SweepPace, Sweeper};
 use super::*;
 use crate::config::Config;
 use crate::core::{Append, Create};
 use crate::seam::{Clock, ManualClock, SystemClock};
 use crate::telemetry::Metrics;
-use crate::types::{ContentType, Lifetime, Messages, ShardCount, StreamConfig, StreamName, UnixMillis};
+use crate::types::{
+    ContentType, Lifetime, Messages, Offset, PinId, PinOp, ShardCount, ShardId, StreamConfig, StreamId,
+    StreamName, UnixMillis,
+};
 
 const RESIDENT_MAX: u32 = 16;
 
@@ -76,6 +80,33 @@ async fn a_listing_makes_no_stream_resident() {
     assert_eq!(resident(&running.engine), before, "a listing drives out nobody");
     let state = running.engine.head(&name(0)).await.unwrap();
     assert_eq!(page.first().unwrap().state.incarnation, state.incarnation);
+    running.stop();
+}
+
+#[tokio::test]
+async fn looking_for_the_fork_of_a_pin_makes_no_stream_resident() {
+    let system: Arc<dyn Clock> = Arc::new(SystemClock);
+    let (directory, metrics) = (tempfile::tempdir().unwrap(), Arc::new(Metrics::new(1)));
+    let running = small(directory.path(), &system, &metrics);
+    create(&running.engine, 0, Lifetime::Forever).await;
+    running.stop();
+    let running = small(directory.path(), &system, &metrics);
+    let shared = &running.engine.shared;
+    let pace =
+        SweepPace { interval: Duration::MAX, streams_max: 1, scrub_period: Duration::MAX, scrub_rate: 1 };
+    let sweeper = Sweeper::new(Arc::clone(shared), Arc::clone(&system), Arc::clone(&metrics), pace);
+    let pin = |number| PinOp {
+        stream: StreamId(1000),
+        pin: PinId(1000),
+        fork: name(number),
+        upto: Offset::ZERO,
+        at: UnixMillis(0),
+    };
+    let before = resident(&running.engine);
+    assert!(sweeper.orphaned(ShardId(0), &pin(0)), "a stream of this name that reads from elsewhere");
+    assert!(sweeper.orphaned(ShardId(0), &pin(1)), "no stream of this name");
+    assert_eq!(resident(&running.engine), before, "a look drives out nobody");
+    assert_eq!(shared.glimpse(&name(0)).unwrap().unwrap().state.tail.messages, 1);
     running.stop();
 }
 

@@ -80,14 +80,54 @@ fn what_kubernetes_puts_into_the_environment_is_no_setting() {
         ("THALWEG_SERVICE_PORT_HTTP", "4437"),
         ("THALWEG_PORT", "tcp://10.0.0.1:4437"),
         ("THALWEG_PORT_4437_TCP_ADDR", "10.0.0.1"),
+        ("THALWEG_SERVICE_PORT", "4437"),
+        ("THALWEG_CLIENT_PORT", "tcp://10.0.0.1:4437"),
         ("THALWEG_CLIENT_SERVICE_HOST", "10.0.0.1"),
         ("THALWEG_CLIENT_PORT_4437_TCP", "tcp://10.0.0.1:4437"),
         ("THALWEG_CONFIG", "node.toml"),
     ]);
     assert_eq!(Layers::default().environment(given).unwrap().finish().unwrap().config, Config::default());
     for setting in SETTINGS {
-        assert!(!is_service_link(&setting.variable()), "{} would never be read", setting.variable());
+        assert!(
+            !is_service_link(&setting.variable(), "tcp://10.0.0.1:4437"),
+            "{} would never be read",
+            setting.variable()
+        );
     }
+}
+
+#[test]
+fn what_only_resembles_kubernetes_variables_stays_refused() {
+    for name in ["THALWEG_LISTEN_PORT", "THALWEG_SERVICE", "THALWEG_LISTEN_PORT_NUMBER", "THALWEG_PORTS"] {
+        let error = Layers::default().environment(variables(&[(name, "4437")])).unwrap_err().to_string();
+        assert!(error.contains(&format!("{name} is no setting")), "{error}");
+    }
+}
+
+#[test]
+fn a_hint_is_given_only_where_it_helps() {
+    assert_eq!(refusal("foo = 1"), "file: foo is no setting (`node --help` lists them all)");
+    let error = Layers::default().environment(variables(&[("THALWEG_FOO", "4")])).unwrap_err().to_string();
+    assert_eq!(error, "environment: THALWEG_FOO is no setting (`node --help` lists them all)");
+}
+
+#[test]
+fn an_error_repeats_no_more_of_a_line_than_one_can_read() {
+    let long = "y".repeat(10_000);
+    for toml in [
+        format!("shards = 4\nlisten = {long}"),
+        format!("{long}{long}"),
+        format!("a = \"{long}"),
+        format!("{long} = 1\n{long} = 2"),
+    ] {
+        let text = refusal(&toml);
+        assert!(text.len() < 400 && text.matches('y').count() <= 170, "{text}");
+    }
+    assert!(
+        refusal("shards = 4\nlisten = ?").contains("line 2, column 10: "),
+        "{}",
+        refusal("shards = 4\nlisten = ?")
+    );
 }
 
 #[test]

@@ -7,13 +7,13 @@ use std::task::Poll;
 use super::errors::{OVERLOADED, write_read_error};
 use super::etag::Etag;
 use super::query::ReadQuery;
-use super::read::{cache_control, compose, framing, write_head};
+use super::read::{compose, framing, write_cached, write_head, write_uncached};
 use super::state::{write_closed, write_incarnation, write_next_offset};
 use super::{Api, Sse};
 use crate::http::wire::{Body, Exchange, Grant, ResponseHead};
-use crate::runtime::{ReadBatch, ReadFrom, StreamState, TailEvent};
+use crate::runtime::{ReadBatch, ReadFrom, TailEvent};
 use crate::telemetry::Held;
-use crate::types::{Offset, StreamName};
+use crate::types::{Incarnation, Offset, StreamName};
 
 pub(super) async fn long_poll(
     api: &Api,
@@ -43,58 +43,85 @@ pub(super) async fn long_poll(
     match event {
         Some(TailEvent::Batch(batch)) => {
             match exchange.registry().admission.response_of(batch.wire_bytes()) {
-                Some(grant) => write_news(out, batch, cursor, grant),
+                Some(grant) => write_news(out, batch, from, cursor, grant),
                 None => Body::Full(OVERLOADED.write(out, "too many response bytes are in flight")),
             }
         }
         Some(TailEvent::TimedOut(state) | TailEvent::ShuttingDown(state)) => {
-            write_incarnation_after(write_nothing(out, state.tail, cursor, false), out, &state)
+            write_nothing(out, state.incarnation, state.tail, cursor, false)
         }
         Some(TailEvent::Ended(error)) => write_read_error(out, &error),
         // The server closes, or nobody listens any more.
-        None => write_nothing(out, tailer.position(), cursor, false),
+        None => write_nothing(out, tailer.began().incarnation, tailer.position(), cursor, false),
     }
 }
 
-fn write_incarnation_after(body: Body<Sse>, out: &mut ResponseHead, state: &StreamState) -> Body<Sse> {
-    write_incarnation(out, state.incarnation);
-    body
-}
-
-fn write_news(out: &mut ResponseHead, batch: ReadBatch, cursor: u64, grant: Grant) -> Body<Sse> {
+fn write_news(
+    out: &mut ResponseHead,
+    batch: ReadBatch,
+    from: ReadFrom,
+    cursor: u64,
+    grant: Grant,
+) -> Body<Sse> {
     if batch.segments.is_empty() {
-        return write_nothing(out, batch.next, cursor, batch.finished());
+        return write_nothing(out, batch.state.incarnation, batch.next, cursor, batch.finished());
     }
     write_head(out, 200, &batch);
-    out.lines(cache_control(&batch));
     out.number("Stream-Cursor", cursor);
-    let etag = Etag::new(batch.state.incarnation, batch.start, batch.next, batch.finished());
-    out.header("ETag", etag.as_bytes());
+    if from == ReadFrom::Now {
+        write_uncached(out);
+    } else {
+        let etag = Etag::new(batch.state.incarnation, batch.start, batch.next, batch.finished());
+        write_cached(out, &batch, &etag);
+    }
     compose(framing(&batch), batch.segments, grant)
 }
 
-fn write_nothing(out: &mut ResponseHead, tail: Offset, cursor: u64, closed: bool) -> Body<Sse> {
+fn write_nothing(
+    out: &mut ResponseHead,
+    incarnation: Incarnation,
+    tail: Offset,
+    cursor: u64,
+    closed: bool,
+) -> Body<Sse> {
     out.begin(204);
     write_next_offset(out, tail);
     out.lines("Stream-Up-To-Date: true\r\n");
     write_closed(out, closed);
     out.number("Stream-Cursor", cursor);
-    out.lines("Cache-Control: no-store\r\n");
+    write_uncached(out);
+    write_incarnation(out, incarnation);
     Body::Absent
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::api::read::tests::one_message;
 
     #[test]
-    fn silence_is_204_with_tail_and_cursor() {
+    fn silence_is_204_with_tail_cursor_and_incarnation() {
         let mut out = ResponseHead::for_test();
-        write_nothing(&mut out, Offset::ZERO, 7, true);
+        write_nothing(&mut out, Incarnation(1), Offset::ZERO, 7, true);
         assert_eq!(
             out.text(),
             "HTTP/1.1 204 No Content\r\nStream-Next-Offset: 0000000000000000_0000000000000000\r\n\
-             Stream-Up-To-Date: true\r\nStream-Closed: true\r\nStream-Cursor: 7\r\nCache-Control: no-store\r\n"
+             Stream-Up-To-Date: true\r\nStream-Closed: true\r\nStream-Cursor: 7\r\nCache-Control: no-store\r\n\
+             Stream-Incarnation: 0000000000000001\r\n"
         );
+    }
+
+    #[test]
+    fn what_came_behind_now_is_never_cached() {
+        let answer = |from| {
+            let mut out = ResponseHead::for_test();
+            let _body = write_news(&mut out, one_message(), from, 7, Grant::default());
+            out.text().to_owned()
+        };
+        let now = answer(ReadFrom::Now);
+        assert!(now.starts_with("HTTP/1.1 200 OK\r\n") && now.contains("Stream-Cursor: 7\r\n"), "{now}");
+        assert!(now.contains("Cache-Control: no-store\r\n") && !now.contains("ETag"), "{now}");
+        let named = answer(ReadFrom::At(Offset::ZERO));
+        assert!(named.contains("Cache-Control: public") && named.contains("ETag"), "{named}");
     }
 }

@@ -55,14 +55,13 @@ fn write_batch(
 ) -> Body<Sse> {
     if from == ReadFrom::Now {
         write_head(out, 200, &batch);
-        out.lines("Cache-Control: no-store\r\n");
+        write_uncached(out);
         return compose(framing(&batch), batch.segments, grant);
     }
     let etag = Etag::new(batch.state.incarnation, batch.start, batch.next, batch.finished());
     let unchanged = if_none_match.is_some_and(|header| etag.matches(header));
     write_head(out, if unchanged { 304 } else { 200 }, &batch);
-    out.lines(cache_control(&batch));
-    out.header("ETag", etag.as_bytes());
+    write_cached(out, &batch, &etag);
     if unchanged { Body::Absent } else { compose(framing(&batch), batch.segments, grant) }
 }
 
@@ -79,9 +78,20 @@ pub(super) fn write_head(out: &mut ResponseHead, status: u16, batch: &ReadBatch)
     write_incarnation(out, batch.state.incarnation);
 }
 
+/// What a cache may do with an answer that begins at a named offset.
+pub(super) fn write_cached(out: &mut ResponseHead, batch: &ReadBatch, etag: &Etag) {
+    out.lines(cache_control(batch));
+    out.header("ETag", etag.as_bytes());
+}
+
+/// `now` is elsewhere for whoever asks next, and so is silence: no cache may keep what one reader met.
+pub(super) fn write_uncached(out: &mut ResponseHead) {
+    out.lines("Cache-Control: no-store\r\n");
+}
+
 /// What a shared cache may do. An answer that ends before the tail, or at the end of a closed stream, says the same
 /// for as long as the stream lives; unless the stream may end or shrink by itself, it may be kept for an hour.
-pub(super) fn cache_control(batch: &ReadBatch) -> &'static str {
+fn cache_control(batch: &ReadBatch) -> &'static str {
     let immutable = !batch.up_to_date() || batch.finished();
     if immutable && lives_on(&batch.state.config) {
         "Cache-Control: public, max-age=3600, stale-while-revalidate=86400\r\n"
@@ -161,4 +171,4 @@ impl Composer {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -31,6 +31,11 @@ fn batch(content_type: &str, texts: &[&str], tail: u64, closed: bool) -> ReadBat
     }
 }
 
+/// A batch of one message, for the tests of the live modes.
+pub(crate) fn one_message() -> ReadBatch {
+    batch("text/plain", &["a"], 1, false)
+}
+
 fn joined(body: &Body<Sse>) -> String {
     let bytes = match body {
         Body::Full(bytes) => bytes.to_vec(),
