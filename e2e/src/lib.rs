@@ -12,6 +12,7 @@ pub mod cycles;
 pub mod dice;
 pub mod growth;
 pub mod history;
+pub mod model;
 pub mod server;
 pub mod stopwatch;
 pub mod workload;

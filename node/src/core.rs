@@ -10,6 +10,7 @@ mod fork;
 mod hash;
 mod head;
 mod producer;
+pub mod replication;
 mod residents;
 mod shard;
 mod subscription;

@@ -3,11 +3,12 @@
 
 use std::time::Duration;
 
-use anyhow::ensure;
+use anyhow::{Context, ensure};
 use clap::{Parser, Subcommand};
 use thalweg_e2e::conformance;
 use thalweg_e2e::cycles::Cycles;
 use thalweg_e2e::growth;
+use thalweg_e2e::model::{Epochs, Plant, Scope};
 use thalweg_e2e::server::{AolMode, FsyncMode, NodeOptions, ServerKind};
 
 /// Checks of a running Thalweg node, or of a rival.
@@ -26,6 +27,24 @@ enum Verb {
     Cycles(CyclesArguments),
     /// What streams, messages and subscribers cost as they grow in number.
     Growth(GrowthArguments),
+    /// Walks through every state of the model of epochs within a scope.
+    Model(ModelArguments),
+}
+
+#[derive(clap::Args)]
+struct ModelArguments {
+    /// The small scopes (seconds) or the large ones (hours), or one by its name.
+    #[arg(long, default_value = "small")]
+    scope: String,
+    /// Takes this rule out and shows how something is lost; `all` takes out one after the other.
+    #[arg(long)]
+    plant: Option<String>,
+    /// Bounds instead of a named scope: replicas,epochs,writes,crashes,changes,withdrawals,wipes.
+    #[arg(long, value_delimiter = ',')]
+    bounds: Vec<u8>,
+    /// Threads.
+    #[arg(long, default_value_t = 2)]
+    threads: usize,
 }
 
 #[derive(clap::Args)]
@@ -100,7 +119,45 @@ async fn main() -> anyhow::Result<()> {
         Verb::Conformance(arguments) => conformance_runs(arguments).await,
         Verb::Cycles(arguments) => cycles(arguments).await,
         Verb::Growth(arguments) => growth_runs(arguments).await,
+        Verb::Model(arguments) => model_walks(&arguments),
     }
+}
+
+fn model_walks(arguments: &ModelArguments) -> anyhow::Result<()> {
+    let scopes: Vec<Scope> = match (arguments.bounds.as_slice(), arguments.scope.as_str()) {
+        (&[replicas, epochs, writes, crashes, changes, withdrawals, wipes], _) => {
+            vec![Scope { name: "as asked", replicas, epochs, writes, crashes, changes, withdrawals, wipes }]
+        }
+        (_, "small") => Scope::SMALL.to_vec(),
+        (_, "large") => Scope::LARGE.to_vec(),
+        (_, name) => Scope::SMALL.into_iter().chain(Scope::LARGE).filter(|scope| scope.name == name).collect(),
+    };
+    ensure!(!scopes.is_empty(), "no scope is called {}", arguments.scope);
+    let plants: Vec<Option<Plant>> = match arguments.plant.as_deref() {
+        None => vec![None],
+        Some("all") => Plant::ALL.into_iter().map(Some).collect(),
+        Some(name) => {
+            let found = Plant::ALL.into_iter().find(|plant| format!("{plant:?}") == name);
+            vec![Some(found.with_context(|| format!("no rule is called {name}; there are {:?}", Plant::ALL))?)]
+        }
+    };
+    for plant in plants {
+        for scope in &scopes {
+            let started = std::time::Instant::now();
+            let walk = Epochs { scope: *scope, plant }.walk(arguments.threads);
+            let without = plant.map_or(String::new(), |plant| format!(" without {plant:?}"));
+            println!(
+                "{}{without}: {} states, depth {}, {:.1} s, the last epoch commits: {}",
+                scope.name, walk.states, walk.depth, started.elapsed().as_secs_f64(), walk.reached_the_end
+            );
+            if let Some((steps, lost)) = &walk.loss {
+                println!("  {lost} after {} steps", steps.len());
+                steps.iter().for_each(|step| println!("    {step}"));
+            }
+            ensure!(plant.is_some() || walk.loss.is_none(), "something was lost");
+        }
+    }
+    Ok(())
 }
 
 async fn conformance_runs(arguments: ConformanceArguments) -> anyhow::Result<()> {
