@@ -75,14 +75,14 @@ settings! {
         request_head_max: Size = Size::kib(16), within Size::kib(2)..=Size::kib(256),
             because "a name of 1 KiB, percent-encoded, and the headers of two proxies fit";
         /// Bytes after which one answer to a read ends; the client goes on from there.
-        read_response_max: Size = Size::mib(1), within Size::kib(4)..=Size::mib(16),
-            because "bounds the memory of one reader; larger answers are hardly faster";
+        read_response_max: Size = Size::mib(2), within Size::kib(4)..=Size::mib(16),
+            because "bounds the memory of one reader; with half of it many readers at once are a tenth slower, with more hardly faster";
         /// Bytes of request bodies that may be in memory at once, a quarter of them for bodies up to 64 KiB; more wait, then are answered 503.
         request_permits: Size = Size::mib(32), within Size::mib(1)..=Size::gib(16),
             because "a quarter of the memory that a node may take under load (128 MiB)";
         /// Bytes of answers that may be in memory at once; then answers get smaller, then 503; events wait.
         response_permits: Size = Size::mib(32), within Size::mib(1)..=Size::gib(16),
-            because "another quarter: 32 readers of full answers at the same moment";
+            because "another quarter: 16 readers of full answers at the same moment";
         /// How long a request waits for its permits before it is turned away.
         permit_wait: Duration = millis(500), within Duration::ZERO..=secs(60),
             because "rides over a burst of a hundred group commits, and tells a client of real overload soon";
@@ -123,7 +123,7 @@ settings! {
             because "hot reads come from memory; this holds the inner pages of the trees";
         /// Bytes of messages that the tables delivered lately, kept in wire form for the next reader.
         tail_cache: Size = Size::mib(16), within Size::mib(1)..=Size::gib(64),
-            because "sixteen full answers: readers that follow each other touch the tables once";
+            because "eight full answers: readers that follow each other touch the tables once";
         /// Bytes of committed records that may wait in memory for the tables; beyond it writers wait.
         apply_backlog: Size = Size::mib(16), within Size::mib(1)..=Size::gib(64),
             because "tailing readers find them in memory; more would only make the batches of the applier larger";

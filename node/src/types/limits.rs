@@ -17,8 +17,11 @@ pub const FORK_DEPTH_MAX: u32 = 64;
 /// Target size of a chunk: 120 KiB, so that key, value and page header fit a 128 KiB page of the database.
 pub const CHUNK_BYTES_TARGET: usize = 120 * 1024;
 /// A chunk below this size may be joined with what is applied next; a larger one is left alone, so that a byte is
-/// rewritten at most a few times.
-pub const CHUNK_BYTES_SMALL: usize = 32 * 1024;
+/// rewritten at most a few times, and one of a large append never: at this size a read spends more on the bytes than on
+/// finding the chunk.
+pub const CHUNK_BYTES_SMALL: usize = 8 * 1024;
+/// A segment in memory below this size may be merged with its neighbours before it is handed out.
+pub const SEGMENT_BYTES_SMALL: usize = 32 * 1024;
 /// Most messages in a chunk: the table of lengths stays a fraction of the chunk even for empty messages.
 pub const CHUNK_MESSAGES_MAX: usize = 16 * 1024;
 /// Largest record payload: the largest configurable request body (64 MiB) and its head.
