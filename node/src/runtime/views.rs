@@ -5,6 +5,7 @@
 //! applied its last change; a view is installed from the tables only if nothing was published for that name meanwhile.
 
 use std::collections::{BTreeMap, HashMap};
+use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::read_times::ReadTimes;
@@ -59,6 +60,9 @@ pub(crate) enum Known {
     /// The tables know; install with this ticket.
     AskTables(Ticket),
 }
+
+/// A name that was created (with its view) or deleted behind the tables.
+pub(crate) type Recent = (StreamName, Option<Arc<StreamView>>);
 
 /// Proves when a load from the tables began.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -280,10 +284,16 @@ impl ShardViews {
         self.lock().evict(self.resident_max);
     }
 
-    /// Names created or deleted behind the tables, from `after` on: a listing asks each of them again.
-    pub(crate) fn recent(&self, prefix: &str) -> Vec<(StreamName, Option<Arc<StreamView>>)> {
+    /// At most `count` names behind `after` (or from `prefix` on) that were created or deleted behind the tables, in order;
+    /// nothing when there are no more. A listing asks each of them again.
+    pub(crate) fn recent(&self, prefix: &str, after: Option<&str>, count: usize) -> Vec<Recent> {
+        let first = match after {
+            Some(after) if after >= prefix => Bound::Excluded(after),
+            _ => Bound::Included(prefix),
+        };
         let inner = self.lock();
-        let matching = inner.recent.keys().filter(|name| name.as_str().starts_with(prefix));
+        let names = inner.recent.range::<str, _>((first, Bound::Unbounded)).map(|(name, _)| name);
+        let matching = names.take_while(|name| name.as_str().starts_with(prefix)).take(count);
         matching
             .map(|name| match inner.by_name.get(name) {
                 Some(Entry::Here(view)) => (name.clone(), Some(Arc::clone(view))),

@@ -5,11 +5,13 @@ use std::fmt;
 use bytes::Bytes;
 
 use super::Sse;
-use crate::http::wire::{Body, Problem, ResponseHead};
+use super::front::NOT_READY;
+use crate::http::wire::{Body, ResponseHead};
+use crate::runtime::Condition;
 use crate::telemetry::CONTENT_TYPE;
 
-/// Whether the node can serve; if not, why.
-type Readiness = Box<dyn Fn() -> Result<(), String> + Send + Sync>;
+/// What of the node is served.
+type Readiness = Box<dyn Fn() -> Condition + Send + Sync>;
 /// The metrics in Prometheus' text form.
 type Metrics = Box<dyn Fn() -> String + Send + Sync>;
 
@@ -25,7 +27,8 @@ pub struct Site {
 
 impl Default for Site {
     fn default() -> Self {
-        Self { readiness: Box::new(|| Ok(())), metrics: Box::new(String::new), rare: axum::Router::new() }
+        let whole = || Condition { closing: false, shards: 1, refusing: Vec::new(), trouble: None };
+        Self { readiness: Box::new(whole), metrics: Box::new(String::new), rare: axum::Router::new() }
     }
 }
 
@@ -40,13 +43,26 @@ impl Site {
         text(out, "text/plain; charset=utf-8", "ok\n")
     }
 
-    pub(super) fn readyz(&self, out: &mut ResponseHead) -> Body<Sse> {
-        match (self.readiness)() {
-            Ok(()) => text(out, "text/plain; charset=utf-8", "ready\n"),
-            Err(reason) => {
-                let problem = Problem::refused(503, "not_ready", "The node is not ready").retry_after(1);
-                Body::Full(problem.write(out, &reason))
-            }
+    /// Ready means that requests are welcome here: a node with a damaged shard still serves the others, and who else
+    /// would? `strict` asks for a node of which everything works.
+    pub(super) fn readyz(&self, strict: bool, out: &mut ResponseHead) -> Body<Sse> {
+        let condition = (self.readiness)();
+        let state = match &condition {
+            Condition { closing: true, .. } => "stopping",
+            condition if condition.unserved().is_some() => "unserved",
+            condition if condition.impaired().is_some() => "impaired",
+            _ => "ready",
+        };
+        let members = serde_json::json!({
+            "state": state,
+            "shards": condition.shards,
+            "shards_refusing": condition.refusing,
+            "trouble": condition.trouble,
+        });
+        let refused = if strict { condition.impaired() } else { condition.unserved() };
+        match refused {
+            None => text(out, "application/json", format!("{members}\n")),
+            Some(reason) => Body::Full(NOT_READY.write_with(out, &reason, members)),
         }
     }
 
@@ -55,7 +71,7 @@ impl Site {
     }
 }
 
-fn text(out: &mut ResponseHead, content_type: &str, body: impl Into<String>) -> Body<Sse> {
+pub(super) fn text(out: &mut ResponseHead, content_type: &str, body: impl Into<String>) -> Body<Sse> {
     out.begin(200);
     out.header("Content-Type", content_type.as_bytes());
     out.lines("Cache-Control: no-store\r\n");
