@@ -119,7 +119,9 @@ async fn open(
         Ok(Ok(Ok(running))) => tokio::task::spawn_blocking(move || running.stop()).await?,
         Ok(Ok(Err(error))) => tracing::debug!(%error, "the start has ended"),
         Ok(Err(error)) => return Err(error.into()),
-        Err(_) => tracing::warn!("the start does not end in time; the process ends as if killed, which loses nothing"),
+        Err(_) => tracing::warn!(
+            "the start does not end in time; the process ends as if killed, which loses nothing"
+        ),
     }
     Ok(None)
 }

@@ -148,7 +148,9 @@ pub enum Failure {
         reason: Arc<str>,
     },
     /// Refused: this shard's tables are being compacted or opened again, and memory does not hold what was asked for.
-    #[error("the tables of shard {shard} are being compacted or opened again; only streams in memory are served")]
+    #[error(
+        "the tables of shard {shard} are being compacted or opened again; only streams in memory are served"
+    )]
     ShardBusy {
         /// Which.
         shard: ShardId,

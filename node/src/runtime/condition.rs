@@ -36,13 +36,15 @@ impl Condition {
         if self.closing {
             return Some("the node is shutting down".to_owned());
         }
-        (self.refusing.len() >= usize::from(self.shards)).then(|| format!("no shard is served: {}", self.faults()))
+        (self.refusing.len() >= usize::from(self.shards))
+            .then(|| format!("no shard is served: {}", self.faults()))
     }
 
     /// Why not everything works, if so.
     #[must_use]
     pub fn impaired(&self) -> Option<String> {
-        self.unserved().or_else(|| (!self.refusing.is_empty() || self.trouble.is_some()).then(|| self.faults()))
+        self.unserved()
+            .or_else(|| (!self.refusing.is_empty() || self.trouble.is_some()).then(|| self.faults()))
     }
 
     fn faults(&self) -> String {

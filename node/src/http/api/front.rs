@@ -3,10 +3,10 @@
 
 use std::sync::{Arc, OnceLock};
 
+use super::Sse;
 use super::preflight::preflight;
 use super::router::{Api, route};
 use super::site::{Site, text};
-use super::Sse;
 use crate::http::wire::{Body, Exchange, Method, Problem, Request, ResponseHead, Service};
 use crate::runtime::StartProgress;
 use crate::telemetry::{CONTENT_TYPE, Metrics};
@@ -47,7 +47,8 @@ impl Front {
 }
 
 /// The node serves nothing now.
-pub(super) const NOT_READY: Problem = Problem::refused(503, "not_ready", "The node is not ready").retry_after(1);
+pub(super) const NOT_READY: Problem =
+    Problem::refused(503, "not_ready", "The node is not ready").retry_after(1);
 
 impl Service for Front {
     type Live = Sse;

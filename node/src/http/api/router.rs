@@ -209,9 +209,13 @@ mod tests {
 
     #[test]
     fn strict_is_a_field_of_its_own() {
-        for (query, strict) in
-            [("strict", true), ("a=b&strict", true), ("strict=1", true), ("stricter", false), ("a=strict", false)]
-        {
+        for (query, strict) in [
+            ("strict", true),
+            ("a=b&strict", true),
+            ("strict=1", true),
+            ("stricter", false),
+            ("a=strict", false),
+        ] {
             assert_eq!(is_strict(Some(query.as_bytes())), strict, "{query}");
         }
         assert!(!is_strict(None));

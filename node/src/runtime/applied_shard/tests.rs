@@ -1,5 +1,7 @@
 //! One shard, its log and its tables on a device that fails and fills up, without a node around them.
 
+mod busy;
+
 use std::io::ErrorKind;
 
 use bytes::Bytes;

@@ -48,7 +48,8 @@ impl Reader {
         &self,
         read: impl FnOnce(&ReadTransaction, ShardId) -> Result<T, E>,
     ) -> Result<T, E> {
-        self.shared.guarded_for_readers(self.waits, |database| read(&database.begin_read()?, self.shared.shard))
+        self.shared
+            .guarded_for_readers(self.waits, |database| read(&database.begin_read()?, self.shared.shard))
     }
 
     /// The stream of a name.
