@@ -77,3 +77,46 @@ pub(super) fn text(out: &mut ResponseHead, content_type: &str, body: impl Into<S
     out.lines("Cache-Control: no-store\r\n");
     Body::Full(Bytes::from(body.into()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runtime::Refusing;
+
+    /// Status and body of `/readyz` of a node of which this is served.
+    fn asked(condition: &Condition, strict: bool) -> (u16, serde_json::Value) {
+        let condition = condition.clone();
+        let site = Site { readiness: Box::new(move || condition.clone()), ..Site::default() };
+        let mut out = ResponseHead::for_test();
+        let Body::Full(body) = site.readyz(strict, &mut out) else { panic!("no body") };
+        assert_eq!(out.status() == 503, out.text().contains("Retry-After: 1\r\n"), "{}", out.text());
+        (out.status(), serde_json::from_slice(&body).unwrap())
+    }
+
+    #[test]
+    fn readyz_welcomes_requests_as_long_as_a_shard_is_served_and_strict_asks_for_all() {
+        let whole = Condition { closing: false, shards: 2, refusing: Vec::new(), trouble: None };
+        let refusing = |shard| Refusing { shard, reason: format!("shard {shard} is damaged") };
+        let cases = [
+            (whole.clone(), "ready", 200, 200),
+            (Condition { refusing: vec![refusing(1)], ..whole.clone() }, "impaired", 200, 503),
+            (Condition { trouble: Some("the hub".to_owned()), ..whole.clone() }, "impaired", 200, 503),
+            (Condition { refusing: vec![refusing(0), refusing(1)], ..whole.clone() }, "unserved", 503, 503),
+            (Condition { closing: true, ..whole }, "stopping", 503, 503),
+        ];
+        for (condition, state, lenient, strict) in cases {
+            for (is_strict, status) in [(false, lenient), (true, strict)] {
+                let (answered, body) = asked(&condition, is_strict);
+                assert_eq!((answered, body["state"].as_str()), (status, Some(state)), "{body}");
+                assert_eq!(body["shards_refusing"].as_array().unwrap().len(), condition.refusing.len());
+                let code = (status == 503).then_some("not_ready");
+                assert_eq!(body["code"].as_str(), code, "{body}");
+            }
+        }
+        let (_, body) = asked(
+            &Condition { closing: false, shards: 2, refusing: vec![refusing(1)], trouble: None },
+            false,
+        );
+        assert_eq!(body["shards_refusing"][0]["shard"], 1, "{body}");
+    }
+}
