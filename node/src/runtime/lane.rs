@@ -25,7 +25,7 @@ use crate::seam::Clock;
 use crate::store::aol::{Appended, Lane, LaneError, RecordHead};
 use crate::telemetry::{LaneMetrics, Metrics};
 use crate::types::{
-    AolMode, Boot, Chain, Durability, Epoch, FsyncPolicy, LaneId, LanePosition, Op, Parent, ShardId,
+    AolMode, Boot, Chain, Durability, FsyncPolicy, LaneId, LanePosition, Op, Parent, ShardId,
 };
 
 /// Most bytes of records in one group: bounds how long the first of a group waits for the last.

@@ -40,6 +40,17 @@ impl Gate {
         self.0.1.notify_all();
     }
 
+    /// Opens it whatever becomes of the test: a failure must not wait for those who stand there.
+    fn opened_at_end(&self) -> impl Drop {
+        struct Opened(Gate);
+        impl Drop for Opened {
+            fn drop(&mut self) {
+                self.0.open();
+            }
+        }
+        Opened(self.clone())
+    }
+
     /// Waits until somebody stands there.
     fn arrival(&self) {
         let held = self.0.0.lock().unwrap();
@@ -217,6 +228,7 @@ fn while_a_shard_is_compacted_its_hot_streams_and_all_other_shards_are_served_an
     std::thread::scope(|scope| {
         let compacting = std::thread::Builder::new().name("compacting".to_owned());
         let compacted = compacting.spawn_scoped(scope, || world.gated.compact()).unwrap();
+        let _opened = world.gate.opened_at_end();
         world.gate.arrival();
         // The checkpoint before it keeps nobody away.
         while at_once("a probe", {
@@ -257,6 +269,7 @@ fn a_slow_look_at_the_tables_holds_up_no_other_request_of_its_thread() {
     world.gate.close_for("serving");
     let (shared, cold) = (Arc::clone(&world.shared), world.cold.clone());
     let slow = tokio.spawn(async move { shared.view(&cold).map(|view| view.is_some()) });
+    let _opened = world.gate.opened_at_end();
     world.gate.arrival();
     // The one thread that serves stands at the gate.
     let (shared, far) = (Arc::clone(&world.shared), world.far.clone());
