@@ -136,7 +136,8 @@ fn open_log(
     lane: LaneId,
     replays: &mut Replays,
 ) -> anyhow::Result<(Lane, RecoveryReport)> {
-    let directory = volume.root.subdir(&format!("lane-{:03}", lane.0))?;
+    let name = format!("lane-{:03}", lane.0);
+    let directory = volume.root.subdir(&name)?;
     let options = LaneOptions {
         segment_bytes: config.segment_size.get(),
         segment_bytes_max: config.segment_size_max.get(),
@@ -145,7 +146,8 @@ fn open_log(
         ..LaneOptions::new(lane, volume.cluster(), volume.unserved())
     };
     let held = held(volume, lane, replays);
-    Ok(Lane::open_behind(&directory, options, &held, |record| replay::take(replays, &record))?)
+    Lane::open_behind(&directory, options, &held, |record| replay::take(replays, &record))
+        .with_context(|| format!("cannot use the log in {}", config.data.join(name).display()))
 }
 
 /// How far the tables of the lane's shards are; nothing if one of them may need the whole log.
