@@ -31,7 +31,7 @@ fn images_wanted() -> usize {
 enum Window {
     /// It is safe when the next request of the same client is answered.
     NextAnswer,
-    /// It is safe once an interval has passed and the lane has been busy twice.
+    /// It is safe once an interval has passed since it was written and the lane has been busy twice.
     Interval,
     /// Nobody knows.
     Open,
@@ -54,8 +54,9 @@ impl Window {
             Self::Open => NEVER,
             Self::NextAnswer => answer(after(answered).next()),
             Self::Interval => {
-                let Some(own) = beats.iter().find(|beat| beat.answered >= answered) else { return NEVER };
-                let due = own.answered_at + i64::try_from(INTERVAL.as_millis()).unwrap();
+                // It may be written only behind its answer, and the interval counts from there.
+                let Some(written) = after(answered).next() else { return NEVER };
+                let due = written.answered_at + i64::try_from(INTERVAL.as_millis()).unwrap();
                 let syncs = after(answered).find(|beat| beat.sent_at >= due);
                 syncs.map_or(NEVER, |beat| answer(after(beat.answered).next()))
             }
@@ -226,7 +227,7 @@ fn survive(aol: AolMode, fsync: FsyncPolicy) {
     }
     println!("{aol:?}, {fsync:?}: {seed} histories: {tally:?}");
     assert!(tally.interrupted > 0, "{tally:?}");
-    assert!(aol == AolMode::Async || tally.lossy * 4 > tally.images, "nothing was at stake: {tally:?}");
+    assert!(aol == AolMode::Async || tally.lossy * 10 > tally.images, "nothing was at stake: {tally:?}");
 }
 
 #[test]
