@@ -56,7 +56,7 @@ impl Window {
             Self::Interval => {
                 // It may be written only behind its answer, and the interval counts from there.
                 let Some(written) = after(answered).next() else { return NEVER };
-                let due = written.answered_at + i64::try_from(INTERVAL.as_millis()).unwrap();
+                let due = written.answered_at.saturating_add(i64::try_from(INTERVAL.as_millis()).unwrap());
                 let syncs = after(answered).find(|beat| beat.sent_at >= due);
                 syncs.map_or(NEVER, |beat| answer(after(beat.answered).next()))
             }
