@@ -51,8 +51,15 @@ impl Drop for SmallVolume {
 }
 
 fn node() -> ServerKind {
-    let flags = "--segment-size 1MiB --segment-size-max 2MiB --table-cache 4MiB --tail-cache 4MiB --apply-backlog 4MiB";
-    let extra = flags.split(' ').map(str::to_owned).collect();
+    let flags = [
+        ["--request-body-max", "1MiB"],
+        ["--segment-size", "1MiB"],
+        ["--segment-size-max", "2MiB"],
+        ["--table-cache", "4MiB"],
+        ["--tail-cache", "4MiB"],
+        ["--apply-backlog", "4MiB"],
+    ];
+    let extra = flags.into_iter().flatten().map(str::to_owned).collect();
     ServerKind::Node(NodeOptions { shards: 4, extra, ..NodeOptions::default() })
 }
 
