@@ -30,8 +30,10 @@ impl SmallVolume {
     fn mount(size: &str) -> anyhow::Result<Option<Self>> {
         let directory = tempfile::tempdir()?;
         let options = format!("size={size}");
-        let mounted =
-            Command::new("mount").args(["-t", "tmpfs", "-o", &options, "tmpfs"]).arg(directory.path()).output();
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &options, "tmpfs"])
+            .arg(directory.path())
+            .output();
         if mounted.is_ok_and(|output| output.status.success()) {
             return Ok(Some(Self(directory)));
         }

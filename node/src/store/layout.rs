@@ -182,7 +182,8 @@ impl Layout {
             check_entry(name, *kind)?;
         }
         let Some(bytes) = read_whole(dir, LAYOUT_FILE, MANIFEST_BYTES_MAX)? else {
-            let data = entries.into_iter().map(|(name, _)| name).filter(|name| !may_precede_the_manifest(name));
+            let data =
+                entries.into_iter().map(|(name, _)| name).filter(|name| !may_precede_the_manifest(name));
             let found = data.collect::<Vec<_>>().join(", ");
             return if found.is_empty() { Ok(true) } else { Err(LayoutError::Lost { found }) };
         };

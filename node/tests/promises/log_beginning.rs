@@ -149,7 +149,10 @@ fn a_start_does_not_begin_at_a_segment_of_a_group_that_was_never_synced_whole() 
     // The tables hold all that was synced, so the table of heads in the new segment alone would let a start begin there.
     let (lane, records, report, _) = open(&disk, 1, kept);
     assert!(records.iter().all(|record| record.header.index.0 <= kept), "{report:?}");
-    assert!(report.tail == end && report.cut.is_some(), "the log does not end where it was synced: {report:?}");
+    assert!(
+        report.tail == end && report.cut.is_some(),
+        "the log does not end where it was synced: {report:?}"
+    );
     // Else a later start that reads all of the log finds the hole, and what was a crash looks like damage.
     let mut log = Log { lane, index: kept, chain, last: report.tail };
     log.append(3);

@@ -146,10 +146,8 @@ impl Client {
             let call = self.clock.nanoseconds();
             let answer = self.exchange(&request).await;
             let action = Action::Create(Append::default());
-            let conflict = matches!(
-                outcome(&action, &answer, self.dialect),
-                Ok(Outcome::Refused(Refusal::Conflict))
-            );
+            let conflict =
+                matches!(outcome(&action, &answer, self.dialect), Ok(Outcome::Refused(Refusal::Conflict)));
             if !conflict {
                 self.conclude(&life, call, action, &answer);
                 return;

@@ -56,7 +56,9 @@ pub enum LaneError {
         bytes: usize,
     },
     /// The directory holds what no lane of this volume wrote. Nothing was changed.
-    #[error("{name} does not belong to the log of this data directory: {reason}; move it away, or restore the whole directory")]
+    #[error(
+        "{name} does not belong to the log of this data directory: {reason}; move it away, or restore the whole directory"
+    )]
     Foreign {
         /// The file.
         name: String,

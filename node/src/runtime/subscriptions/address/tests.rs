@@ -126,8 +126,13 @@ fn each_setting_admits_loopback_or_not_in_every_spelling() {
     use crate::config::{Config, WebhookTargets};
     let here = ["127.0.0.1:4437", "[::1]:4437"];
     let anywhere = ["0.0.0.0:4437", "[::]:4437", "10.0.0.1:4437"];
-    let loopback =
-        ["https://[::1]/", "http://[::1]:9000/", "https://127.0.0.1/", "http://127.9.9.9/", "http://localhost/"];
+    let loopback = [
+        "https://[::1]/",
+        "http://[::1]:9000/",
+        "https://127.0.0.1/",
+        "http://127.9.9.9/",
+        "http://localhost/",
+    ];
     // Whatever the setting.
     let never = [
         "https://10.0.0.1/",
