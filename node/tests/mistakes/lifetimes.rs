@@ -142,6 +142,29 @@ async fn what_retention_takes_from_a_source_stays_readable_in_its_forks() {
     world.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_deleted_source_stays_for_a_living_fork_however_old_its_pin_is() {
+    let mut world = World::with(|config| config.sweep_interval = std::time::Duration::from_millis(20)).await;
+    world.put("source", "text/plain", &[]).await;
+    world.post("source", &[], "inherited").await;
+    let from = [("Stream-Forked-From", "/v1/stream/source")];
+    assert_eq!(world.put("fork", "text/plain", &from).await.status, 201);
+    assert_eq!(world.ask("DELETE", "source", &[], "").await.status, 204);
+    world = world.restart().await;
+    world.clock.move_by(24 * HOUR_MS);
+    // A round of the sweeper ends with counting: what it counts twice was there for a whole round.
+    for (marker, streams) in [("one", 3), ("two", 4)] {
+        world.put(marker, "text/plain", &[]).await;
+        until("the sweeper has counted", || world.node.metrics.engine.streams.get() == streams).await;
+    }
+    for place in ["swept", "started again"] {
+        assert_eq!(world.get("fork", "-1").await.text(), "inherited", "{place}");
+        assert_eq!(world.get("source", "-1").await.status, 410, "{place}");
+        world = world.restart().await;
+    }
+    world.stop().await;
+}
+
 /// Bound and count of a line `name{…,le="8.0"} 12`.
 fn bucket(line: &str) -> (f64, u64) {
     let (_, rest) = line.split_once("le=\"").unwrap();
