@@ -123,7 +123,7 @@ impl Client<'_> {
             Some(stream) => match self.random.below(100) {
                 0..4 => self.delete(text, &stream).await,
                 4..7 if role(text) == 'l' => self.create(text).await,
-                4..10 if role(text) == 's' => self.fork(text, &stream).await,
+                4..10 if role(text) == 's' => return self.fork(text, &stream).await,
                 10..22 => self.refused_append(text, &stream).await,
                 _ if stream.closed => {
                     if self.random.chance(40) {
@@ -231,9 +231,10 @@ impl Client<'_> {
         }
     }
 
-    async fn fork(&mut self, text: &str, source: &Stream) {
+    /// `false` if there is no name left for another fork.
+    async fn fork(&mut self, text: &str, source: &Stream) -> bool {
         let fork = (0..FORKS).map(|number| text.replace("/s", &format!("/fork{number}")));
-        let Some(fork) = fork.into_iter().find(|fork| self.names[fork].untouched()) else { return };
+        let Some(fork) = fork.into_iter().find(|fork| self.names[fork].untouched()) else { return false };
         let at = self.below(source.messages.len() + 1);
         let mut messages = source.messages[..at].to_vec();
         let mut sub_offset = 0;
@@ -257,6 +258,7 @@ impl Client<'_> {
         if let Err(error) = self.settle(&fork, issued, answer, Some(state)) {
             panic!("{fork}: not forked from {text}: {error}");
         }
+        true
     }
 
     async fn append(&mut self, text: &str, mut stream: Stream) {
