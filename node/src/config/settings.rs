@@ -45,10 +45,10 @@ settings! {
             because "the lane thread takes a core of its own; large answers borrow other threads as they need them";
     }
     "Durability" {
-        /// When a write is acknowledged relative to the log: behind the log write, before it, or without a log.
+        /// When a write is acknowledged relative to the log: behind the log write, before it, or without a log (after a crash each shard is at a checkpoint of its own).
         aol: AolMode = AolMode::Sync,
             because "only then does an acknowledged write survive the process";
-        /// When the log is synced to the device: before each group of answers, at intervals, or never.
+        /// When the log is synced to the device: before each group of answers, at intervals, or never; before a checkpoint always.
         fsync: FsyncPolicy = FsyncPolicy::Always,
             because "only then does an acknowledged write survive a power cut";
         /// Size of the first segment files of the log.

@@ -172,7 +172,8 @@ fn open_log(
     replays: &mut Replays,
     progress: &StartProgress,
 ) -> anyhow::Result<(Lane, RecoveryReport)> {
-    let directory = volume.root.subdir(&lane_name(lane))?;
+    let name = lane_name(lane);
+    let directory = volume.root.subdir(&name)?;
     let options = LaneOptions {
         segment_bytes: config.segment_size.get(),
         segment_bytes_max: config.segment_size_max.get(),
@@ -188,7 +189,8 @@ fn open_log(
             replay::take(replays, &record);
         }
     };
-    Ok(Lane::open_behind(&directory, options, &held, visitor)?)
+    Lane::open_behind(&directory, options, &held, visitor)
+        .with_context(|| format!("cannot use the log in {}", config.data.join(name).display()))
 }
 
 fn lane_name(lane: LaneId) -> String {

@@ -7,9 +7,13 @@ mod engine_crash;
 #[cfg(test)]
 mod engine_damage;
 #[cfg(test)]
+mod engine_failed_writes;
+#[cfg(test)]
 mod engine_faults;
 #[cfg(test)]
 mod engine_model;
+#[cfg(test)]
+mod engine_relaxed;
 #[cfg(test)]
 mod engine_restart;
 #[cfg(test)]
@@ -36,6 +40,8 @@ mod log_faults;
 mod log_model;
 #[cfg(test)]
 mod metrics;
+#[cfg(test)]
+mod refused_starts;
 #[cfg(test)]
 mod start_under_way;
 #[cfg(test)]
