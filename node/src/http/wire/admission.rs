@@ -245,6 +245,12 @@ impl Admission {
         }
     }
 
+    /// Room for what is kept beside the bodies of requests, the lengths of their messages.
+    #[must_use]
+    pub fn beside_request(&self, bytes: usize) -> Option<Grant> {
+        self.requests.now(bytes, self.requests.is_small(bytes)).map(|(permit, _)| permit.into())
+    }
+
     /// Room for a response of about `bytes`; less when memory is short, `None` when there is hardly any: then small
     /// answers are given, which need none.
     #[must_use]
