@@ -108,7 +108,7 @@ impl<S: Service> Connection<S> {
         self.membership.arm(self.limits().idle_timeout);
         let mut attempts = 0;
         let mut parsed_bytes = 0;
-        let mut held: Option<(Grant, Entered)> = None;
+        let mut held: Option<Box<(Grant, Entered)>> = None;
         loop {
             let buffered = self.buffered();
             if buffered.is_empty() {
@@ -137,13 +137,13 @@ impl<S: Service> Connection<S> {
             if held.is_none() && self.input.len() > KEPT_BYTES_MAX && !self.buffered().is_empty() {
                 match self.hold_head() {
                     Some(room) => held = Some(room),
-                    None => return Err(self.refuse_overload().await),
+                    None => return Err(Box::pin(self.refuse_overload()).await),
                 }
             }
-            let is_cut = || held.as_ref().is_some_and(|(_, entered)| entered.is_cut());
+            let is_cut = || held.as_ref().is_some_and(|held| held.1.is_cut());
             if !self.fill(true, is_cut).await? {
                 return Err(if is_cut() {
-                    self.refuse_overload().await
+                    Box::pin(self.refuse_overload()).await
                 } else {
                     self.head_timed_out().await
                 });
@@ -152,11 +152,11 @@ impl<S: Service> Connection<S> {
     }
 
     /// Room for a head of which a large part is here, while the rest is on its way.
-    fn hold_head(&self) -> Option<(Grant, Entered)> {
+    fn hold_head(&self) -> Option<Box<(Grant, Entered)>> {
         let Membership { registry, watch, .. } = &self.membership;
         let bytes = registry.limits.head_bytes_max;
         let grant = registry.admission.head(bytes)?;
-        Some((grant, registry.admission.enter_head(watch, bytes)))
+        Some(Box::new((grant, registry.admission.enter_head(watch, bytes))))
     }
 
     async fn head_timed_out(&mut self) -> Stop {
@@ -238,7 +238,7 @@ impl<S: Service> Connection<S> {
             Err(BodyRefusal::Problem(problem, detail)) => return Err(self.refuse(problem, detail).await),
         };
         if !self.settle(head, &mut incoming) {
-            return Err(self.refuse_overload().await);
+            return Err(Box::pin(self.refuse_overload()).await);
         }
         let mut out = ResponseHead::new();
         let bytes = match &incoming.head_copy {

@@ -268,7 +268,9 @@ mod tests {
         transfers.cut_slow(began + PATIENCE, MIB + 1);
         let cut: Vec<_> = open.iter().map(Entered::is_cut).collect();
         assert_eq!(cut, [false, true, true, false]);
-        transfers.cut_slow(began + PATIENCE * 11 / 10, 4 * MIB);
+        let later = began + PATIENCE * 11 / 10;
+        open[0].moved(later, 3 * MIB, MIB);
+        transfers.cut_slow(later, 4 * MIB);
         assert!(!open[0].is_cut(), "it is done in no time");
         assert!(open[3].is_cut(), "it is the slowest now");
         assert_eq!(transfers.cut_count(), 3);
