@@ -1,3 +1,5 @@
+//! Who gets room, who waits for it and who is cut, without sockets.
+
 use super::*;
 
 const KIB: usize = 1024;
