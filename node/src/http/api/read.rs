@@ -44,7 +44,7 @@ pub(super) async fn read(
                 None => {
                     // Not held while it waits for room.
                     drop(batch);
-                    match admission.response_of(bytes).await {
+                    match Box::pin(admission.response_of(bytes)).await {
                         Some(larger) => grant = larger,
                         None => {
                             return Body::Full(

@@ -160,7 +160,7 @@ impl Admission {
             return Some((permit.into(), share));
         }
         let share = if small { Share::Small } else { Share::Large };
-        let permit = self.wait(self.requests.pool(share), bytes).await?;
+        let permit = Box::pin(self.wait(self.requests.pool(share), bytes)).await?;
         Some((permit.into(), share))
     }
 

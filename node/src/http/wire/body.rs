@@ -19,7 +19,7 @@ pub(super) struct Incoming {
     pub(super) body: Bytes,
     pub(super) grant: Grant,
     /// Room for what the connection keeps of the head, if that is much.
-    pub(super) head_grant: Grant,
+    pub(super) head_grant: Option<Box<Grant>>,
     /// The head, when the read buffer was needed for the body.
     pub(super) head_copy: Option<Vec<u8>>,
     /// What the request occupies in the read buffer.

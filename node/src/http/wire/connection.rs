@@ -282,7 +282,7 @@ impl<S: Service> Connection<S> {
         let kept = incoming.head_copy.as_ref().map_or(0, Vec::len) + self.input.len();
         if kept > KEPT_BYTES_MAX {
             let Some(grant) = self.membership.registry.admission.head(kept) else { return false };
-            incoming.head_grant = grant;
+            incoming.head_grant = Some(Box::new(grant));
         }
         true
     }
