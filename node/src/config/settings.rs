@@ -77,10 +77,10 @@ settings! {
         /// Bytes after which one answer to a read ends; the client goes on from there.
         read_response_max: Size = Size::mib(2), within Size::kib(4)..=Size::mib(16),
             because "bounds the memory of one reader; with half of it many readers at once are a tenth slower, with more hardly faster";
-        /// Bytes of request bodies that may be in memory at once, a quarter of them for bodies up to 64 KiB; more wait, then are answered 503.
+        /// Bytes of request bodies that may be in memory at once; they are taken as a body arrives. When they run out, bodies that arrive slowly are answered 503, the slowest first.
         request_permits: Size = Size::mib(32), within Size::mib(1)..=Size::gib(16),
             because "a quarter of the memory that a node may take under load (128 MiB)";
-        /// Bytes of answers that may be in memory at once; then answers get smaller, then 503; events wait.
+        /// Bytes of answers that may be in memory at once. When they run out, clients that read slowly are cut off, the slowest first, and answers get smaller; events wait.
         response_permits: Size = Size::mib(32), within Size::mib(1)..=Size::gib(16),
             because "another quarter: 16 readers of full answers at the same moment";
         /// How long a request waits for its permits before it is turned away.

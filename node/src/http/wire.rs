@@ -3,14 +3,17 @@
 //! connection whose framing is in doubt is answered once and closed.
 
 mod admission;
+mod arriving;
 mod body;
 mod buffers;
 mod bulk;
 mod chunked;
 mod connection;
 mod date;
+mod ending;
 mod field;
 mod framing;
+mod grant;
 mod limits;
 mod problem;
 mod registry;
@@ -18,15 +21,17 @@ mod request;
 mod response;
 mod server;
 mod service;
+mod transfers;
 mod writer;
 
-pub use admission::{Admission, Grant};
+pub use admission::{Admission, SMALL_ANSWER_BYTES_MAX};
 pub use chunked::{ChunkDecoder, ChunkError, ChunkProgress};
 #[cfg(test)]
 pub(crate) use connection::task_bytes;
 pub(crate) use date::civil;
 pub use field::Field;
 pub use framing::Framing;
+pub use grant::Grant;
 pub use limits::{HEADER_COUNT_MAX, Limits};
 pub use problem::{Outcome, Problem};
 pub use registry::{Interrupt, Registry};

@@ -24,6 +24,9 @@ pub const CHUNK_BYTES_SMALL: usize = 8 * 1024;
 pub const SEGMENT_BYTES_SMALL: usize = 32 * 1024;
 /// Most messages in a chunk: the table of lengths stays a fraction of the chunk even for empty messages.
 pub const CHUNK_MESSAGES_MAX: usize = 16 * 1024;
+/// Most messages in one request: their lengths, 4 bytes each, stay a quarter of the largest usual body (4 MiB). With
+/// messages of 15 bytes and a comma such a body is full.
+pub const MESSAGES_PER_REQUEST_MAX: usize = 256 * 1024;
 /// Largest record payload: the largest configurable request body (64 MiB) and its head.
 pub const RECORD_PAYLOAD_BYTES_MAX: usize = 65 << 20;
 /// Longest id of a subscription: a path segment; a UUID with a prefix has half of it.

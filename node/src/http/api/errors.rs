@@ -115,6 +115,9 @@ fn body_problem(error: &BodyError) -> Problem {
     match error {
         BodyError::InvalidJson(_) => Problem::refused(400, "invalid_json", "The body is not valid JSON"),
         BodyError::EmptyArray => Problem::refused(400, "empty_array", "The body carries no message"),
+        BodyError::TooManyMessages => {
+            Problem::refused(413, "too_many_messages", "The body carries too many messages")
+        }
     }
 }
 

@@ -77,10 +77,10 @@ impl Api {
         out: &mut ResponseHead,
     ) -> Body<Sse> {
         match request.head.method {
-            Method::Post => append::append(self, name, request, out).await,
+            Method::Post => append::append(self, name, request, exchange, out).await,
             Method::Get => self.get(name, &request, exchange, out).await,
             Method::Head => head::head(self, name, out).await,
-            Method::Put => Box::pin(create::create(self, name, request, out)).await,
+            Method::Put => Box::pin(create::create(self, name, request, exchange, out)).await,
             Method::Delete => Box::pin(delete::delete(self, name, out)).await,
             Method::Options => preflight(out),
             Method::Other => method_not_allowed(out, STREAM_METHODS),
@@ -109,7 +109,12 @@ impl Api {
         }
     }
 
-    async fn beside(&self, request: Request<'_>, out: &mut ResponseHead) -> Body<Sse> {
+    async fn beside(
+        &self,
+        request: Request<'_>,
+        exchange: &Exchange<'_>,
+        out: &mut ResponseHead,
+    ) -> Body<Sse> {
         let path = request.path();
         let method = request.head.method;
         if method == Method::Options {
@@ -122,7 +127,7 @@ impl Api {
             return method_not_allowed(out, READ_METHODS);
         }
         match path {
-            b"/v1/streams" => list::list(self, request.query(), out).await,
+            b"/v1/streams" => list::list(self, request.query(), exchange, out).await,
             b"/healthz" => Site::healthz(out),
             b"/readyz" => self.0.site.readyz(is_strict(request.query()), out),
             _ => self.0.site.metrics(out),
@@ -167,7 +172,7 @@ impl Api {
             Some(name) if is_reserved(name) && request.head.method == Method::Options => preflight(out),
             Some(name) if is_reserved(name) => Box::pin(rare::rare(&self.0.site.rare, request, out)).await,
             Some(name) => self.stream(name, request, exchange, out).await,
-            None => Box::pin(self.beside(request, out)).await,
+            None => Box::pin(self.beside(request, exchange, out)).await,
         }
     }
 }
