@@ -1,7 +1,10 @@
 //! What connections meet: the engine's face, or, while the engine starts, an answer that says so. Invariant: a connection
 //! that came during the start goes on with the engine as soon as that is there; none is dropped for the change.
 
+use std::future::{Future, ready};
 use std::sync::{Arc, OnceLock};
+
+use futures::future::Either;
 
 use super::Sse;
 use super::preflight::preflight;
@@ -57,18 +60,19 @@ impl Service for Front {
         self.api.get().is_some_and(|api| api.may_wait(request))
     }
 
-    async fn call<'a>(
+    // Not `async`: the request would stand in the memory of every connection once more.
+    fn call<'a>(
         &'a self,
         request: Request<'a>,
         exchange: &'a Exchange<'a>,
         out: &'a mut ResponseHead,
-    ) -> Body<Sse> {
+    ) -> impl Future<Output = Body<Sse>> + Send {
         if let Some(api) = self.api.get() {
-            return api.call(request, exchange, out).await;
+            return Either::Left(api.call(request, exchange, out));
         }
         let body = self.starting(&request, out);
         self.metrics.requests.count(route(&request), out.status());
-        body
+        Either::Right(ready(body))
     }
 }
 
