@@ -10,7 +10,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
-use thalweg_e2e::client::{Connection, Request};
+use thalweg_e2e::client::{Answer, Connection, Request};
 use thalweg_e2e::cycles::{Cycles, Mix, STOP_DEADLINE};
 use thalweg_e2e::server::{NodeOptions, Server, ServerKind, complaints};
 use thalweg_e2e::stopwatch::Stopwatch;
@@ -65,6 +65,20 @@ fn node() -> ServerKind {
     ServerKind::Node(NodeOptions { shards: 4, extra, ..NodeOptions::default() })
 }
 
+/// Asks as a client does: again while the shard's tables are being made smaller, which a full volume asks for.
+async fn ask(connection: &mut Connection, request: &Request) -> anyhow::Result<Answer> {
+    let before = Stopwatch::start();
+    loop {
+        let answer = connection.exchange(request).await?;
+        let busy = answer.head.status == 503 && String::from_utf8_lossy(&answer.body).contains("shard_busy");
+        if !busy {
+            return Ok(answer);
+        }
+        ensure!(before.elapsed() < PATIENCE, "still busy: {}", String::from_utf8_lossy(&answer.body));
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
 /// Streams that fill the volume and how many bodies each was acknowledged.
 struct Ballast(Vec<u64>);
 
@@ -89,7 +103,7 @@ impl Ballast {
     /// One body more; `false` if it is refused for lack of room.
     async fn append(&mut self, connection: &mut Connection, stream: usize) -> anyhow::Result<bool> {
         let body = body(stream, self.0[stream]);
-        let answer = connection.exchange(&Request::append(&name(stream), "text/plain", &body)).await?;
+        let answer = ask(connection, &Request::append(&name(stream), "text/plain", &body)).await?;
         match answer.head.status {
             204 => self.0[stream] += 1,
             507 => return Ok(false),
@@ -121,8 +135,9 @@ impl Ballast {
             let wanted: Vec<u8> = (0..*bodies).flat_map(|number| body(stream, number)).collect();
             let (mut offset, mut found) = ("-1".to_owned(), Vec::new());
             while found.len() < wanted.len() {
-                let answer = connection.exchange(&Request::read(&name(stream), &offset)).await?;
-                ensure!(answer.head.status == 200, "{}: {}", name(stream), answer.head.status);
+                let answer = ask(&mut connection, &Request::read(&name(stream), &offset)).await?;
+                let said = String::from_utf8_lossy(&answer.body);
+                ensure!(answer.head.status == 200, "{}: {} {said}", name(stream), answer.head.status);
                 ensure!(!answer.body.is_empty(), "{}: only {} bytes", name(stream), found.len());
                 found.extend_from_slice(&answer.body);
                 offset = answer.head.next.context("no next offset")?.as_str().to_owned();
@@ -137,7 +152,7 @@ impl Ballast {
         let stream = self.0.len() - 1;
         let before = Stopwatch::start();
         loop {
-            match connection.exchange(&Request::delete(&name(stream))).await?.head.status {
+            match ask(&mut connection, &Request::delete(&name(stream))).await?.head.status {
                 204 => break,
                 507 => ensure!(before.elapsed() < PATIENCE, "{} cannot be deleted", name(stream)),
                 other => bail!("a deletion was answered with {other}"),
