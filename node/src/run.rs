@@ -6,14 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, interval_at, timeout};
 
 use crate::config::Config;
 use crate::http::api::{Api, Front, Settings, Site};
 use crate::http::subscriptions::{refusing, router};
-use crate::http::wire::{Limits, Registry, common_headers, serve};
+use crate::http::wire::{Limits, Registry, common_headers, listen, serve};
 use crate::runtime::subscriptions::{Subscriptions, SystemResolver, WebhookSettings};
 use crate::runtime::{Engine, Fatal, Running, StartProgress, StartReport, start_watched};
 use crate::seam::{Clock, SystemClock};
@@ -48,7 +47,7 @@ fn workers(config: &Config) -> anyhow::Result<usize> {
 
 async fn node(config: &Config) -> anyhow::Result<()> {
     // Bound first: an address in use is told before the data is touched.
-    let listener = TcpListener::bind(config.listen).await.with_context(|| {
+    let listener = listen(config.listen).with_context(|| {
         format!("cannot listen on {}; choose another address with --listen", config.listen)
     })?;
     let address = listener.local_addr()?;

@@ -84,8 +84,8 @@ settings! {
         response_permits: Size = Size::mib(32), within Size::mib(1)..=Size::gib(16),
             because "another quarter: 16 readers of full answers at the same moment";
         /// How long a request waits for its permits before it is turned away.
-        permit_wait: Duration = millis(500), within Duration::ZERO..=secs(60),
-            because "rides over a burst of a hundred group commits, and tells a client of real overload soon";
+        permit_wait: Duration = secs(2), within Duration::ZERO..=secs(60),
+            because "sixty-four of the largest bodies at once take a second of a slow disk; longer is overload, and clients hear of it";
         /// Connections that may be open at once; the next one is answered 503 and closed.
         connections_max: u32 = 16_384, within 1..=1_000_000,
             because "10,000 idle subscribers and room for everybody else";

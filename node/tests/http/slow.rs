@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use thalweg_node::http::wire::Limits;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
 use crate::echo::{Server, answer, rest, short, within};
 
@@ -194,4 +194,27 @@ async fn readers_that_never_read_make_room_for_those_that_do() {
     // Long before their time is over.
     tokio::time::timeout(Duration::from_secs(5), until_served).await.unwrap();
     assert!(server.registry.connections_open() > 4, "no more are cut than need be");
+}
+
+#[tokio::test]
+async fn the_system_takes_little_of_an_answer_that_nobody_reads_when_there_are_many_connections() {
+    let server = Server::start(Limits::default()).await;
+    let mut others = Vec::new();
+    while server.registry.connections_open() < 64 {
+        others.push(sent(&server, b"GET / HTTP/1.1\r\nHost: h\r\n\r\n").await);
+        answer(others.last_mut().unwrap()).await;
+    }
+    let free = server.registry.admission.response_bytes_free();
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    let mut reader = socket.connect(server.address).await.unwrap();
+    reader.write_all(b"GET /large HTTP/1.1\r\nHost: h\r\n\r\n").await.unwrap();
+    within(reader.readable()).await.unwrap();
+    // Its megabyte is still ours, and counted: the system has not taken it.
+    let given_back = async {
+        while server.registry.admission.response_bytes_free() < free {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    assert!(tokio::time::timeout(Duration::from_millis(300), given_back).await.is_err());
 }

@@ -197,10 +197,15 @@ pub(super) fn route(request: &Request<'_>) -> Route {
     }
 }
 
-/// `strict` in the query, with or without a value.
+/// `strict` in the query, without a value or with one that does not say no.
 fn is_strict(query: Option<&[u8]>) -> bool {
     let mut fields = query.unwrap_or_default().split(|byte| *byte == b'&');
-    fields.any(|field| field == b"strict" || field.starts_with(b"strict="))
+    let is_on = |value: &[u8]| !matches!(value, b"=0" | b"=false");
+    fields.any(|field| {
+        field
+            .strip_prefix(b"strict")
+            .is_some_and(|value| value.is_empty() || (value.starts_with(b"=") && is_on(value)))
+    })
 }
 
 /// Below `__ds` subscriptions live.
@@ -218,6 +223,8 @@ mod tests {
             ("strict", true),
             ("a=b&strict", true),
             ("strict=1", true),
+            ("strict=0", false),
+            ("strict=false", false),
             ("stricter", false),
             ("a=strict", false),
         ] {

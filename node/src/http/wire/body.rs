@@ -150,8 +150,10 @@ impl<S: Service> Connection<S> {
                     false if body.is_cut() => return Err(OVERTAKEN),
                     false => return Err(TIMEOUT),
                 }
-                if !self.fill(false, || body.is_cut()).await? {
-                    return Err(TIMEOUT);
+                match self.fill(false, || body.is_cut()).await? {
+                    true => {}
+                    false if body.is_cut() => return Err(OVERTAKEN),
+                    false => return Err(TIMEOUT),
                 }
             }
         }

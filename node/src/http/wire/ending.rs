@@ -7,14 +7,17 @@ use tokio::io::AsyncWriteExt;
 
 use super::connection::{Connection, Stop};
 use super::problem::Problem;
+use super::registry::Membership;
 use super::{Body, HeadError, ResponseHead, Service};
 use crate::telemetry::Route;
 
 /// Bytes of an unwanted request that are read and thrown away, so that the client sees the answer instead of a reset:
 /// common clients write their whole body before they look.
 const LINGER_BYTES_MAX: usize = 64 << 20;
-/// How long a client may take to notice that the connection ends.
+/// How long a client may send nothing before it is taken to have noticed that the connection ends.
 const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long all of that may take: a body of 4 MiB at 300 KB/s, the answer to which says that it did not happen.
+const LINGER_ALL_TIMEOUT: Duration = Duration::from_secs(15);
 /// The same while the server closes: shutdown does not wait for clients that forget to hang up.
 const LINGER_CLOSING_TIMEOUT: Duration = Duration::from_millis(200);
 
@@ -42,8 +45,15 @@ impl<S: Service> Connection<S> {
     /// Closes our half and reads a little of what still comes: closing at once would reset the connection and could
     /// take the answer with it.
     pub(super) async fn linger(&mut self) -> Stop {
-        let closing = self.membership.registry.is_closing();
-        self.membership.arm(if closing { LINGER_CLOSING_TIMEOUT } else { LINGER_TIMEOUT });
+        let started = self.membership.registry.now_millis();
+        let arm = |membership: &Membership| match membership.registry.is_closing() {
+            true => membership.arm(LINGER_CLOSING_TIMEOUT),
+            false => {
+                let passed = Duration::from_millis(membership.registry.now_millis().saturating_sub(started));
+                membership.arm(LINGER_TIMEOUT.min(LINGER_ALL_TIMEOUT.saturating_sub(passed)));
+            }
+        };
+        arm(&self.membership);
         if self.stream.shutdown().await.is_err() {
             return Stop;
         }
@@ -58,6 +68,7 @@ impl<S: Service> Connection<S> {
                 Ok(true) => unwanted += self.buffered().len(),
                 _ => break,
             }
+            arm(&self.membership);
         }
         Stop
     }

@@ -16,8 +16,9 @@ use super::registry::Watch;
 const STALL: Duration = Duration::from_secs(1);
 /// Looking through ten thousand transfers takes a fraction of a millisecond; it is not done more often than this.
 const SCAN_PAUSE: Duration = Duration::from_millis(2);
-/// A time in which nothing moves counts so many times.
-const STILL_WEIGHT: u64 = 4;
+/// A transfer is judged by what it moved in the last one or two of these: who was fast and then stops, or drips, is slow,
+/// however little is left of it.
+const WINDOW: Duration = Duration::from_secs(1);
 /// With each look at least this part of the budget is set free, so that looks stay rare.
 const FREED_PART: usize = 32;
 
@@ -49,9 +50,18 @@ struct Transfer {
     waits_since_millis: AtomicU64,
     moved: AtomicUsize,
     moved_at_millis: AtomicU64,
+    /// The beginnings of the last window and of the present one. Only the owner of the transfer moves them on.
+    windows: [Window; 2],
     left: AtomicUsize,
     held: AtomicUsize,
     cut: AtomicBool,
+}
+
+/// Where a window began.
+#[derive(Debug, Default)]
+struct Window {
+    at_millis: AtomicU64,
+    moved: AtomicUsize,
 }
 
 /// A transfer in the table; it leaves when this is dropped.
@@ -93,6 +103,7 @@ impl Transfers {
             waits_since_millis: AtomicU64::new(u64::MAX),
             moved: AtomicUsize::new(0),
             moved_at_millis: AtomicU64::new(0),
+            windows: Default::default(),
             left: AtomicUsize::new(left),
             held: AtomicUsize::new(held),
             cut: AtomicBool::new(false),
@@ -127,14 +138,18 @@ impl Transfers {
 
     /// `badness`: the larger, the sooner it is cut; `None`: not at all.
     fn cut_worst(&self, wanted: usize, badness: impl Fn(&Transfer) -> Option<u64>) {
-        let mut found: Vec<(u64, Arc<Transfer>)> = {
-            let table = self.table();
-            let open = table.places.iter().flatten();
-            open.filter_map(|transfer| Some((badness(transfer)?, Arc::clone(transfer)))).collect()
-        };
+        // What was cut before and is not gone yet makes room, too.
+        let mut freed = 0;
+        let mut found: Vec<(u64, Arc<Transfer>)> = Vec::new();
+        for transfer in self.table().places.iter().flatten() {
+            if transfer.cut.load(Ordering::Relaxed) {
+                freed += transfer.held.load(Ordering::Relaxed);
+            } else if let Some(badness) = badness(transfer) {
+                found.push((badness, Arc::clone(transfer)));
+            }
+        }
         found.sort_unstable_by_key(|(badness, _)| std::cmp::Reverse(*badness));
         let wanted = wanted.max(self.budget / FREED_PART);
-        let mut freed = 0;
         for (_, transfer) in found {
             if freed >= wanted {
                 return;
@@ -165,34 +180,47 @@ impl Transfer {
         self.age(now).saturating_sub(self.moved_at_millis.load(Ordering::Relaxed))
     }
 
-    /// Milliseconds per MiB at the rate so far, if it would not be done in the time that others wait.
+    /// Milliseconds per MiB at the rate of late, if it would not be done in the time that others wait. Whoever stands
+    /// still is never soon done.
     fn slowness(&self, now: Instant, patience: Duration) -> Option<u64> {
-        let patience = millis(patience);
-        let age = self.age(now);
-        if age < patience / 2 || self.cut.load(Ordering::Relaxed) {
+        let (patience, age) = (millis(patience), self.age(now));
+        if age < patience / 2 {
             return None;
         }
-        // Whoever was fast and then stops is not fast for as long as it was.
-        let age = age + STILL_WEIGHT * self.still(now);
-        let moved = self.moved.load(Ordering::Relaxed) as u64;
+        if let Some(still) = self.stall(now) {
+            return Some(still.saturating_mul(1 << 20));
+        }
+        let window = &self.windows[0];
+        let passed = age.saturating_sub(window.at_millis.load(Ordering::Relaxed));
+        let moved =
+            self.moved.load(Ordering::Relaxed).saturating_sub(window.moved.load(Ordering::Relaxed)) as u64;
         let left = self.left.load(Ordering::Relaxed) as u64;
-        let soon_done = moved.saturating_mul(patience) >= left.saturating_mul(age);
-        (!soon_done).then(|| age.saturating_mul(1 << 20) / moved.max(1))
+        let soon_done = moved.saturating_mul(patience) >= left.saturating_mul(passed);
+        (!soon_done).then(|| passed.saturating_mul(1 << 20) / moved.max(1))
     }
 
     /// Milliseconds since something moved, if they are many.
     fn stall(&self, now: Instant) -> Option<u64> {
         let still = self.still(now);
-        (still >= millis(STALL) && !self.cut.load(Ordering::Relaxed)).then_some(still)
+        (still >= millis(STALL)).then_some(still)
     }
 }
 
 impl Entered {
     /// So much has been moved, so much is left.
     pub(super) fn moved(&self, now: Instant, moved: usize, left: usize) {
+        let age = self.transfer.age(now);
+        let [last, present] = &self.transfer.windows;
+        let began = present.at_millis.load(Ordering::Relaxed);
+        if age >= began + millis(WINDOW) {
+            last.at_millis.store(began, Ordering::Relaxed);
+            last.moved.store(present.moved.load(Ordering::Relaxed), Ordering::Relaxed);
+            present.at_millis.store(age, Ordering::Relaxed);
+            present.moved.store(self.transfer.moved.load(Ordering::Relaxed), Ordering::Relaxed);
+        }
         self.transfer.moved.store(moved, Ordering::Relaxed);
         self.transfer.left.store(left, Ordering::Relaxed);
-        self.transfer.moved_at_millis.store(self.transfer.age(now), Ordering::Relaxed);
+        self.transfer.moved_at_millis.store(age, Ordering::Relaxed);
     }
 
     /// It holds so many bytes now.
@@ -285,6 +313,35 @@ mod tests {
         slow.moved(began + STALL / 2, 1, MIB);
         transfers.cut_stalled(began + STALL, 4 * MIB);
         assert!(still.is_cut() && !slow.is_cut());
+    }
+
+    #[test]
+    fn whoever_was_fast_and_then_stops_or_drips_makes_room_however_little_is_left() {
+        let (transfers, began) = (Transfers::new(MIB, PATIENCE), Instant::now());
+        let watch = Arc::default();
+        let [stops, drips, moves] = [(); 3].map(|()| transfers.enter(&watch, began, MIB, 4 * MIB));
+        stops.moved(began, 4 * MIB - 1, 1);
+        drips.moved(began, 4 * MIB - 100, 100);
+        for tenth in 1..=40_u32 {
+            let now = began + STALL * tenth / 10;
+            if tenth % 4 == 0 {
+                let dripped = usize::try_from(tenth / 4).unwrap();
+                drips.moved(now, 4 * MIB - 100 + dripped, 100 - dripped);
+            }
+            moves.moved(now, MIB * usize::try_from(tenth).unwrap() / 10, 4 * MIB / 10);
+        }
+        transfers.cut_slow(began + STALL * 4, 9 * MIB);
+        assert!(stops.is_cut() && drips.is_cut() && !moves.is_cut());
+    }
+
+    #[test]
+    fn what_was_cut_and_is_not_gone_yet_counts_as_room() {
+        let (transfers, began) = (Transfers::new(MIB, PATIENCE), Instant::now());
+        let watch = Arc::default();
+        let open = [(); 2].map(|()| transfers.enter(&watch, began, MIB, MIB));
+        transfers.cut_slow(began + STALL, MIB);
+        transfers.cut_slow(began + STALL * 2, MIB);
+        assert_eq!(open.iter().filter(|entered| entered.is_cut()).count(), 1);
     }
 
     #[test]
