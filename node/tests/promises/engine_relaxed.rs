@@ -15,6 +15,7 @@ use thalweg_node::types::{AolMode, FsyncPolicy};
 use super::engine_client::{Beat, names_of};
 use super::engine_model::{Expected, NEVER, Resolved, Stream, Timeline, check, matching};
 use super::engine_world::{BEGINNING, World, block_on, config, fatal, lines, work};
+use super::tier;
 
 const INTERVAL: Duration = Duration::from_secs(2);
 const STEPS: usize = 90;
@@ -22,8 +23,7 @@ const STEPS: usize = 90;
 const IMAGES_PER_SEED: usize = 20;
 
 fn images_wanted() -> usize {
-    let wanted = std::env::var("TEST_CRASH_IMAGES").ok().and_then(|text| text.parse().ok());
-    wanted.unwrap_or(2000usize).div_ceil(20)
+    tier::crash_images().div_ceil(20)
 }
 
 /// What a mode promises of a write after its answer.
@@ -204,7 +204,7 @@ impl Recorded {
 }
 
 fn survive(aol: AolMode, fsync: FsyncPolicy) {
-    let (mut tally, mut seed) = (Tally::default(), 0);
+    let (mut tally, mut seed) = (Tally::default(), tier::seed());
     while tally.images < images_wanted() {
         seed += 1;
         let recorded = record(seed, aol, fsync);
@@ -225,7 +225,7 @@ fn survive(aol: AolMode, fsync: FsyncPolicy) {
             recorded.look_at(disk, moment, &mut random, &what, &mut tally);
         }
     }
-    println!("{aol:?}, {fsync:?}: {seed} histories: {tally:?}");
+    println!("{aol:?}, {fsync:?}: {} histories: {tally:?}", seed - tier::seed());
     assert!(tally.interrupted > 0, "{tally:?}");
     assert!(aol == AolMode::Async || tally.lossy * 10 > tally.images, "nothing was at stake: {tally:?}");
 }

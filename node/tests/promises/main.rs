@@ -67,4 +67,6 @@ mod table_model;
 #[cfg(test)]
 mod table_speed;
 #[cfg(test)]
+mod tier;
+#[cfg(test)]
 mod volume;
