@@ -19,6 +19,8 @@ const SCAN_PAUSE: Duration = Duration::from_millis(2);
 /// A transfer is judged by what it moved in the last one or two of these: who was fast and then stops, or drips, is slow,
 /// however little is left of it.
 const WINDOW: Duration = Duration::from_secs(1);
+/// A time in which nothing moves counts so many times: who waits has little time to find out.
+const STILL_WEIGHT: u64 = 4;
 /// With each look at least this part of the budget is set free, so that looks stay rare.
 const FREED_PART: usize = 32;
 
@@ -191,7 +193,8 @@ impl Transfer {
             return Some(still.saturating_mul(1 << 20));
         }
         let window = &self.windows[0];
-        let passed = age.saturating_sub(window.at_millis.load(Ordering::Relaxed));
+        let passed =
+            age.saturating_sub(window.at_millis.load(Ordering::Relaxed)) + STILL_WEIGHT * self.still(now);
         let moved =
             self.moved.load(Ordering::Relaxed).saturating_sub(window.moved.load(Ordering::Relaxed)) as u64;
         let left = self.left.load(Ordering::Relaxed) as u64;
