@@ -19,6 +19,8 @@ struct State {
     /// What is held: the beginning of the path and the kind of call.
     held: Option<(String, &'static str)>,
     standing: usize,
+    /// Counts how often those who stood there were let pass.
+    passes: usize,
 }
 
 impl Gate {
@@ -33,6 +35,14 @@ impl Gate {
         self.0.1.notify_all();
     }
 
+    /// Those who stand there go on; who comes later is held again.
+    pub(crate) fn let_pass(&self) {
+        let mut state = self.0.0.lock().unwrap();
+        state.passes += 1;
+        state.standing = 0;
+        self.0.1.notify_all();
+    }
+
     /// Waits until a call is held.
     pub(crate) fn arrival(&self) {
         let state = self.0.0.lock().unwrap();
@@ -42,10 +52,17 @@ impl Gate {
 
     fn pass(&self, path: &str, call: &str) {
         let mut state = self.0.0.lock().unwrap();
-        while state.held.as_ref().is_some_and(|(held, kind)| *kind == call && path.starts_with(held)) {
-            state.standing += 1;
-            self.0.1.notify_all();
-            state = self.0.1.wait(state).unwrap();
+        let is_held = |state: &State| {
+            state.held.as_ref().is_some_and(|(held, kind)| *kind == call && path.starts_with(held))
+        };
+        if !is_held(&state) {
+            return;
+        }
+        let passes = state.passes;
+        state.standing += 1;
+        self.0.1.notify_all();
+        state = self.0.1.wait_while(state, |state| state.passes == passes && is_held(state)).unwrap();
+        if state.passes == passes {
             state.standing -= 1;
         }
     }
