@@ -1,6 +1,6 @@
 # Every verb of this repository. The line behind `##` is what `make help` shows.
-# Arguments: ARGS="--shards 4" for run and bench, SECONDS_EACH=600 for fuzz.
-# TEST_CRASH_IMAGES, TEST_BIT_FLIPS, TEST_KILL_CYCLES (numbers) and TEST_CONFORMANCE=all make the same tests do more.
+# Arguments: ARGS="--shards 4" for run and bench, SECONDS_EACH=600 for fuzz, ROUNDS=10 for long.
+# TEST_CRASH_IMAGES, TEST_BIT_FLIPS, TEST_KILL_CYCLES, TEST_SEED (numbers) and TEST_CONFORMANCE=all make the same tests do more.
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
@@ -8,6 +8,7 @@ SHELL := /bin/bash
 STEP := scripts/step
 ARGS ?=
 SECONDS_EACH ?= 60
+ROUNDS ?= 1000
 # Where scripts/setup puts a Node.js of its own when the system's is too old.
 export PATH := $(CURDIR)/target/tools/bin:$(PATH)
 
@@ -41,10 +42,9 @@ fuzz: ## fuzzes each parser for SECONDS_EACH=60 seconds (installs a nightly tool
 	@scripts/setup fuzz
 	@scripts/fuzz $(SECONDS_EACH)
 
-long: ## the long tier: hours of crash images and kills
+long: ## the long tier: hours of crash images and kills in rounds, goes on where it was interrupted (ROUNDS=1000)
 	@scripts/setup test
-	@$(STEP) "long tier, in process" env TEST_CRASH_IMAGES=1000000 TEST_BIT_FLIPS=1000000 cargo test --release --workspace --exclude thalweg-e2e -- --nocapture
-	@$(STEP) "long tier, processes" env TEST_KILL_CYCLES=1000 TEST_CONFORMANCE=all cargo test --release --package thalweg-e2e -- --nocapture --test-threads=1
+	@scripts/long $(ROUNDS)
 
 docs: ## writes the generated pages anew (docs/configuration.md)
 	UPDATE_DOCS=1 cargo test --package thalweg-node --lib -- the_documentation_page_is_current

@@ -3,19 +3,23 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
-use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::{Instant, interval_at, timeout};
 
 use crate::config::Config;
-use crate::http::api::{Api, Settings, Site};
+use crate::http::api::{Api, Front, Settings, Site};
 use crate::http::subscriptions::{refusing, router};
-use crate::http::wire::{Limits, Registry, common_headers, serve};
+use crate::http::wire::{Limits, Registry, common_headers, listen, serve};
 use crate::runtime::subscriptions::{Subscriptions, SystemResolver, WebhookSettings};
-use crate::runtime::{Engine, Fatal, Running, StartReport, start};
+use crate::runtime::{Engine, Fatal, Running, StartProgress, StartReport, start_watched};
 use crate::seam::{Clock, SystemClock};
 use crate::telemetry::Metrics;
+
+/// How often a start that takes long says how far it is.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Serves until a signal or a failed log ends it. An error says why the node could not start or had to stop.
 pub fn run(config: &Config) -> anyhow::Result<()> {
@@ -26,7 +30,10 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
         .enable_all()
         .build()
         .context("cannot start the threads that serve connections")?;
-    tokio.block_on(node(config))
+    let ended = tokio.block_on(node(config));
+    // What still runs on a thread of its own (a start that was given up, a name that is being resolved) is not waited for.
+    tokio.shutdown_background();
+    ended
 }
 
 /// One fewer than there are cores: what the owners of the log and the system's network need is worth more than a second
@@ -40,51 +47,82 @@ fn workers(config: &Config) -> anyhow::Result<usize> {
 
 async fn node(config: &Config) -> anyhow::Result<()> {
     // Bound first: an address in use is told before the data is touched.
-    let listener = TcpListener::bind(config.listen).await.with_context(|| {
+    let listener = listen(config.listen).with_context(|| {
         format!("cannot listen on {}; choose another address with --listen", config.listen)
     })?;
     let address = listener.local_addr()?;
+    let mut signals = Signals::take().context("cannot listen for signals")?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let metrics = Arc::new(Metrics::new(config.lanes));
-    let opened = {
-        let (config, clock, metrics) = (config.clone(), Arc::clone(&clock), Arc::clone(&metrics));
-        tokio::task::spawn_blocking(move || start(&config, &clock, metrics)).await?
+    let progress = Arc::new(StartProgress::default());
+    let front = Arc::new(Front::new(Arc::clone(&progress), Arc::clone(&metrics)));
+    let registry = Registry::new(limits(config), Arc::clone(&clock), Arc::clone(&metrics));
+    let (ended, end) = tokio::sync::oneshot::channel::<()>();
+    let service = serve(listener, Arc::clone(&front), registry, async move { drop(end.await) });
+    let life = async {
+        // Dropped when the life is over, in whatever way: then service ends.
+        let _ended = ended;
+        let Some(running) = open(config, &clock, &metrics, &progress, &mut signals).await? else {
+            return Ok(None);
+        };
+        let subscriptions = subscriptions(config, &running, &metrics).await;
+        front.open(api(config, &running, &clock, &metrics, subscriptions.as_ref()));
+        greet(config, address, &running.report);
+        let reason = stop_reason(&running.fatal, &mut signals).await;
+        running.engine.close();
+        anyhow::Ok(Some((running, subscriptions, reason)))
     };
-    let running = opened?;
-    greet(config, address, &running.report);
-    let subscriptions = subscriptions(config, &running, &metrics).await;
-    let rare = match &subscriptions {
-        Ok(subscriptions) => router(subscriptions.clone()),
-        Err(reason) => refusing(reason),
-    };
-    let site = Site { rare, ..site(&running.engine, &metrics) };
-    let api = Api::new(running.engine.clone(), Arc::clone(&clock), draw, settings(config), site);
-    let registry = Registry::new(limits(config), clock, Arc::clone(&metrics));
-    let fatal = running.fatal.clone();
-    let ended = Arc::new(tokio::sync::OnceCell::new());
-    let shutdown = {
-        let (ended, engine) = (Arc::clone(&ended), running.engine.clone());
-        async move {
-            let reason = stop_reason(&fatal).await;
-            engine.close();
-            let _first = ended.set(reason);
-        }
-    };
-    let served = serve(listener, Arc::new(api), registry, shutdown).await;
+    let (served, life) = tokio::join!(service, life);
     if served.connections_cut > 0 {
         tracing::warn!(connections = served.connections_cut, "requests were still running and were cut off");
     }
-    if let Ok(subscriptions) = subscriptions {
-        subscriptions.stop().await;
-    }
-    tokio::task::spawn_blocking(move || running.stop()).await?;
-    match ended.get() {
-        Some(Stop::Failed(reason)) => anyhow::bail!("{reason}"),
-        _ => {
-            tracing::info!("stopped");
-            Ok(())
+    if let Some((running, subscriptions, reason)) = life? {
+        if let Ok(subscriptions) = subscriptions {
+            subscriptions.stop().await;
+        }
+        tokio::task::spawn_blocking(move || running.stop()).await?;
+        if let Stop::Failed(reason) = reason {
+            anyhow::bail!("{reason}");
         }
     }
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Starts the engine, and tells now and then how far it is. `None`: a signal came first.
+async fn open(
+    config: &Config,
+    clock: &Arc<dyn Clock>,
+    metrics: &Arc<Metrics>,
+    progress: &Arc<StartProgress>,
+    signals: &mut Signals,
+) -> anyhow::Result<Option<Running>> {
+    let opening = {
+        let (config, clock, metrics) = (config.clone(), Arc::clone(clock), Arc::clone(metrics));
+        let progress = Arc::clone(progress);
+        move || start_watched(&config, &clock, metrics, &progress)
+    };
+    let mut opening = tokio::task::spawn_blocking(opening);
+    let mut pace = interval_at(Instant::now() + PROGRESS_INTERVAL, PROGRESS_INTERVAL);
+    loop {
+        tokio::select! {
+            opened = &mut opening => return opened?.map(Some),
+            _ = pace.tick() => tracing::info!("starting: {}", progress.stage()),
+            () = signals.stop() => break,
+        }
+    }
+    tracing::info!("stopping before the start is complete ({})", progress.stage());
+    progress.give_up();
+    match timeout(config.shutdown_grace, opening).await {
+        // It was complete just then.
+        Ok(Ok(Ok(running))) => tokio::task::spawn_blocking(move || running.stop()).await?,
+        Ok(Ok(Err(error))) => tracing::debug!(%error, "the start has ended"),
+        Ok(Err(error)) => return Err(error.into()),
+        Err(_) => tracing::warn!(
+            "the start does not end in time; the process ends as if killed, which loses nothing"
+        ),
+    }
+    Ok(None)
 }
 
 /// Why service ends.
@@ -94,18 +132,49 @@ enum Stop {
     Failed(Arc<str>),
 }
 
-async fn stop_reason(fatal: &Fatal) -> Stop {
-    let signals = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
-    let (Ok(mut terminate), Ok(mut interrupt)) = signals else {
-        return Stop::Failed(fatal.reported().await);
-    };
+async fn stop_reason(fatal: &Fatal, signals: &mut Signals) -> Stop {
     tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+        () = signals.stop() => {}
         reason = fatal.reported() => return Stop::Failed(reason),
     }
     tracing::info!("stopping: requests under way are finished, live readers are told to come back");
     Stop::Signal
+}
+
+/// What tells a process to end. Heard from the first moment on.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn take() -> std::io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    /// Completes when one of them comes. Cancel-safe.
+    async fn stop(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+/// The face of a running engine.
+fn api(
+    config: &Config,
+    running: &Running,
+    clock: &Arc<dyn Clock>,
+    metrics: &Arc<Metrics>,
+    subscriptions: Result<&Subscriptions, &String>,
+) -> Api {
+    let rare = match subscriptions {
+        Ok(subscriptions) => router(subscriptions.clone()),
+        Err(reason) => refusing(reason),
+    };
+    let site = Site { rare, ..site(&running.engine, metrics) };
+    Api::new(running.engine.clone(), Arc::clone(clock), draw, settings(config), site)
 }
 
 /// What a person who just started a node wants to know.
@@ -169,7 +238,7 @@ fn site(engine: &Engine, metrics: &Arc<Metrics>) -> Site {
     let (page, engine) = (Arc::clone(metrics), engine.clone());
     Site {
         metrics: Box::new(move || page.page()),
-        readiness: Box::new(move || engine.readiness()),
+        readiness: Box::new(move || engine.condition()),
         ..Site::default()
     }
 }

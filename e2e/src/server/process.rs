@@ -164,6 +164,11 @@ impl Server {
         Ok(found)
     }
 
+    /// How many file descriptors it holds, sockets included.
+    pub fn descriptors(&self) -> anyhow::Result<usize> {
+        Ok(std::fs::read_dir(format!("/proc/{}/fd", self.pid.as_raw_nonzero()))?.count())
+    }
+
     /// Bytes that it has read and written by system calls so far.
     pub fn transferred(&self) -> anyhow::Result<(u64, u64)> {
         let text = std::fs::read_to_string(format!("/proc/{}/io", self.pid.as_raw_nonzero()))?;

@@ -6,6 +6,7 @@
 
 use bytes::{Bytes, BytesMut};
 
+use crate::types::limits::MESSAGES_PER_REQUEST_MAX;
 use crate::types::{Framing, Lengths, Messages};
 
 /// Deepest nesting of one message. Readers receive messages inside one more array, and the customary parser stops
@@ -21,6 +22,9 @@ pub enum BodyError {
     /// JSON mode, `[]`.
     #[error("an empty JSON array carries no message to append")]
     EmptyArray,
+    /// JSON mode, and the array has more elements than one request may carry.
+    #[error("one request carries at most {MESSAGES_PER_REQUEST_MAX} messages; send the rest in another")]
+    TooManyMessages,
 }
 
 /// Cuts a body into messages: any JSON value is one, a top-level array is one per element. Copies only when white space
@@ -59,6 +63,9 @@ fn elements(body: &Bytes, mut scanner: Scanner<'_>) -> Result<Messages, BodyErro
         let start = scanner.at;
         scanner.value(NESTING_MAX)?;
         let end = scanner.at;
+        if lengths.len() == MESSAGES_PER_REQUEST_MAX {
+            return Err(BodyError::TooManyMessages);
+        }
         lengths.push(length(start, end)?);
         if let Some(packed) = &mut packed {
             packed.extend_from_slice(b",");

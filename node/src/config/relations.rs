@@ -51,8 +51,9 @@ fn durable(config: &Config) -> Option<String> {
 /// Requests and their memory.
 fn flowing(config: &Config) -> Option<String> {
     let (body, permits) = (config.request_body_max, config.request_permits);
-    if body > permits {
-        return Some(too_large("request-body-max", body, "request-permits", permits));
+    let twice = Size::bytes(body.get().saturating_mul(2));
+    if twice > permits {
+        return Some(too_large("request-body-max twice", twice, "request-permits", permits));
     }
     let (answer, permits) = (config.read_response_max, config.response_permits);
     if answer > permits {

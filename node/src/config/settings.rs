@@ -45,10 +45,10 @@ settings! {
             because "the lane thread takes a core of its own; large answers borrow other threads as they need them";
     }
     "Durability" {
-        /// When a write is acknowledged relative to the log: behind the log write, before it, or without a log.
+        /// When a write is acknowledged relative to the log: behind the log write, before it, or without a log (after a crash each shard is at a checkpoint of its own).
         aol: AolMode = AolMode::Sync,
             because "only then does an acknowledged write survive the process";
-        /// When the log is synced to the device: before each group of answers, at intervals, or never.
+        /// When the log is synced to the device: before each group of answers, at intervals, or never; before a checkpoint always.
         fsync: FsyncPolicy = FsyncPolicy::Always,
             because "only then does an acknowledged write survive a power cut";
         /// Size of the first segment files of the log.
@@ -75,17 +75,17 @@ settings! {
         request_head_max: Size = Size::kib(16), within Size::kib(2)..=Size::kib(256),
             because "a name of 1 KiB, percent-encoded, and the headers of two proxies fit";
         /// Bytes after which one answer to a read ends; the client goes on from there.
-        read_response_max: Size = Size::mib(1), within Size::kib(4)..=Size::mib(16),
-            because "bounds the memory of one reader; larger answers are hardly faster";
-        /// Bytes of request bodies that may be in memory at once, a quarter of them for bodies up to 64 KiB; more wait, then are answered 503.
+        read_response_max: Size = Size::mib(2), within Size::kib(4)..=Size::mib(16),
+            because "bounds the memory of one reader; with half of it many readers at once are a tenth slower, with more hardly faster";
+        /// Bytes of request bodies that may be in memory at once; they are taken as a body arrives. When they run out, bodies that arrive slowly are answered 503, the slowest first.
         request_permits: Size = Size::mib(32), within Size::mib(1)..=Size::gib(16),
             because "a quarter of the memory that a node may take under load (128 MiB)";
-        /// Bytes of answers that may be in memory at once; then answers get smaller, then 503; events wait.
+        /// Bytes of answers that may be in memory at once. When they run out, clients that read slowly are cut off, the slowest first, and answers get smaller; events wait.
         response_permits: Size = Size::mib(32), within Size::mib(1)..=Size::gib(16),
-            because "another quarter: 32 readers of full answers at the same moment";
+            because "another quarter: 16 readers of full answers at the same moment";
         /// How long a request waits for its permits before it is turned away.
-        permit_wait: Duration = millis(500), within Duration::ZERO..=secs(60),
-            because "rides over a burst of a hundred group commits, and tells a client of real overload soon";
+        permit_wait: Duration = secs(2), within Duration::ZERO..=secs(60),
+            because "sixty-four of the largest bodies at once take a second of a slow disk; longer is overload, and clients hear of it";
         /// Connections that may be open at once; the next one is answered 503 and closed.
         connections_max: u32 = 16_384, within 1..=1_000_000,
             because "10,000 idle subscribers and room for everybody else";
@@ -123,7 +123,7 @@ settings! {
             because "hot reads come from memory; this holds the inner pages of the trees";
         /// Bytes of messages that the tables delivered lately, kept in wire form for the next reader.
         tail_cache: Size = Size::mib(16), within Size::mib(1)..=Size::gib(64),
-            because "sixteen full answers: readers that follow each other touch the tables once";
+            because "eight full answers: readers that follow each other touch the tables once";
         /// Bytes of committed records that may wait in memory for the tables; beyond it writers wait.
         apply_backlog: Size = Size::mib(16), within Size::mib(1)..=Size::gib(64),
             because "tailing readers find them in memory; more would only make the batches of the applier larger";

@@ -9,6 +9,7 @@ mod delete;
 mod errors;
 mod etag;
 mod fields;
+mod front;
 mod head;
 mod instant;
 mod list;
@@ -25,6 +26,7 @@ mod sse;
 mod state;
 
 pub use errors::Rejection;
+pub use front::Front;
 pub(crate) use instant::format_instant;
 pub use instant::parse_instant;
 pub use names::decode_name;

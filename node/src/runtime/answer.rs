@@ -147,6 +147,14 @@ pub enum Failure {
         /// What the device answered.
         reason: Arc<str>,
     },
+    /// Refused: this shard's tables are being compacted or opened again, and memory does not hold what was asked for.
+    #[error(
+        "the tables of shard {shard} are being compacted or opened again; only streams in memory are served"
+    )]
+    ShardBusy {
+        /// Which.
+        shard: ShardId,
+    },
     /// Refused: stored bytes fail their checksum; they are never served.
     #[error("stored data fails its checksum and is not served")]
     Corrupt,

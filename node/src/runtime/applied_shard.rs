@@ -11,6 +11,7 @@ use super::apply_queue::{Committed, record_bytes};
 use super::mailbox::{Job, Mailbox};
 use super::replay;
 use super::shared::Shared;
+use super::trouble::{State, Trouble};
 use crate::store::aol::LaneReader;
 use crate::store::tables::{LATE_BYTES_MAX, Tables, TablesError};
 use crate::types::{LaneId, LanePosition, LogIndex, Op, ShardId, StreamId};
@@ -19,13 +20,6 @@ use crate::types::{LaneId, LanePosition, LogIndex, Op, ShardId, StreamId};
 const REAP_ROWS_MAX: usize = 512;
 /// Bytes of records that are read from the log and applied at a time when the tables were opened again.
 const BATCH_BYTES: u64 = 4 << 20;
-/// How often in a row the tables are opened again before their device is given up: with the pauses between, that is more
-/// than a minute, longer than a device takes to be reset or a path to be switched.
-const ATTEMPTS_MAX: u32 = 8;
-const PAUSE_MIN: Duration = Duration::from_millis(250);
-const PAUSE_MAX: Duration = Duration::from_secs(30);
-/// After so long without trouble the next one counts as the first.
-const CALM: Duration = Duration::from_secs(120);
 /// Checkpoints after which the pages of removed rows can be used again: the database frees them with the next ones.
 const CHECKPOINTS_TO_FREE: u8 = 3;
 
@@ -50,24 +44,7 @@ pub(crate) struct ShardApplier {
     reported: LogIndex,
     /// The last attempt found no room.
     pub(crate) full: bool,
-    pub(crate) state: State,
-    attempts: u32,
-    /// How often the tables came back.
-    pub(crate) reopened: u64,
-    /// When the last trouble ended.
-    calm_since: Duration,
-}
-
-/// Whether the tables work.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum State {
-    Sound,
-    /// Opened again at this time.
-    Failed {
-        next: Duration,
-    },
-    /// Not before the next start of the node. The log is kept: it alone holds what the tables lack.
-    Condemned,
+    pub(crate) trouble: Trouble,
 }
 
 impl ShardApplier {
@@ -94,10 +71,7 @@ impl ShardApplier {
             unfreed: 0,
             stuck: Vec::new(),
             full: false,
-            state: State::Sound,
-            attempts: 0,
-            reopened: 0,
-            calm_since: Duration::ZERO,
+            trouble: Trouble::default(),
         }
     }
 
@@ -114,13 +88,13 @@ impl ShardApplier {
 
     /// Whether a checkpoint would change anything.
     pub(crate) fn is_dirty(&self) -> bool {
-        self.state == State::Sound
+        self.trouble.is_none()
             && (self.undurable.is_some() || self.unfreed > 0 || self.tables.late_bytes() > 0)
     }
 
     /// Payload that fits into free pages of its file, once removed rows have freed them.
     pub(crate) fn slack_bytes(&self) -> u64 {
-        let settled = self.state == State::Sound && !self.reaping && self.unfreed == 0;
+        let settled = self.trouble.is_none() && !self.reaping && self.unfreed == 0;
         if settled { self.tables.slack_bytes() } else { 0 }
     }
 
@@ -140,7 +114,7 @@ impl ShardApplier {
     /// Applies what waits, after opening the tables again if they failed.
     pub(crate) fn round(&mut self, now: Duration, shared: &Shared) {
         self.notice(now, shared);
-        match self.state {
+        match self.trouble.state() {
             State::Condemned => self.stuck.clear(),
             State::Failed { next } if now < next => {}
             State::Failed { .. } => self.recover(now, shared),
@@ -199,48 +173,33 @@ impl ShardApplier {
 
     /// Looks whether the tables failed, in the applier's hands or in a reader's.
     fn notice(&mut self, now: Duration, shared: &Shared) {
-        if self.state != State::Sound {
+        if !self.trouble.is_none() {
             return;
         }
         let Some(error) = self.tables.damage() else { return };
-        if now.saturating_sub(self.calm_since) > CALM {
-            self.attempts = 0;
-        }
-        self.state = State::Failed { next: now + self.pause() };
+        self.trouble.begin(now);
         if let Some(open) = shared.open_shard(self.shard) {
             open.suspend(&error.to_string());
         }
     }
 
-    /// The first attempt comes at once, later ones ever more slowly.
-    fn pause(&self) -> Duration {
-        match self.attempts {
-            0 => Duration::ZERO,
-            attempts => PAUSE_MIN.saturating_mul(1 << attempts.min(16)).min(PAUSE_MAX),
-        }
-    }
-
     fn recover(&mut self, now: Duration, shared: &Shared) {
-        self.attempts += 1;
+        self.trouble.attempt();
         self.tables.bound_late(u64::MAX);
         let back = self.tables.reopen().and_then(|()| self.repeat());
         self.tables.bound_late(LATE_BYTES_MAX);
         match back {
             Ok(()) => {
                 self.tables.readmit();
-                self.state = State::Sound;
-                self.calm_since = now;
-                self.reopened += 1;
+                self.trouble.end(now);
                 self.reaping = true;
                 if let Some(open) = shared.open_shard(self.shard) {
                     open.resume();
                 }
             }
             // A marker or a header found no room: the volume is full, which is no fault of the file.
-            Err(TablesError::Full) => self.state = State::Failed { next: now + PAUSE_MIN },
-            Err(TablesError::Damaged { .. }) if self.attempts < ATTEMPTS_MAX => {
-                self.state = State::Failed { next: now + self.pause() };
-            }
+            Err(TablesError::Full) => self.trouble.wait_for_room(now),
+            Err(TablesError::Damaged { .. }) if self.trouble.go_on(now) => {}
             Err(error) => self.condemn(&error, shared),
         }
     }
@@ -282,7 +241,7 @@ impl ShardApplier {
     }
 
     fn condemn(&mut self, error: &TablesError, shared: &Shared) {
-        self.state = State::Condemned;
+        self.trouble.condemn();
         if let Some(open) = shared.open_shard(self.shard) {
             open.condemn(&error.to_string());
         }

@@ -16,6 +16,7 @@ use super::cache::SegmentCache;
 use super::deadlines::Deadlines;
 use super::engine::Engine;
 use super::fatal::Fatal;
+use super::group::Group;
 use super::lane::LaneOwner;
 use super::mailbox::Mailbox;
 use super::owner::ShardOwner;
@@ -197,7 +198,7 @@ impl Parts<'_> {
                 fatal: fatal.clone(),
                 metrics: Arc::clone(&self.metrics),
                 lane_metrics,
-                group: super::lane::Group::default(),
+                group: Group::default(),
                 scratch: bytes::BytesMut::new(),
                 unsynced_since: None,
                 swept_at: Duration::ZERO,

@@ -1,18 +1,17 @@
 //! The end of a group: write, sync, publish, hand to the applier, answer; and the end of a lane.
 
-use std::ops::Range;
-
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use super::Failure;
 use super::apply_queue::{ApplyQueue, Committed, record_bytes};
-use super::lane::{Group, LaneOwner, Pending};
+use super::group::{Group, Pending};
+use super::lane::LaneOwner;
 use super::mailbox::{Answer, Answered, Mailbox};
 use super::tally;
 use crate::core::{Appended, Reply};
 use crate::store::aol::LaneError;
-use crate::types::{AolMode, FsyncPolicy, Op};
+use crate::types::{AolMode, FsyncPolicy};
 
 impl LaneOwner {
     /// Makes the group as durable as the settings promise, publishes it and answers. An error means that the log failed.
@@ -157,26 +156,4 @@ fn end(mailbox: &Mailbox, apply: &ApplyQueue) {
     // Dropping the senders of what is left tells their waiters.
     drop(mailbox.end());
     apply.lane_ended();
-}
-
-impl Pending {
-    /// Lets the messages live in the group's buffer instead of the requests'.
-    fn settle(&mut self, wire_of: impl Fn(Range<usize>) -> Bytes) {
-        let appends = self.ops.iter_mut().filter_map(|op| match op {
-            Op::Append(append) => Some(append),
-            _ => None,
-        });
-        for (append, wire) in appends.zip(&self.wires) {
-            append.messages = append.messages.with_wire(wire_of(wire.clone()));
-        }
-    }
-
-    /// Lets the messages live in memory of their own.
-    fn copy(&mut self) {
-        for op in &mut self.ops {
-            if let Op::Append(append) = op {
-                append.messages = append.messages.with_wire(Bytes::copy_from_slice(append.messages.wire()));
-            }
-        }
-    }
 }

@@ -111,19 +111,6 @@ impl Engine {
         self.shared.incarnation(name.shard(self.shared.count), stream)
     }
 
-    /// Why the node cannot serve everything, if so.
-    pub fn readiness(&self) -> Result<(), String> {
-        if self.shared.closing() {
-            return Err("the node is shutting down".to_owned());
-        }
-        let damaged = self.shared.damaged();
-        if damaged.is_empty() {
-            self.shared.subscriptions.trouble().map_or(Ok(()), |trouble| Err(trouble.to_string()))
-        } else {
-            Err(format!("damaged shards refuse service: {}", damaged.join(", ")))
-        }
-    }
-
     /// GET: at most about `bytes_max` bytes of wire form (at least one message); renews a sliding window.
     #[expect(clippy::unused_async, reason = "a cluster's follower asks its leader here")]
     pub async fn read(

@@ -9,28 +9,25 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use tokio::sync::oneshot;
 
-use super::Failure;
 use super::apply_queue::ApplyQueue;
 use super::fatal::Fatal;
+use super::group::{Group, Pending};
 use super::mailbox::{Answer, Answered, Job, Mailbox};
 use super::owner::{Decided, ShardOwner};
 use super::tally::Cause;
 use super::view::StreamView;
+use super::{Failure, demand};
 use crate::codec::op::encode_ops;
 use crate::codec::record::{RecordKind, chain_after};
-use crate::core::{BodyError, Command};
+use crate::core::Command;
 use crate::seam::Clock;
 use crate::store::aol::{Appended, Lane, LaneError, RecordHead};
 use crate::telemetry::{LaneMetrics, Metrics};
 use crate::types::{
-    AolMode, Boot, Chain, Durability, Epoch, FsyncPolicy, LaneId, LanePosition, LogIndex, Messages, Op,
-    Parent, ShardId,
+    AolMode, Boot, Chain, Durability, FsyncPolicy, LaneId, LanePosition, Op, Parent, ShardId,
 };
 
-/// What linking a stream to one subscription adds to a record at most: both names and a few numbers.
-const LINK_BYTES_MAX: usize = 1536;
 /// Most bytes of records in one group: bounds how long the first of a group waits for the last.
 const GROUP_BYTES_MAX: u64 = 4 << 20;
 /// Streams of one shard that one sweep ends: a mass expiry delays no writer by more than a few milliseconds.
@@ -66,35 +63,6 @@ pub(crate) struct LaneOwner {
     pub(crate) unmarked: bool,
     /// Writes are refused for lack of room.
     pub(crate) full: bool,
-}
-
-/// The records and answers of one group commit.
-#[derive(Debug, Default)]
-pub(crate) struct Group {
-    pub(super) records: Vec<Pending>,
-    pub(super) answers: Vec<(Option<oneshot::Sender<Answer>>, Answer)>,
-    pub(super) bytes: u64,
-}
-
-impl Group {
-    fn is_empty(&self) -> bool {
-        self.records.is_empty() && self.answers.is_empty()
-    }
-}
-
-/// A record that was decided and encoded, and is not durable yet.
-#[derive(Debug)]
-pub(super) struct Pending {
-    pub(super) shard: ShardId,
-    pub(super) index: LogIndex,
-    pub(super) epoch: Epoch,
-    pub(super) chain: Chain,
-    pub(super) position: LanePosition,
-    pub(super) ops: Vec<Op>,
-    /// Where the wire bytes of each append lie in the group's buffer.
-    pub(super) wires: Vec<std::ops::Range<usize>>,
-    pub(super) view: Option<Arc<StreamView>>,
-    pub(super) cause: Cause,
 }
 
 impl LaneOwner {
@@ -210,9 +178,8 @@ impl LaneOwner {
             return Ok(true);
         }
         let shares = self.shards.get(&shard).map_or(0, |owner| owner.core.shares());
-        let bytes = command_bytes(command)
-            + shares * LINK_BYTES_MAX
-            + usize::try_from(self.group.bytes).unwrap_or(usize::MAX);
+        let group = usize::try_from(self.group.bytes).unwrap_or(usize::MAX);
+        let bytes = demand::log_bytes(command, shares).saturating_add(group);
         // The tables are asked first: a refused write must not take room for the log.
         let relief = kind == RecordKind::Relief;
         if !relief && !self.apply.has_room(shard) {
@@ -327,25 +294,4 @@ fn encode_only(head: &RecordHead, scratch: &mut BytesMut, encode: impl FnOnce(&m
 
 fn unknown_shard(shard: ShardId) -> Failure {
     Failure::ShardDamaged { shard, reason: "it was found damaged at start".into() }
-}
-
-/// What a command may add to the log, generously.
-fn command_bytes(command: &Command) -> usize {
-    const HEAD_BYTES: usize = 8 * 1024;
-    /// A definition with all the streams that it may name.
-    const DEFINITION_BYTES: usize = 128 * 1024;
-    let wire = |body: &Result<Option<Messages>, BodyError>| match body {
-        Ok(Some(messages)) => messages.wire().len() + 5 * messages.lengths().len(),
-        _ => 0,
-    };
-    HEAD_BYTES
-        + match command {
-            Command::Append(append) => wire(&append.body),
-            Command::Create(create) => {
-                let prefix = create.fork.as_ref().and_then(|fork| fork.prefix.as_ref());
-                wire(&create.body) + prefix.map_or(0, |prefix| prefix.wire().len())
-            }
-            Command::Subscription(_) | Command::Link(_) => DEFINITION_BYTES,
-            _ => 0,
-        }
 }

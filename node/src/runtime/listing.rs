@@ -2,13 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use super::reader::{alive, blocking};
+use super::reader::alive;
 use super::shared::{Shard, Shared};
 use super::view::Snapshot;
 use super::views::{Known, Ticket};
 use super::{Failure, StreamState};
+use crate::seam::lending;
 use crate::store::tables::StreamEntry;
 use crate::types::{StreamName, UnixMillis};
+
+/// Names that are taken from the views at a time: their lock is on the way of every request of the shard.
+const RECENT_AT_ONCE: usize = 256;
 
 /// One stream of a listing.
 #[derive(Debug, Clone)]
@@ -67,22 +71,25 @@ fn page(
     limit: usize,
     into: &mut BTreeMap<StreamName, StreamState>,
 ) -> Result<(), Failure> {
-    // Taken before the tables are read: a change that is applied in between shows in both, one that is not in this one.
-    let recent = shard.views.recent(prefix);
     let now = shared.clock.now();
-    for (name, view) in recent {
-        if after.is_some_and(|after| name.as_str() <= after) {
-            continue;
-        }
-        if let Some(snapshot) = view.map(|view| view.snapshot(now)).filter(|snapshot| alive(snapshot).is_ok())
-        {
-            into.insert(name, snapshot.state);
+    // Taken before the tables are read: a change that is applied in between shows in both, one that is not in this one.
+    let (mut found, mut position) = (0, after.map(str::to_owned));
+    while found < limit {
+        let recent = shard.views.recent(prefix, position.as_deref(), RECENT_AT_ONCE);
+        let Some((last, _)) = recent.last() else { break };
+        position = Some(last.as_str().to_owned());
+        for (name, view) in recent {
+            let living = view.map(|view| view.snapshot(now)).filter(|snapshot| alive(snapshot).is_ok());
+            if let Some(snapshot) = living {
+                into.insert(name, snapshot.state);
+                found += 1;
+            }
         }
     }
     let (mut found, mut position) = (0, after.map(str::to_owned));
     while found < limit {
         let ticket = shard.views.ticket();
-        let entries = blocking(|| shard.tables.list(prefix, position.as_deref(), limit))
+        let entries = lending(|| shard.tables.list(prefix, position.as_deref(), limit))
             .map_err(|fault| shard.table_fault(&fault))?;
         let Some(last) = entries.last() else { break };
         position = Some(last.meta.name.as_str().to_owned());
@@ -120,7 +127,7 @@ fn glimpse(
         }
         // Its view may have come and gone since the page was read: the tables are asked again.
         ticket = asked;
-        let found = blocking(|| shard.tables.stream_by_name(&entry.meta.name))
+        let found = lending(|| shard.tables.stream_by_name(&entry.meta.name))
             .map_err(|fault| shard.table_fault(&fault))?;
         let Some(newer) = found else { return Ok(None) };
         entry = newer;

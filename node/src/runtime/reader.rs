@@ -7,6 +7,7 @@ use super::shared::{Shard, Shared};
 use super::view::{Snapshot, StreamView};
 use super::views::Known;
 use super::{Failure, ReadBatch, ReadError, ReadFrom, StreamState};
+use crate::seam::lending;
 use crate::store::tables::ReadFault;
 use crate::types::limits::FORK_DEPTH_MAX;
 use crate::types::{Offset, Segment, ShardId, StreamId, StreamName};
@@ -21,8 +22,8 @@ impl Shared {
                 Known::Absent => return Ok(None),
                 Known::AskTables(ticket) => ticket,
             };
-            let found = shard.tables.stream_by_name(name).map_err(|fault| shard.table_fault(&fault))?;
-            let Some(entry) = found else { return Ok(None) };
+            let found = lending(|| shard.tables.stream_by_name(name));
+            let Some(entry) = found.map_err(|fault| shard.table_fault(&fault))? else { return Ok(None) };
             if let Some(view) = shard.views.install(&entry.meta, ticket) {
                 return Ok(Some(view));
             }
@@ -38,8 +39,8 @@ impl Shared {
                 Known::Absent => return Ok(None),
                 Known::AskTables(ticket) => ticket,
             };
-            let found = shard.tables.stream_by_name(name).map_err(|fault| shard.table_fault(&fault))?;
-            let Some(entry) = found else { return Ok(None) };
+            let found = lending(|| shard.tables.stream_by_name(name));
+            let Some(entry) = found.map_err(|fault| shard.table_fault(&fault))? else { return Ok(None) };
             // Unless a view came or went meanwhile, the tables said all there is.
             if shard.views.ticket() == ticket {
                 return Ok(Some(shard.views.glimpse(&entry.meta).snapshot(now)));
@@ -74,17 +75,35 @@ impl Shared {
         Ok(offset)
     }
 
-    /// One read.
+    /// One read. The messages of a stream that is not resident are in the tables, too: its thread is lent once for both.
     pub(crate) fn read(
         &self,
         name: &StreamName,
         from: ReadFrom,
         bytes_max: usize,
     ) -> Result<ReadBatch, ReadError> {
-        let (view, snapshot) = self.living(name)?;
+        match self.shard_of(name)?.views.by_name(name) {
+            Known::Here(view) => self.read_view(name, &view, from, bytes_max),
+            Known::Absent => Err(ReadError::NotFound),
+            Known::AskTables(_) => lending(|| {
+                let view = self.view(name)?.ok_or(ReadError::NotFound)?;
+                self.read_view(name, &view, from, bytes_max)
+            }),
+        }
+    }
+
+    fn read_view(
+        &self,
+        name: &StreamName,
+        view: &StreamView,
+        from: ReadFrom,
+        bytes_max: usize,
+    ) -> Result<ReadBatch, ReadError> {
+        let snapshot = view.snapshot(self.clock.now());
+        alive(&snapshot)?;
         view.touch(self.clock.now());
         let start = Self::resolve(from, &snapshot.state)?;
-        self.batch(name, &view, start, bytes_max)
+        self.batch(name, view, start, bytes_max)
     }
 
     /// The messages of a stream from `start`, with the state that they belong to.
@@ -159,9 +178,8 @@ impl Shared {
                 (snapshot.base, snapshot.parent, snapshot.memory_from)
             }
             None => {
-                let found =
-                    shard.tables.stream_by_id(place.stream).map_err(|fault| shard.table_fault(&fault))?;
-                let meta = found.ok_or(ReadError::NotFound)?.meta;
+                let found = lending(|| shard.tables.stream_by_id(place.stream));
+                let meta = found.map_err(|fault| shard.table_fault(&fault))?.ok_or(ReadError::NotFound)?.meta;
                 (meta.base, meta.parent, meta.tail)
             }
         };
@@ -188,7 +206,7 @@ impl Shared {
         }
         self.metrics.engine.table_reads.inc();
         let read = || shard.tables.read(stream, from, upto, bytes_max);
-        let found = blocking(read).map_err(|fault| match fault {
+        let found = lending(read).map_err(|fault| match fault {
             ReadFault::Misaligned => ReadError::Misaligned,
             // Removed between the snapshot and this read.
             ReadFault::NotFound => ReadError::NotFound,
@@ -225,13 +243,4 @@ pub(crate) fn alive(snapshot: &Snapshot) -> Result<(), ReadError> {
         return Err(ReadError::Gone);
     }
     if snapshot.gone { Err(ReadError::NotFound) } else { Ok(()) }
-}
-
-/// Runs a read that may touch the disk without holding up the other tasks of this thread.
-pub(crate) fn blocking<T>(work: impl FnOnce() -> T) -> T {
-    use tokio::runtime::{Handle, RuntimeFlavor};
-    match Handle::try_current().map(|handle| handle.runtime_flavor()) {
-        Ok(RuntimeFlavor::MultiThread) => tokio::task::block_in_place(work),
-        _ => work(),
-    }
 }

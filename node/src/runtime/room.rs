@@ -25,7 +25,7 @@ const WAITING_BYTES_MIN: u64 = 256 * 1024;
 const PATIENCE_FULL: Duration = Duration::from_millis(100);
 /// Free pages that let a shard go on: some chunks of full size.
 const SLACK_BYTES_MIN: u64 = 1 << 20;
-/// Files up to this size are compacted: a second or two in which the shard's readers wait.
+/// Files up to this size are compacted: a second or two in which the shard serves only what is in memory.
 const COMPACTED_BYTES_MAX: u64 = 128 << 20;
 
 /// The applier's eye on the volume.

@@ -138,6 +138,9 @@ impl Shard {
 
     /// The same for an access that reads no messages.
     pub(crate) fn table_fault(&self, error: &TablesError) -> Failure {
+        if *error == TablesError::Busy {
+            return Failure::ShardBusy { shard: self.id };
+        }
         tracing::error!(shard = self.id.0, %error, "stored data not served");
         if let TablesError::Damaged { reason } | TablesError::Behind { reason } = error {
             // The applier will see it, too, and opens the tables again.
@@ -229,12 +232,6 @@ impl Shared {
             Some(limit) if self.stored.load(Ordering::Relaxed) >= limit => Err(Failure::NodeFull { limit }),
             _ => Ok(()),
         }
-    }
-
-    /// The shards that refuse service.
-    pub(crate) fn damaged(&self) -> Vec<String> {
-        let refusals = self.count.shards().filter_map(|id| self.shard(id).err());
-        refusals.map(|failure| failure.to_string()).collect()
     }
 
     /// Whether the engine is shutting down.

@@ -14,13 +14,14 @@ use super::engine::Engine;
 use super::fatal::Fatal;
 use super::findings::{compare, refuse_without_shards};
 use super::mailbox::{Job, Mailbox};
+use super::progress::StartProgress;
 use super::replay::{self, Replays, ShardReplay};
 use super::start_report::{StartReport, tell};
 use super::volume::Volume;
 use crate::config::Config;
 use crate::seam::Clock;
 use crate::seam::disk::{Dir, RealDir};
-use crate::store::aol::{Held, Lane, LaneOptions, RecoveryReport};
+use crate::store::aol::{Held, Lane, LaneOptions, Record, RecoveryReport};
 use crate::store::layout::Layout;
 use crate::store::reserve::{Reserve, Spare};
 use crate::store::tables::{Identity, Place, Tables, TablesError};
@@ -59,17 +60,38 @@ impl Running {
 
 /// Opens the data directory that the configuration names and starts the owners.
 pub fn start(config: &Config, clock: &Arc<dyn Clock>, metrics: Arc<Metrics>) -> anyhow::Result<Running> {
-    let root = std::fs::create_dir_all(&config.data).and_then(|()| RealDir::open(&config.data));
-    let root = root.with_context(|| format!("cannot open the data directory {}", config.data.display()))?;
-    start_on(root, config, clock, metrics)
+    start_watched(config, clock, metrics, &StartProgress::default())
 }
 
-/// The same on any disk: everything that is stored lies in `root`.
+/// The same, and says meanwhile how far it is.
+pub fn start_watched(
+    config: &Config,
+    clock: &Arc<dyn Clock>,
+    metrics: Arc<Metrics>,
+    progress: &StartProgress,
+) -> anyhow::Result<Running> {
+    let root = std::fs::create_dir_all(&config.data).and_then(|()| RealDir::open(&config.data));
+    let root = root.with_context(|| format!("cannot open the data directory {}", config.data.display()))?;
+    start_watched_on(root, config, clock, metrics, progress)
+}
+
+/// On any disk: everything that is stored lies in `root`.
 pub fn start_on(
     root: Arc<dyn Dir>,
     config: &Config,
     clock: &Arc<dyn Clock>,
     metrics: Arc<Metrics>,
+) -> anyhow::Result<Running> {
+    start_watched_on(root, config, clock, metrics, &StartProgress::default())
+}
+
+/// On any disk, and says meanwhile how far it is.
+pub fn start_watched_on(
+    root: Arc<dyn Dir>,
+    config: &Config,
+    clock: &Arc<dyn Clock>,
+    metrics: Arc<Metrics>,
+    progress: &StartProgress,
 ) -> anyhow::Result<Running> {
     let before = clock.elapsed();
     let lanes = u16::try_from(config.lanes).context("lanes")?;
@@ -78,10 +100,12 @@ pub fn start_on(
     let mut volume = Volume::open(root, layout, &config.node_name.to_string(), reserve_bytes)
         .with_context(|| format!("cannot use the data directory {}", config.data.display()))?;
     let mut report = StartReport { created: volume.unserved(), ..StartReport::default() };
-    let mut replays = open_tables(&volume, config, &mut report)?;
+    let mut replays = open_tables(&volume, config, &mut report, progress)?;
+    progress.read_log(log_bytes(&volume, lanes));
     let (mut logs, mut starts) = (Vec::new(), Vec::new());
     for lane in 0..lanes {
-        let (log, found) = open_log(&volume, config, LaneId(lane), &mut replays)?;
+        progress.go_on()?;
+        let (log, found) = open_log(&volume, config, LaneId(lane), &mut replays, progress)?;
         tell(lane, &found, &metrics.store);
         compare(&volume, LaneId(lane), &found, &mut replays);
         report.records += found.records;
@@ -89,9 +113,12 @@ pub fn start_on(
         starts.push(found.start);
     }
     for replay in replays.values_mut() {
+        progress.go_on()?;
         replay.flush();
     }
     refuse_without_shards(&replays, &report)?;
+    progress.go_on()?;
+    progress.begin_owners();
     volume.begin().context("the start cannot be recorded in the superblock")?;
     let (started_at, measured) = (clock.now(), Arc::clone(&metrics));
     let parts = Parts { volume, config, clock: Arc::clone(clock), metrics, starts, started_at };
@@ -101,11 +128,18 @@ pub fn start_on(
     Ok(Running { report, ..running })
 }
 
-fn open_tables(volume: &Volume, config: &Config, report: &mut StartReport) -> anyhow::Result<Replays> {
+fn open_tables(
+    volume: &Volume,
+    config: &Config,
+    report: &mut StartReport,
+    progress: &StartProgress,
+) -> anyhow::Result<Replays> {
+    progress.open_tables(u64::from(volume.layout.shards.get()));
     let directory = volume.root.subdir("tables").context("the folder of the tables cannot be opened")?;
     let cache = usize::try_from(config.table_cache.get())? / usize::from(volume.layout.shards.get());
     let mut replays = BTreeMap::new();
     for shard in volume.layout.shards.shards() {
+        progress.go_on()?;
         let identity = Identity { shard, shards: volume.layout.shards, layout: volume.cluster() };
         let spare = Some(Arc::clone(&volume.reserve) as Arc<dyn Spare>);
         let place = Place { directory: directory.clone(), identity, cache_bytes: cache, spare };
@@ -124,6 +158,7 @@ fn open_tables(volume: &Volume, config: &Config, report: &mut StartReport) -> an
             }
             Err(error) => report.damaged.push((shard, error.to_string())),
         }
+        progress.tables_opened();
     }
     // The marks of the openings are gone for good, so that those of several crashes never add up.
     directory.sync().context("the folder of the tables cannot be synced")?;
@@ -135,8 +170,10 @@ fn open_log(
     config: &Config,
     lane: LaneId,
     replays: &mut Replays,
+    progress: &StartProgress,
 ) -> anyhow::Result<(Lane, RecoveryReport)> {
-    let directory = volume.root.subdir(&format!("lane-{:03}", lane.0))?;
+    let name = lane_name(lane);
+    let directory = volume.root.subdir(&name)?;
     let options = LaneOptions {
         segment_bytes: config.segment_size.get(),
         segment_bytes_max: config.segment_size_max.get(),
@@ -145,7 +182,28 @@ fn open_log(
         ..LaneOptions::new(lane, volume.cluster(), volume.unserved())
     };
     let held = held(volume, lane, replays);
-    Ok(Lane::open_behind(&directory, options, &held, |record| replay::take(replays, &record))?)
+    let visitor = |record: Record| {
+        progress.record_read(record.header.end().0 - record.header.position.0);
+        // A start that was given up reads on to the end of its log, and does nothing about it.
+        if !progress.is_given_up() {
+            replay::take(replays, &record);
+        }
+    };
+    Lane::open_behind(&directory, options, &held, visitor)
+        .with_context(|| format!("cannot use the log in {}", config.data.join(name).display()))
+}
+
+fn lane_name(lane: LaneId) -> String {
+    format!("lane-{:03}", lane.0)
+}
+
+/// What the logs take, for the eyes of whoever waits; whatever is wrong with them is found when they are read.
+fn log_bytes(volume: &Volume, lanes: u16) -> u64 {
+    let lane_bytes = |lane: u16| -> std::io::Result<u64> {
+        let directory = volume.root.subdir(&lane_name(LaneId(lane)))?;
+        directory.list()?.iter().map(|name| directory.open(name)?.len()).sum()
+    };
+    (0..lanes).filter_map(|lane| lane_bytes(lane).ok()).sum()
 }
 
 /// How far the tables of the lane's shards are; nothing if one of them may need the whole log.

@@ -34,6 +34,7 @@ use crate::core::{
     Command, LinkAsk, LinkCommand, LinkReply, Reply, SubscriptionAsk, SubscriptionCommand, SubscriptionError,
     SubscriptionOutcome,
 };
+use crate::seam::lending;
 use crate::telemetry::Metrics;
 use crate::types::{ShardId, Space, SubscriptionId, WakeId};
 use keys::Keys;
@@ -198,7 +199,8 @@ impl Subscriptions {
 /// The key that is kept. It is made at the first start only, so a later one works on a full volume, too.
 async fn signing_key(engine: &Engine) -> Result<Bytes, SubscriptionsError> {
     let shard = engine.shared.shard(ShardId(0))?;
-    let kept = shard.tables.fact(Space::Secret, KEY_NAME).map_err(|error| shard.table_fault(&error))?;
+    let kept = lending(|| shard.tables.patient().fact(Space::Secret, KEY_NAME));
+    let kept = kept.map_err(|error| shard.table_fault(&error))?;
     if let Some(kept) = kept {
         return Ok(kept);
     }

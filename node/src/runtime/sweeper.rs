@@ -87,9 +87,9 @@ impl Sweeper {
         let gauge = |value: usize| i64::try_from(value).unwrap_or(i64::MAX);
         let resident = self.shared.open_shards().map(|shard| shard.views.resident()).sum();
         self.metrics.engine.streams_resident.set(gauge(resident));
-        self.metrics.store.damaged_shards.set(gauge(self.shared.damaged().len()));
+        self.metrics.store.damaged_shards.set(gauge(self.shared.refusing().len()));
         self.metrics.engine.segment_cache.set(gauge(self.shared.cache.bytes()));
-        let totals = self.shared.open_shards().filter_map(|shard| shard.tables.totals().ok());
+        let totals = self.shared.open_shards().filter_map(|shard| shard.tables.patient().totals().ok());
         let (streams, bytes) =
             totals.fold((0, 0), |sum, totals| (sum.0 + totals.streams, sum.1 + totals.bytes));
         self.metrics.engine.streams.set(i64::try_from(streams).unwrap_or(i64::MAX));
@@ -100,7 +100,7 @@ impl Sweeper {
     /// Proposes a trim for streams that keep more than they should.
     fn retention(&self, shard: &Shard, place: &mut Place) {
         let limit = (self.pace.streams_max / usize::from(self.shared.count.get())).max(1);
-        let streams = match shard.tables.retained(place.retained, limit) {
+        let streams = match shard.tables.patient().retained(place.retained, limit) {
             Ok(streams) => streams,
             Err(error) => return drop(shard.table_fault(&error)),
         };
@@ -108,9 +108,9 @@ impl Sweeper {
         let behind = streams.last().filter(|_| streams.len() >= limit);
         place.retained = behind.map_or_else(StreamId::default, |last| StreamId(last.0.saturating_add(1)));
         for stream in streams {
-            let Ok(Some(entry)) = shard.tables.stream_by_id(stream) else { continue };
+            let Ok(Some(entry)) = shard.tables.patient().stream_by_id(stream) else { continue };
             let keep = entry.meta.config.retention;
-            match shard.tables.boundary(stream, keep, self.clock.now(), CHUNKS_PER_LOOK_MAX) {
+            match shard.tables.patient().boundary(stream, keep, self.clock.now(), CHUNKS_PER_LOOK_MAX) {
                 Ok(Some(earliest)) => {
                     order(shard, Command::Trim { stream, earliest });
                 }
@@ -122,7 +122,7 @@ impl Sweeper {
 
     /// Lets go of sources whose fork is gone or was never created.
     fn orphans(&self, shard: &Shard, place: &mut Place) {
-        let pins = match shard.tables.all_pins(place.pin, PINS_PER_ROUND_MAX) {
+        let pins = match shard.tables.patient().all_pins(place.pin, PINS_PER_ROUND_MAX) {
             Ok(pins) => pins,
             Err(error) => return drop(shard.table_fault(&error)),
         };
@@ -161,7 +161,7 @@ impl Sweeper {
         let share = self.pace.scrub_rate / u64::from(self.shared.count.get());
         let millis = u64::try_from(self.pace.interval.as_millis()).unwrap_or(u64::MAX);
         let bytes_max = (share.saturating_mul(millis) / 1000).max(1);
-        match shard.tables.scrub(&place.scrub, bytes_max) {
+        match shard.tables.patient().scrub(&place.scrub, bytes_max) {
             Ok(scrubbed) => {
                 self.metrics.store.scrubbed.inc_by(scrubbed.bytes);
                 self.metrics.store.scrub_faults.inc_by(scrubbed.faults.len() as u64);

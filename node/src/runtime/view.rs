@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
 use super::StreamState;
-use crate::types::limits::{CHUNK_BYTES_SMALL, CHUNK_BYTES_TARGET};
+use crate::types::limits::{CHUNK_BYTES_TARGET, SEGMENT_BYTES_SMALL};
 use crate::types::{
     AppendOp, Incarnation, Lifetime, LogIndex, Messages, Offset, Parent, Segment, StreamConfig, StreamId,
     StreamMeta, StreamName, UnixMillis,
@@ -263,7 +263,7 @@ impl Inner {
             }
             bytes += size;
             count += 1;
-            loose += usize::from(size < CHUNK_BYTES_SMALL);
+            loose += usize::from(size < SEGMENT_BYTES_SMALL);
         }
         if loose <= SEGMENTS_LOOSE_MAX {
             return;
@@ -271,7 +271,7 @@ impl Inner {
         let (mut runs, mut run, mut run_bytes) = (Vec::new(), Vec::new(), 0);
         for entry in self.segments.range(first..first + count) {
             let size = entry.segment.messages.wire().len();
-            let large = size >= CHUNK_BYTES_SMALL;
+            let large = size >= SEGMENT_BYTES_SMALL;
             if large || run_bytes + size > CHUNK_BYTES_TARGET {
                 runs.extend(merged(&mut run));
                 run_bytes = 0;

@@ -4,7 +4,8 @@
 //! Invariant: a stream that is not resident here is exactly what the tables say. A view may be evicted only when the tables
 //! applied its last change; a view is installed from the tables only if nothing was published for that name meanwhile.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::read_times::ReadTimes;
@@ -34,6 +35,8 @@ struct Inner {
     read_times: ReadTimes,
     /// Names created or deleted behind what the tables applied.
     recent: BTreeMap<StreamName, LogIndex>,
+    /// The same in the order in which the tables will apply them; a name that came again is here again.
+    recent_order: VecDeque<(LogIndex, StreamName)>,
     /// Counts creations, deletions and evictions, so that a load from the tables that overlapped one is not installed.
     turned: u64,
     /// The tables hold everything up to here.
@@ -60,6 +63,9 @@ pub(crate) enum Known {
     AskTables(Ticket),
 }
 
+/// A name that was created (with its view) or deleted behind the tables.
+pub(crate) type Recent = (StreamName, Option<Arc<StreamView>>);
+
 /// Proves when a load from the tables began.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Ticket(u64);
@@ -76,6 +82,7 @@ impl ShardViews {
             by_id: HashMap::new(),
             read_times: ReadTimes::new(resident_max.saturating_mul(READ_TIMES_PER_RESIDENT)),
             recent: BTreeMap::new(),
+            recent_order: VecDeque::new(),
             turned: 0,
             applied: LogIndex(0),
             evict_at: 0,
@@ -242,7 +249,7 @@ impl ShardViews {
         }
         let mut inner = self.lock();
         inner.turned += 1;
-        inner.recent.insert(meta.name.clone(), index);
+        inner.remember(&meta.name, index);
         inner.by_name.insert(meta.name.clone(), Entry::Here(Arc::clone(&view)));
         inner.by_id.insert(meta.id, view);
     }
@@ -252,7 +259,7 @@ impl ShardViews {
         inner.turned += 1;
         inner.read_times.take(stream);
         let Some(view) = inner.by_id.get(&stream).map(Arc::clone) else { return };
-        inner.recent.insert(view.name.clone(), index);
+        inner.remember(&view.name, index);
         let current = matches!(inner.by_name.get(&view.name), Some(Entry::Here(here)) if here.id == stream);
         if current {
             inner.by_name.insert(view.name.clone(), Entry::Deleted(index));
@@ -263,7 +270,7 @@ impl ShardViews {
     pub(crate) fn applied(&self, index: LogIndex, changed: &[StreamId]) {
         let mut inner = self.lock();
         inner.applied = index;
-        inner.recent.retain(|_, at| *at > index);
+        inner.forget(index);
         for stream in changed {
             let Some(view) = inner.by_id.get(stream).map(Arc::clone) else { continue };
             if view.applied(index) {
@@ -280,10 +287,16 @@ impl ShardViews {
         self.lock().evict(self.resident_max);
     }
 
-    /// Names created or deleted behind the tables, from `after` on: a listing asks each of them again.
-    pub(crate) fn recent(&self, prefix: &str) -> Vec<(StreamName, Option<Arc<StreamView>>)> {
+    /// At most `count` names behind `after` (or from `prefix` on) that were created or deleted behind the tables, in order;
+    /// nothing when there are no more. A listing asks each of them again.
+    pub(crate) fn recent(&self, prefix: &str, after: Option<&str>, count: usize) -> Vec<Recent> {
+        let first = match after {
+            Some(after) if after >= prefix => Bound::Excluded(after),
+            _ => Bound::Included(prefix),
+        };
         let inner = self.lock();
-        let matching = inner.recent.keys().filter(|name| name.as_str().starts_with(prefix));
+        let names = inner.recent.range::<str, _>((first, Bound::Unbounded)).map(|(name, _)| name);
+        let matching = names.take_while(|name| name.as_str().starts_with(prefix)).take(count);
         matching
             .map(|name| match inner.by_name.get(name) {
                 Some(Entry::Here(view)) => (name.clone(), Some(Arc::clone(view))),
@@ -335,6 +348,21 @@ impl Inner {
         }
         // When all are busy, the next look waits until there are an eighth more, so that looking stays cheap.
         self.evict_at = self.by_id.len() + resident_max / 8;
+    }
+
+    /// A name was created or deleted by the record `index`.
+    fn remember(&mut self, name: &StreamName, index: LogIndex) {
+        self.recent.insert(name.clone(), index);
+        self.recent_order.push_back((index, name.clone()));
+    }
+
+    /// The tables hold everything up to `index`.
+    fn forget(&mut self, index: LogIndex) {
+        while let Some((at, name)) = self.recent_order.pop_front_if(|(at, _)| *at <= index) {
+            if self.recent.get(&name) == Some(&at) {
+                self.recent.remove(&name);
+            }
+        }
     }
 
     fn remove(&mut self, view: &StreamView) {

@@ -9,8 +9,8 @@ use anyhow::Context;
 
 use crate::codec::superblock::{ClusterId, Superblock, VolumeIncarnation};
 use crate::seam::disk::Dir;
-use crate::store::layout::Layout;
-use crate::store::lock::DirectoryLock;
+use crate::store::layout::{Layout, LayoutError};
+use crate::store::lock::{DirectoryLock, LOCK_FILE};
 use crate::store::reserve::Reserve;
 use crate::store::superblock::SuperblockStore;
 use crate::types::{Boot, LaneId, ShardId};
@@ -34,6 +34,10 @@ impl Volume {
         node: &str,
         reserve_bytes: u64,
     ) -> anyhow::Result<Self> {
+        // What will be refused gets no lock file of ours.
+        if !root.entries().map_err(LayoutError::from)?.iter().any(|(name, _)| name == LOCK_FILE) {
+            Layout::check(root.as_ref(), layout)?;
+        }
         let lock = DirectoryLock::acquire(root.as_ref())?;
         let fresh = Layout::open(root.as_ref(), layout)?;
         // Early, since a full volume has no room for what follows unless some of it is given up.

@@ -81,7 +81,17 @@ pub enum LayoutError {
          manifest (it never changes)"
     )]
     NotOurs,
-    /// There is data but no manifest, or a name that no part of the engine makes.
+    /// Parts of the engine are there, but no manifest.
+    #[error(
+        "it holds the data of a node ({found}), but layout.toml is missing; put back a copy of it (it never changes, and all \
+         directories of as many shards and lanes have the same one), or restore the whole directory; to begin anew, choose \
+         an empty directory with --data; nothing was changed"
+    )]
+    Lost {
+        /// What is there.
+        found: String,
+    },
+    /// A name that no part of the engine makes.
     #[error(
         "{name} in the data directory is not ours ({reason}); choose an empty directory with --data, or move it away"
     )]
@@ -93,7 +103,14 @@ pub enum LayoutError {
     },
     /// The file system failed.
     #[error("the data directory cannot be read: {0}")]
-    Io(#[from] io::Error),
+    Io(io::Error),
+}
+
+// No `#[from]`: that would make the cause a source as well, and print it twice.
+impl From<io::Error> for LayoutError {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
 }
 
 /// The numbers of the manifest; the rest of its text is compared with what [`Layout::encode`] writes.
@@ -149,20 +166,26 @@ impl Layout {
         Ok(layout)
     }
 
-    /// Reads the manifest of a data directory and checks it against the wanted layout, or lays out an empty directory.
-    /// Returns whether the directory is new.
+    /// Checks a data directory against the wanted layout, or lays out an empty one. Returns whether the directory is new.
     pub fn open(dir: &dyn Dir, wanted: Self) -> Result<bool, LayoutError> {
+        let new = Self::check(dir, wanted)?;
+        if new {
+            publish(dir, LAYOUT_FILE, wanted.encode().as_bytes())?;
+        }
+        Ok(new)
+    }
+
+    /// Whether a data directory may be laid out anew (`true`) or is laid out as wanted (`false`). Changes nothing.
+    pub fn check(dir: &dyn Dir, wanted: Self) -> Result<bool, LayoutError> {
         let entries = dir.entries()?;
         for (name, kind) in &entries {
             check_entry(name, *kind)?;
         }
         let Some(bytes) = read_whole(dir, LAYOUT_FILE, MANIFEST_BYTES_MAX)? else {
-            let data = entries.into_iter().find(|(name, _)| !may_precede_the_manifest(name));
-            if let Some((name, _)) = data {
-                return Err(LayoutError::Foreign { name, reason: "there is data, but no layout.toml" });
-            }
-            publish(dir, LAYOUT_FILE, wanted.encode().as_bytes())?;
-            return Ok(true);
+            let data =
+                entries.into_iter().map(|(name, _)| name).filter(|name| !may_precede_the_manifest(name));
+            let found = data.collect::<Vec<_>>().join(", ");
+            return if found.is_empty() { Ok(true) } else { Err(LayoutError::Lost { found }) };
         };
         let found = Self::decode(&bytes)?;
         let (shards, wanted_shards) = (found.shards.get(), wanted.shards.get());

@@ -25,7 +25,14 @@ pub enum LockError {
     },
     /// The file system does not answer or does not lock.
     #[error("the data directory cannot be locked: {0}")]
-    Io(#[from] io::Error),
+    Io(io::Error),
+}
+
+// No `#[from]`: that would make the cause a source as well, and print it twice.
+impl From<io::Error> for LockError {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
 }
 
 impl DirectoryLock {

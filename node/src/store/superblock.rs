@@ -41,7 +41,14 @@ pub enum SuperblockStoreError {
     Poisoned,
     /// The device failed. Whether the change is durable is unknown.
     #[error("the superblock could not be read or written: {0}")]
-    Io(#[from] io::Error),
+    Io(io::Error),
+}
+
+// No `#[from]`: that would make the cause a source as well, and print it twice.
+impl From<io::Error> for SuperblockStoreError {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
 }
 
 impl SuperblockStore {

@@ -23,7 +23,7 @@ pub(crate) mod tests;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, TryLockError};
 
 use redb::{Database, Durability};
 
@@ -85,7 +85,15 @@ impl Shared {
     ) -> Result<T, E> {
         // Nothing panics while this lock is held but inside of `catch_unwind`.
         let database = self.database.read().unwrap_or_else(PoisonError::into_inner);
-        let Some(database) = database.as_ref().filter(|_| !self.is_damaged.load(Ordering::Acquire)) else {
+        self.guarded_within(database.as_ref(), access)
+    }
+
+    fn guarded_within<T, E: From<TablesError> + Fault>(
+        &self,
+        database: Option<&Database>,
+        access: impl FnOnce(&Database) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let Some(database) = database.filter(|_| !self.is_damaged.load(Ordering::Acquire)) else {
             return Err(self.damage().into());
         };
         match catch_unwind(AssertUnwindSafe(|| access(database))) {
@@ -100,12 +108,22 @@ impl Shared {
         }
     }
 
-    /// The same for readers, who are kept away longer.
+    /// The same for readers, who are kept away longer. Only opening the file again and compacting it take the lock for
+    /// themselves, and both last as long as they last: whoever has others behind it does not wait for that.
     fn guarded_for_readers<T, E: From<TablesError> + Fault>(
         &self,
+        waits: bool,
         access: impl FnOnce(&Database) -> Result<T, E>,
     ) -> Result<T, E> {
-        self.guarded(|database| {
+        let database = match self.database.try_read() {
+            Ok(database) => database,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) if waits => {
+                self.database.read().unwrap_or_else(PoisonError::into_inner)
+            }
+            Err(TryLockError::WouldBlock) => return Err(TablesError::Busy.into()),
+        };
+        self.guarded_within(database.as_ref(), |database| {
             // Asked under the lock that opening the file again takes.
             if self.is_behind.load(Ordering::Acquire) {
                 let reason = "what they held is being read from the log again".into();

@@ -83,8 +83,12 @@ group! {
         received: Counter = "http_received_bytes";
         /// Bytes of bodies sent.
         sent: Counter = "http_sent_bytes";
-        /// Byte permits in use.
+        /// Byte permits in use by request bodies.
         permits_in_use: Gauge = "http_permits_in_use_bytes";
+        /// Byte permits in use by answers and events.
+        response_permits_in_use: Gauge = "http_response_permits_in_use_bytes";
+        /// Transfers that were ended early because they were the slowest and memory was short.
+        transfers_cut: Counter = "http_transfers_cut";
     }
 }
 

@@ -11,7 +11,7 @@ pub enum AolMode {
     Sync,
     /// Before: the log is written right behind the answer. A crash loses the last milliseconds.
     Async,
-    /// No log at all: a crash loses everything since the last checkpoint.
+    /// No log at all: a crash loses everything since the last checkpoint, and each shard has its own.
     Never,
 }
 
@@ -23,7 +23,7 @@ pub enum FsyncPolicy {
     Always,
     /// At most this long after a write; answers do not wait for it.
     Interval(Duration),
-    /// Left to the operating system.
+    /// Left to the operating system, but for the sync before each checkpoint: the tables never outlive their log.
     Never,
 }
 

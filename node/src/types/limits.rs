@@ -17,10 +17,16 @@ pub const FORK_DEPTH_MAX: u32 = 64;
 /// Target size of a chunk: 120 KiB, so that key, value and page header fit a 128 KiB page of the database.
 pub const CHUNK_BYTES_TARGET: usize = 120 * 1024;
 /// A chunk below this size may be joined with what is applied next; a larger one is left alone, so that a byte is
-/// rewritten at most a few times.
-pub const CHUNK_BYTES_SMALL: usize = 32 * 1024;
+/// rewritten at most a few times, and one of a large append never: at this size a read spends more on the bytes than on
+/// finding the chunk.
+pub const CHUNK_BYTES_SMALL: usize = 8 * 1024;
+/// A segment in memory below this size may be merged with its neighbours before it is handed out.
+pub const SEGMENT_BYTES_SMALL: usize = 32 * 1024;
 /// Most messages in a chunk: the table of lengths stays a fraction of the chunk even for empty messages.
 pub const CHUNK_MESSAGES_MAX: usize = 16 * 1024;
+/// Most messages in one request: their lengths, 4 bytes each, stay a quarter of the largest usual body (4 MiB). With
+/// messages of 15 bytes and a comma such a body is full.
+pub const MESSAGES_PER_REQUEST_MAX: usize = 256 * 1024;
 /// Largest record payload: the largest configurable request body (64 MiB) and its head.
 pub const RECORD_PAYLOAD_BYTES_MAX: usize = 65 << 20;
 /// Longest id of a subscription: a path segment; a UUID with a prefix has half of it.

@@ -1,5 +1,6 @@
 //! Stream names: what stands behind `/v1/stream/`, percent-decoded, and the shard that they map to.
 
+use std::borrow::Borrow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -76,6 +77,13 @@ impl StreamName {
     #[must_use]
     pub fn shard(&self, count: ShardCount) -> ShardId {
         count.shard_of_hash(seahash::hash(self.routing_key().as_bytes()))
+    }
+}
+
+/// Names are ordered, compared and hashed as their texts are.
+impl Borrow<str> for StreamName {
+    fn borrow(&self) -> &str {
+        &self.0
     }
 }
 

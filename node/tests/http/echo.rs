@@ -21,7 +21,7 @@ use tokio::task::JoinHandle;
 pub(crate) const BIG_BYTES: usize = 64 << 20;
 
 /// `/echo` repeats method, path and body; `/wait` answers when the client is gone or the server closes; `/held` when
-/// released; `/live` never ends by itself; `/big` is larger than any socket buffer.
+/// released; `/live` never ends by itself; `/big` is larger than any socket buffer; `/large` waits for a MiB of room.
 #[derive(Debug, Default)]
 pub(crate) struct Echo {
     pub(crate) entered: Arc<Notify>,
@@ -83,9 +83,16 @@ impl Service for Echo {
             b"/live" => Body::Live(Greeting { greeted: false, ended: self.interrupted.clone() }),
             b"/big" => {
                 let parts = vec![Bytes::from(vec![b'x'; BIG_BYTES / 4]); 4];
-                let grant = exchange.registry().admission.response(1).unwrap_or_default();
+                let grant = exchange.registry().admission.response(1 << 20).unwrap_or_default();
                 Body::Parts { parts, grant }
             }
+            b"/large" => match exchange.registry().admission.response_of(1 << 20).await {
+                Some(grant) => Body::Parts { parts: vec![Bytes::from(vec![b'x'; 1 << 20])], grant },
+                None => {
+                    out.begin(503);
+                    Body::Absent
+                }
+            },
             path => {
                 let mut text =
                     format!("{:?} {} ", request.head.method, String::from_utf8_lossy(path)).into_bytes();

@@ -2,13 +2,9 @@
 
 use std::time::Duration;
 
-use thalweg_node::seam::{Clock, SystemClock};
 use thalweg_node::types::{AolMode, FsyncPolicy};
 
 use crate::world::{World, until, within};
-
-/// Far above any single step of work, far below what moving 60 MiB row by row takes in one transaction.
-const DELAY_MAX: Duration = Duration::from_millis(500);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn deleting_a_big_stream_is_one_small_record_and_delays_no_writer() {
@@ -29,14 +25,13 @@ async fn deleting_a_big_stream_is_one_small_record_and_delays_no_writer() {
     assert_eq!(world.ask("DELETE", "big", &[], "").await.status, 204);
     let record = lane.written.get() - written;
     assert!(record < 4096, "the deletion wrote {record} bytes");
-    let mut slowest = Duration::ZERO;
-    for _ in 0..400 {
-        let before = SystemClock.elapsed();
-        assert_eq!(world.post("busy", &[], "x").await.status, 204);
-        slowest = slowest.max(SystemClock.elapsed() - before);
+    // However slow the machine: somebody who waited for the removal would be answered once in that time.
+    let mut answered = 0;
+    while stored() >= 1 << 20 {
+        assert_eq!(within(world.post("busy", &[], "x")).await.status, 204);
+        answered += 1;
     }
-    assert!(slowest < DELAY_MAX, "a writer waited for {slowest:?}");
-    until("the bytes are given back", || stored() < 1 << 20).await;
+    assert!(answered > 10, "only {answered} writes were answered while a big stream was removed");
     world.stop().await;
 }
 

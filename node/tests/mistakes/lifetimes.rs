@@ -107,6 +107,64 @@ async fn expired_streams_go_without_being_touched_and_a_bounded_number_per_round
     world.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_retention_takes_from_a_source_stays_readable_in_its_forks() {
+    const INHERITED: usize = 8;
+    const KEPT: usize = 20;
+    const COUNT: usize = 200;
+    let world = World::with(|config| config.shards = thalweg_node::types::ShardCount::new(1).unwrap()).await;
+    let body = |number: usize| format!("{number:08}").repeat(1_250);
+    world.put("source", "text/plain", &[("Stream-Retain-Messages", "20")]).await;
+    let mut point = String::new();
+    for number in 0..INHERITED {
+        world.post("source", &[], &body(number)).await.next().clone_into(&mut point);
+    }
+    let from = [("Stream-Forked-From", "/v1/stream/source"), ("Stream-Fork-Offset", point.as_str())];
+    assert_eq!(world.put("fork", "text/plain", &from).await.status, 201);
+    for number in INHERITED..COUNT {
+        assert_eq!(world.post("source", &[], &body(number)).await.status, 204);
+    }
+    // Less one chunk, of which a part may have to stay.
+    let let_go = (COUNT - KEPT - 15) * body(0).len();
+    until("retention has taken what it may", || {
+        world.node.metrics.engine.trimmed.get() >= u64::try_from(let_go).unwrap()
+    })
+    .await;
+    let inherited: String = (0..INHERITED).map(body).collect();
+    let mut world = world;
+    // Whatever is removed is removed by then: each stop applies and checkpoints everything, and each start begins to look.
+    for _ in 0..2 {
+        assert_eq!(world.client().all("fork", "-1").await.0, inherited);
+        assert_eq!(world.get("source", &point).await.status, 410);
+        world = world.restart().await;
+    }
+    assert_eq!(world.client().all("fork", "-1").await.0, inherited);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_deleted_source_stays_for_a_living_fork_however_old_its_pin_is() {
+    let mut world = World::with(|config| config.sweep_interval = std::time::Duration::from_millis(20)).await;
+    world.put("source", "text/plain", &[]).await;
+    world.post("source", &[], "inherited").await;
+    let from = [("Stream-Forked-From", "/v1/stream/source")];
+    assert_eq!(world.put("fork", "text/plain", &from).await.status, 201);
+    assert_eq!(world.ask("DELETE", "source", &[], "").await.status, 204);
+    world = world.restart().await;
+    world.clock.move_by(24 * HOUR_MS);
+    // A round of the sweeper ends with counting: what it counts twice was there for a whole round.
+    for (marker, streams) in [("one", 3), ("two", 4)] {
+        world.put(marker, "text/plain", &[]).await;
+        until("the sweeper has counted", || world.node.metrics.engine.streams.get() == streams).await;
+    }
+    for place in ["swept", "started again"] {
+        assert_eq!(world.get("fork", "-1").await.text(), "inherited", "{place}");
+        assert_eq!(world.get("source", "-1").await.status, 410, "{place}");
+        world = world.restart().await;
+    }
+    world.stop().await;
+}
+
 /// Bound and count of a line `name{…,le="8.0"} 12`.
 fn bucket(line: &str) -> (f64, u64) {
     let (_, rest) = line.split_once("le=\"").unwrap();

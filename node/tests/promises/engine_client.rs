@@ -29,7 +29,20 @@ pub(crate) struct Client<'a> {
     pub(crate) sightings: Vec<Sighting>,
     /// Refusals by the node's own trouble, which only a failing disk may bring.
     pub(crate) refusals: Vec<Failure>,
+    /// Requests that the owner of a lane has answered, in order.
+    pub(crate) beats: Vec<Beat>,
     pub(crate) counter: u64,
+}
+
+/// A request that the owner of a lane took up, whatever the answer.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Beat {
+    /// The clock when it was sent.
+    pub(crate) sent_at: i64,
+    /// The clock when it was answered.
+    pub(crate) answered_at: i64,
+    /// The disk's history when it was answered.
+    pub(crate) answered: usize,
 }
 
 fn content_type(json: bool) -> ContentType {
@@ -83,7 +96,11 @@ impl Client<'_> {
             if self.random.chance(15) {
                 self.look(&text).await;
             }
-            self.request(&text).await;
+            let sent_at = self.now();
+            if self.request(&text).await {
+                let (answered_at, answered) = (self.now(), self.disk.moment());
+                self.beats.push(Beat { sent_at, answered_at, answered });
+            }
         }
     }
 
@@ -95,17 +112,18 @@ impl Client<'_> {
         self.clock.now().0
     }
 
-    async fn request(&mut self, text: &str) {
+    /// Sends something that fits the name; `false` if nothing does.
+    async fn request(&mut self, text: &str) -> bool {
         let last = self.names[text].last().cloned();
         match last {
             None if self.random.chance(20) => self.append_to_nothing(text).await,
-            None if role(text) == 's' && !self.names[text].untouched() => {}
+            None if role(text) == 's' && !self.names[text].untouched() => return false,
             None if !text.contains("fork") => self.create(text).await,
-            None => {}
+            None => return false,
             Some(stream) => match self.random.below(100) {
                 0..4 => self.delete(text, &stream).await,
                 4..7 if role(text) == 'l' => self.create(text).await,
-                4..10 if role(text) == 's' => self.fork(text, &stream).await,
+                4..10 if role(text) == 's' => return self.fork(text, &stream).await,
                 10..22 => self.refused_append(text, &stream).await,
                 _ if stream.closed => {
                     if self.random.chance(40) {
@@ -117,6 +135,7 @@ impl Client<'_> {
                 _ => self.append(text, stream).await,
             },
         }
+        true
     }
 
     /// Bodies are never alike, so that a lost, doubled or invented one shows.
@@ -212,9 +231,10 @@ impl Client<'_> {
         }
     }
 
-    async fn fork(&mut self, text: &str, source: &Stream) {
+    /// `false` if there is no name left for another fork.
+    async fn fork(&mut self, text: &str, source: &Stream) -> bool {
         let fork = (0..FORKS).map(|number| text.replace("/s", &format!("/fork{number}")));
-        let Some(fork) = fork.into_iter().find(|fork| self.names[fork].untouched()) else { return };
+        let Some(fork) = fork.into_iter().find(|fork| self.names[fork].untouched()) else { return false };
         let at = self.below(source.messages.len() + 1);
         let mut messages = source.messages[..at].to_vec();
         let mut sub_offset = 0;
@@ -238,6 +258,7 @@ impl Client<'_> {
         if let Err(error) = self.settle(&fork, issued, answer, Some(state)) {
             panic!("{fork}: not forked from {text}: {error}");
         }
+        true
     }
 
     async fn append(&mut self, text: &str, mut stream: Stream) {

@@ -11,6 +11,7 @@ use thalweg_node::seam::disk::simulated::{Faults, History, Random, SimulatedDisk
 use super::engine_client::names_of;
 use super::engine_model::{Expected, Sighting, Timeline, check, check_sightings};
 use super::engine_world::{BEGINNING, World, block_on, config, fatal, lines, work};
+use super::tier;
 
 /// Images of one history.
 const IMAGES_PER_SEED: usize = 40;
@@ -19,8 +20,7 @@ const STEPS: usize = 90;
 
 /// How many images are looked at; an image of a whole engine costs as much as ten of a part.
 fn images_wanted() -> usize {
-    let wanted = std::env::var("TEST_CRASH_IMAGES").ok().and_then(|text| text.parse().ok());
-    wanted.unwrap_or(2000usize).div_ceil(5)
+    tier::crash_images().div_ceil(5)
 }
 
 /// A recorded life of an engine and what was answered in it.
@@ -164,11 +164,11 @@ fn images_of(seed: u64, count: usize, tally: &mut Tally) {
 
 #[test]
 fn no_power_cut_takes_anything_acknowledged_from_the_whole_engine() {
-    let (mut tally, mut seed) = (Tally::default(), 0);
+    let (mut tally, mut seed) = (Tally::default(), tier::seed());
     while tally.images < images_wanted() {
         seed += 1;
         images_of(seed, IMAGES_PER_SEED, &mut tally);
     }
-    println!("{seed} histories: {tally:?}");
+    println!("{} histories: {tally:?}", seed - tier::seed());
     assert!(tally.interrupted * 20 > tally.images && tally.undecided * 20 > tally.images, "{tally:?}");
 }

@@ -90,6 +90,11 @@ impl Timeline {
         self.0.iter().map(|version| version.answered).filter(|answered| *answered != NEVER)
     }
 
+    /// All states, with when each was asked for and answered.
+    pub(crate) fn versions(&self) -> impl Iterator<Item = (usize, usize, Option<&Stream>)> {
+        self.0.iter().map(|version| (version.issued, version.answered, version.state.as_ref()))
+    }
+
     /// Nothing was ever asked for under this name.
     pub(crate) fn untouched(&self) -> bool {
         self.0.is_empty()
@@ -226,6 +231,26 @@ pub(crate) async fn check_sightings(engine: &Engine, sightings: &[Sighting], mom
             assert!(kept && (state.closed || !seen.closed), "{what}: {state:?} was {seen:?} before");
         }
     }
+}
+
+/// Which of these states the engine shows: their numbers, at least one.
+pub(crate) async fn matching(
+    engine: &Engine,
+    text: &str,
+    candidates: &[Option<Stream>],
+    now: i64,
+    what: &str,
+) -> Vec<usize> {
+    let shown = shown(engine, text).await;
+    let fitting = candidates.iter().enumerate().filter(|(_, state)| fits(&shown, state.as_ref(), now));
+    let found: Vec<usize> = fitting.map(|(number, _)| number).collect();
+    assert!(
+        !found.is_empty(),
+        "{what}: {text} at {now} is {}\nbut should be {}",
+        digest(&shown),
+        wanted(candidates)
+    );
+    found
 }
 
 fn digest(shown: &Result<Shown, ReadError>) -> String {

@@ -86,6 +86,7 @@ impl World {
             names,
             sightings: Vec::new(),
             refusals: Vec::new(),
+            beats: Vec::new(),
             counter: seed % 1_000_000 * 10_000,
         }
     }

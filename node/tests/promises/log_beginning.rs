@@ -126,6 +126,42 @@ fn damage_behind_a_close_is_no_torn_tail_when_a_later_boot_has_written_there() {
     assert_eq!(records.last().unwrap().header.index, LogIndex(50), "{report:?}");
 }
 
+/// A group rolls; then the power goes, and of all that it wrote only the end of the old segment is lost: the roll.
+#[test]
+fn a_start_does_not_begin_at_a_segment_of_a_group_that_was_never_synced_whole() {
+    let disk = SimulatedDisk::new(1);
+    let mut log = Log::new(&disk);
+    while log.last.0 + 20_000 < SEGMENT_BYTES {
+        log.append(1);
+    }
+    let (kept, end) = (log.index, log.lane.tail());
+    log.index += 1;
+    let epoch = Epoch { record: RecordEpoch(1), boot: Boot(1) };
+    let (index, chain) = (LogIndex(log.index), log.chain);
+    let head = RecordHead { kind: RecordKind::Batch, shard: SHARD, epoch, index, chain };
+    let appended = log.lane.append(&head, |out| out.extend_from_slice(&[8; 20_000])).unwrap();
+    assert!(appended.position.0 >= SEGMENT_BYTES && end.0 < SEGMENT_BYTES, "it did not roll");
+    log.lane.write().unwrap();
+    drop(log.lane);
+    let roll = lane_dir(&disk).open("0000000001.aol").unwrap();
+    let lost = usize::try_from(SEGMENT_BYTES - end.0).unwrap();
+    roll.write_at(&vec![0; lost], 4096 + end.0).unwrap();
+    // The tables hold all that was synced, so the table of heads in the new segment alone would let a start begin there.
+    let (lane, records, report, _) = open(&disk, 1, kept);
+    assert!(records.iter().all(|record| record.header.index.0 <= kept), "{report:?}");
+    assert!(
+        report.tail == end && report.cut.is_some(),
+        "the log does not end where it was synced: {report:?}"
+    );
+    // Else a later start that reads all of the log finds the hole, and what was a crash looks like damage.
+    let mut log = Log { lane, index: kept, chain, last: report.tail };
+    log.append(3);
+    drop(log);
+    let (_, records, report, _) = open(&disk, 2, 0);
+    assert!(report.damaged.is_empty() && report.gaps.is_empty(), "{report:?}");
+    assert_eq!(records.last().unwrap().header.index.0, kept + 3);
+}
+
 #[test]
 fn a_table_of_heads_that_lacks_a_shard_passes_over_nothing() {
     let disk = SimulatedDisk::new(1);

@@ -5,6 +5,7 @@ use thalweg_node::seam::disk::simulated::{Random, SimulatedDisk};
 use thalweg_node::store::aol::{Lane, LaneError, LaneOptions, Record, RecordHead, RecoveryReport};
 use thalweg_node::types::{Boot, Chain, Epoch, LaneId, LanePosition, LogIndex, RecordEpoch, ShardId};
 
+use super::tier::{self, bit_flips};
 use crate::log_model::lane_dir;
 
 const BLOCK: u64 = 4096;
@@ -80,17 +81,13 @@ fn flip_at(disk: &SimulatedDisk, position: LanePosition, byte: u64, bit: u64) {
     assert!(disk.flip(&path, (offset + byte) * 8 + bit));
 }
 
-fn flips_wanted() -> u64 {
-    std::env::var("TEST_BIT_FLIPS").ok().and_then(|text| text.parse().ok()).unwrap_or(1000)
-}
-
 #[test]
 fn no_flipped_bit_anywhere_in_a_log_is_delivered_or_loses_a_record_silently() {
     let (disk, all) = written(120, true);
     let names = lane_dir(&disk).list().unwrap();
-    let mut random = Random::new(11);
+    let mut random = Random::new(tier::seed() + 11);
     let mut met = 0;
-    for _ in 0..flips_wanted() {
+    for _ in 0..bit_flips() {
         let name = &names[usize::try_from(random.below(names.len() as u64)).unwrap()];
         let flipped = disk.after_kill(3);
         // Half of the flips hit the header block's first bytes or the first records, where most is at stake.
@@ -111,7 +108,7 @@ fn no_flipped_bit_anywhere_in_a_log_is_delivered_or_loses_a_record_silently() {
             Err(error) => panic!("one flipped bit takes the whole log: {error}"),
         }
     }
-    assert!(met * 10 > flips_wanted(), "only {met} flips hit a record");
+    assert!(met * 10 > bit_flips(), "only {met} flips hit a record");
 }
 
 #[test]
@@ -119,7 +116,7 @@ fn however_much_is_damaged_nothing_wrong_is_delivered_and_nothing_is_missing_wit
     let (disk, all) = written(120, true);
     let names = lane_dir(&disk).list().unwrap();
     let mut short = 0;
-    for seed in 0..flips_wanted() {
+    for seed in tier::seed()..tier::seed() + bit_flips() {
         let mut random = Random::new(seed);
         let disk = disk.after_kill(seed);
         let dir = lane_dir(&disk);
@@ -161,7 +158,7 @@ fn however_much_is_damaged_nothing_wrong_is_delivered_and_nothing_is_missing_wit
             Err(error) => panic!("seed {seed}: {error}"),
         }
     }
-    assert!(short * 20 < flips_wanted(), "{short} logs seem to end early");
+    assert!(short * 20 < bit_flips(), "{short} logs seem to end early");
 }
 
 #[test]

@@ -153,7 +153,7 @@ pub(crate) fn open_checked(
 ) -> Result<Lane, LaneError> {
     let mut records = Vec::new();
     let opened = disk.root().subdir("lane-000");
-    let dir = opened.map_err(|source| LaneError::Io { operation: Operation::Open, source })?;
+    let dir = opened.map_err(|cause| LaneError::Io { operation: Operation::Open, cause })?;
     // Every other time it is opened beside tables.
     let held = if model.tally.images.is_multiple_of(2) { Held::new() } else { model.held() };
     let options = LaneOptions { boot: Some(Boot(model.boot)), ..options() };

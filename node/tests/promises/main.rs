@@ -7,17 +7,25 @@ mod engine_crash;
 #[cfg(test)]
 mod engine_damage;
 #[cfg(test)]
+mod engine_failed_writes;
+#[cfg(test)]
 mod engine_faults;
 #[cfg(test)]
 mod engine_model;
+#[cfg(test)]
+mod engine_relaxed;
 #[cfg(test)]
 mod engine_restart;
 #[cfg(test)]
 mod engine_world;
 #[cfg(test)]
+mod fork_ends;
+#[cfg(test)]
 mod formats;
 #[cfg(test)]
 mod full_volume;
+#[cfg(test)]
+mod gated_disk;
 #[cfg(test)]
 mod log_basics;
 #[cfg(test)]
@@ -32,6 +40,10 @@ mod log_faults;
 mod log_model;
 #[cfg(test)]
 mod metrics;
+#[cfg(test)]
+mod refused_starts;
+#[cfg(test)]
+mod start_under_way;
 #[cfg(test)]
 mod subscription_requests;
 #[cfg(test)]
@@ -54,5 +66,7 @@ mod table_lookup;
 mod table_model;
 #[cfg(test)]
 mod table_speed;
+#[cfg(test)]
+mod tier;
 #[cfg(test)]
 mod volume;

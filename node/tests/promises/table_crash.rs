@@ -6,6 +6,7 @@ use thalweg_node::types::{LogIndex, Op};
 
 use super::table_disk::{Dice, Disk, Event, crash};
 use super::table_model::{Plain, Step, applied, expect_same, identity};
+use super::tier;
 
 /// Small, so that pages are written before they are synced.
 const CACHE_BYTES: usize = 256 << 10;
@@ -142,10 +143,9 @@ fn images_of(seed: u64, images: usize) -> usize {
 
 #[test]
 fn every_acknowledged_checkpoint_survives_any_crash_and_a_second_one() {
-    let wanted: usize =
-        std::env::var("TEST_CRASH_IMAGES").ok().and_then(|text| text.parse().ok()).unwrap_or(2000);
+    let wanted = tier::crash_images();
     let mut seen = 0;
-    let mut seed = 1;
+    let mut seed = tier::seed() + 1;
     while seen < wanted {
         seen += images_of(seed, 25.min(wanted.div_ceil(2)));
         seed += 1;

@@ -7,6 +7,7 @@ use thalweg_node::types::{LogIndex, ProducerId, StreamId};
 use super::table_crash::Run;
 use super::table_disk::{Dice, Disk};
 use super::table_model::{Plain, PlainStream, applied, identity, join};
+use super::tier;
 
 const CACHE_BYTES: usize = 256 << 10;
 const BLOCK: usize = 4096;
@@ -192,9 +193,9 @@ fn expect_right_or_error(sample: &Sample, file: Vec<u8>, what: &str, found: &mut
 
 #[test]
 fn damage_to_any_byte_gives_right_answers_or_errors() {
-    let wanted: u64 = std::env::var("TEST_BIT_FLIPS").ok().and_then(|text| text.parse().ok()).unwrap_or(1000);
+    let wanted = tier::bit_flips();
     let (mut found, mut opened, mut harmed) = (Found::default(), 0, 0);
-    for seed in 0..wanted.div_ceil(100) {
+    for seed in (tier::seed()..).take(usize::try_from(wanted.div_ceil(100)).unwrap()) {
         let sample = sample(seed + 100);
         let mut dice = Dice(seed);
         for number in 0..100 {

@@ -178,7 +178,7 @@ fn a_newer_an_unreadable_and_a_missing_manifest_are_told_apart_and_nothing_is_ov
     let disk = SimulatedDisk::new(1);
     disk.root().subdir("lane-000").unwrap();
     let refusal = Layout::open(disk.root().as_ref(), layout(16)).unwrap_err();
-    assert!(matches!(refusal, LayoutError::Foreign { name, .. } if name == "lane-000"));
+    assert!(matches!(refusal, LayoutError::Lost { found } if found == "lane-000"));
     assert!(disk.root().list().unwrap().is_empty());
 }
 

@@ -1,5 +1,6 @@
 //! Streams of a client's own: forks that outlive their source, and streams that end by themselves.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use super::{ATTEMPTS_MAX, Client, RETRY_DELAY};
 use crate::client::Request;
 use crate::history::{Action, Append, Lifetime, Outcome, Position, Refusal, Terms};
 use crate::stopwatch::wall_milliseconds;
+use crate::workload::answers::outcome;
 use crate::workload::payload::Format;
 use crate::workload::stream::Stream;
 
@@ -112,7 +114,9 @@ impl Client {
             let left = end.saturating_sub(self.clock.nanoseconds()) + 30_000_000;
             sleep(Duration::from_nanos(left)).await;
         }
+        let mut served = None;
         for _ in 0..ATTEMPTS_MAX {
+            served = self.target.address().await;
             if self.simple(&stream, &life, Action::Head).await == Outcome::Refused(Refusal::NotFound) {
                 log.present = false;
                 break;
@@ -124,8 +128,32 @@ impl Client {
         // The same name again: another stream, with nothing of the old one.
         let again = Stream::own(name, format, Terms::default(), Vec::new(), 2);
         let life = again.life.read().await;
+        if matches!(lifetime, Lifetime::Sliding(_)) {
+            self.outlive(&again, served).await;
+        }
         self.create(&again, &life).await;
         self.end(&again, &life, false).await;
+    }
+
+    /// A start knows no reads, so it begins every sliding window anew: a stream that ended in the moment before a kill
+    /// takes its name once more, for a window at most. PUT until that is over, if the server is another one by now.
+    async fn outlive(&mut self, again: &Stream, served: Option<SocketAddr>) {
+        let request = Self::put(again).body(b"");
+        let patience = 2 * WINDOW_SECONDS * 1_000_000_000;
+        let began = self.clock.nanoseconds();
+        while self.target.address().await != served && self.clock.nanoseconds() - began < patience {
+            let life = again.life.read().await;
+            let call = self.clock.nanoseconds();
+            let answer = self.exchange(&request).await;
+            let action = Action::Create(Append::default());
+            let conflict =
+                matches!(outcome(&action, &answer, self.dialect), Ok(Outcome::Refused(Refusal::Conflict)));
+            if !conflict {
+                self.conclude(&life, call, action, &answer);
+                return;
+            }
+            sleep(LOOK_DELAY).await;
+        }
     }
 
     /// PUT until it is there or the time is over.

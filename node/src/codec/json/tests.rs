@@ -178,7 +178,7 @@ fn agrees(body: &[u8]) -> Result<(), TestCaseError> {
     let ours = match cut_bytes(body) {
         Ok(messages) => Some(messages),
         Err(BodyError::EmptyArray) => Some(Vec::new()),
-        Err(BodyError::InvalidJson(_)) => None,
+        Err(BodyError::InvalidJson(_) | BodyError::TooManyMessages) => None,
     };
     prop_assert_eq!(ours, oracle(body));
     Ok(())
@@ -210,4 +210,13 @@ proptest! {
     fn any_bytes_are_judged_as_serde_json_judges_them(body in prop::collection::vec(any::<u8>(), 0..24)) {
         agrees(&body)?;
     }
+}
+
+#[test]
+fn a_body_of_more_messages_than_a_request_may_carry_is_refused_before_their_lengths_are_kept() {
+    use crate::types::limits::MESSAGES_PER_REQUEST_MAX;
+    let array = |count: usize| format!("[{}1]", "1,".repeat(count - 1));
+    let most = split(&Bytes::from(array(MESSAGES_PER_REQUEST_MAX))).unwrap();
+    assert_eq!(most.lengths().len(), MESSAGES_PER_REQUEST_MAX);
+    assert_eq!(split(&Bytes::from(array(MESSAGES_PER_REQUEST_MAX + 1))), Err(BodyError::TooManyMessages));
 }

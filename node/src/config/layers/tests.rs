@@ -151,7 +151,7 @@ fn settings_that_do_not_go_together_are_refused_with_the_way_out() {
     );
     for toml in [
         "segment-size = \"128MiB\"",
-        "request-body-max = \"64MiB\"\nrequest-permits = \"64MiB\"",
+        "request-body-max = \"64MiB\"\nrequest-permits = \"128MiB\"",
         "checkpoint-log-size = \"4MiB\"",
         "request-body-max = \"33MiB\"",
         "read-response-max = \"2MiB\"\nresponse-permits = \"1MiB\"",

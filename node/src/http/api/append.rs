@@ -1,12 +1,12 @@
 //! POST: append, close, or both.
 
-use super::errors::{Rejection, append_problem, write_failure};
+use super::errors::{OVERLOADED, Rejection, append_problem, write_failure};
 use super::names::decode_name;
 use super::state::{write_closed, write_incarnation, write_next_offset};
 use super::{Api, Sse, fields};
 use crate::codec::json;
 use crate::core::{Append, AppendError, Appended, BodyError};
-use crate::http::wire::{Body, Request, ResponseHead};
+use crate::http::wire::{Body, Exchange, Grant, Request, ResponseHead};
 use crate::runtime::EngineError;
 use crate::types::{ContentType, Incarnation, Messages};
 
@@ -14,11 +14,17 @@ pub(super) async fn append(
     api: &Api,
     name: &[u8],
     request: Request<'_>,
+    exchange: &Exchange<'_>,
     out: &mut ResponseHead,
 ) -> Body<Sse> {
     let command = match parse(name, &request) {
         Ok(command) => command,
         Err(rejection) => return rejection.write(out),
+    };
+    let Some(_room) = room_for_lengths(&command.body, exchange) else {
+        return Body::Full(
+            OVERLOADED.write(out, "too many request bytes are in flight; send the request again"),
+        );
     };
     let (stamped, name) = (command.producer.is_some(), command.name.clone());
     match api.engine().append(command).await {
@@ -60,6 +66,19 @@ pub(super) fn body_messages(
         return json::split(&request.body).map(Some);
     }
     Ok(Messages::single(request.body.clone()))
+}
+
+/// The lengths of a body's messages may take more memory than the body, for which room was made before it was read.
+pub(super) fn room_for_lengths(
+    body: &Result<Option<Messages>, BodyError>,
+    exchange: &Exchange<'_>,
+) -> Option<Grant> {
+    match body {
+        Ok(Some(messages)) if messages.lengths().len() > 1 => {
+            exchange.registry().admission.beside_request(size_of_val(messages.lengths()))
+        }
+        _ => Some(Grant::default()),
+    }
 }
 
 fn write_appended(

@@ -1,12 +1,12 @@
 //! PUT: create, confirm, or fork.
 
-use super::append::body_messages;
-use super::errors::{Rejection, create_problem, write_failure};
+use super::append::{body_messages, room_for_lengths};
+use super::errors::{OVERLOADED, Rejection, create_problem, write_failure};
 use super::names::{decode_name, decode_source};
 use super::state::{write_bounds, write_closed, write_content_type, write_incarnation, write_next_offset};
 use super::{Api, Sse, fields};
 use crate::core::{Create, Created};
-use crate::http::wire::{Body, Field, Request, ResponseHead};
+use crate::http::wire::{Body, Exchange, Field, Request, ResponseHead};
 use crate::runtime::{EngineError, ForkRequest};
 use crate::types::{Incarnation, StreamConfig, UnixMillis};
 
@@ -14,11 +14,17 @@ pub(super) async fn create(
     api: &Api,
     name: &[u8],
     request: Request<'_>,
+    exchange: &Exchange<'_>,
     out: &mut ResponseHead,
 ) -> Body<Sse> {
     let (create, fork) = match parse(name, &request, api.now()) {
         Ok(parsed) => parsed,
         Err(rejection) => return rejection.write(out),
+    };
+    let Some(_room) = room_for_lengths(&create.body, exchange) else {
+        return Body::Full(
+            OVERLOADED.write(out, "too many request bytes are in flight; send the request again"),
+        );
     };
     match api.engine().create(create, fork).await {
         Ok(created) => {

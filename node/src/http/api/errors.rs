@@ -115,6 +115,9 @@ fn body_problem(error: &BodyError) -> Problem {
     match error {
         BodyError::InvalidJson(_) => Problem::refused(400, "invalid_json", "The body is not valid JSON"),
         BodyError::EmptyArray => Problem::refused(400, "empty_array", "The body carries no message"),
+        BodyError::TooManyMessages => {
+            Problem::refused(413, "too_many_messages", "The body carries too many messages")
+        }
     }
 }
 
@@ -200,6 +203,9 @@ pub(super) fn failure_problem(failure: &Failure) -> Problem {
         }
         Failure::ShardReopening { .. } => {
             Problem::refused(503, "shard_reopening", "A shard is being opened again").retry_after(1)
+        }
+        Failure::ShardBusy { .. } => {
+            Problem::refused(503, "shard_busy", "A shard's tables are being put in order").retry_after(1)
         }
         Failure::Corrupt => Problem::refused(500, "data_corrupt", "Stored data fails its checksum"),
         Failure::LogFailed => {

@@ -5,18 +5,20 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
-use super::errors::{Rejection, write_failure};
+use super::errors::{OVERLOADED, Rejection, write_failure};
 use super::etag::incarnation_text;
 use super::instant::format_instant;
 use super::query::{decimal, pairs};
 use super::{Api, Sse};
-use crate::http::wire::{Body, ResponseHead};
+use crate::http::wire::{Body, Exchange, Grant, ResponseHead, SMALL_ANSWER_BYTES_MAX};
 use crate::runtime::Listed;
 use crate::types::Lifetime;
 
 const LIMIT_DEFAULT: usize = 100;
 /// A page of the longest names stays far below a read response.
 const LIMIT_MAX: usize = 1000;
+/// What the longest name and all that is said of its stream take.
+const LISTED_BYTES_MAX: usize = 1536;
 
 #[derive(Debug, PartialEq, Eq)]
 struct ListQuery {
@@ -25,13 +27,25 @@ struct ListQuery {
     limit: usize,
 }
 
-pub(super) async fn list(api: &Api, query: Option<&[u8]>, out: &mut ResponseHead) -> Body<Sse> {
+pub(super) async fn list(
+    api: &Api,
+    query: Option<&[u8]>,
+    exchange: &Exchange<'_>,
+    out: &mut ResponseHead,
+) -> Body<Sse> {
     let query = match parse(query.unwrap_or_default()) {
         Ok(query) => query,
         Err(rejection) => return rejection.write(out),
     };
+    let room = exchange.registry().admission.response_of(query.limit * LISTED_BYTES_MAX).await;
+    let Some(grant) = room else {
+        return Body::Full(OVERLOADED.write(out, "too many response bytes are in flight"));
+    };
     match api.engine().list(&query.prefix, query.after.as_deref(), query.limit).await {
-        Ok(streams) => write_page(out, &streams, query.limit),
+        Ok(streams) => {
+            let page = write_page(out, &streams, query.limit);
+            if page.len() <= SMALL_ANSWER_BYTES_MAX { Body::Full(page) } else { parts(page, grant) }
+        }
         Err(failure) => write_failure(out, &failure),
     }
 }
@@ -58,7 +72,7 @@ fn text(value: Cow<'_, [u8]>) -> Result<String, Rejection> {
     String::from_utf8(value.into_owned()).map_err(|_| Rejection::query("prefix and after are UTF-8"))
 }
 
-fn write_page(out: &mut ResponseHead, streams: &[Listed], limit: usize) -> Body<Sse> {
+fn write_page(out: &mut ResponseHead, streams: &[Listed], limit: usize) -> Bytes {
     let last = streams.last().filter(|_| streams.len() == limit).map(|listed| listed.name.as_str());
     let page = json!({
         "streams": streams.iter().map(describe).collect::<Vec<_>>(),
@@ -66,7 +80,12 @@ fn write_page(out: &mut ResponseHead, streams: &[Listed], limit: usize) -> Body<
     });
     out.begin(200);
     out.lines("Content-Type: application/json\r\nCache-Control: no-store\r\n");
-    Body::Full(Bytes::from(page.to_string()))
+    Bytes::from(page.to_string())
+}
+
+fn parts(page: Bytes, mut grant: Grant) -> Body<Sse> {
+    grant.shrink(page.len());
+    Body::Parts { parts: vec![page], grant }
 }
 
 fn describe(listed: &Listed) -> Value {
@@ -104,7 +123,7 @@ mod tests {
     #[test]
     fn the_last_page_names_no_successor() {
         let mut out = ResponseHead::for_test();
-        let Body::Full(bytes) = write_page(&mut out, &[], 1) else { panic!() };
+        let bytes = write_page(&mut out, &[], 1);
         assert_eq!(&bytes[..], b"{\"next_after\":null,\"streams\":[]}");
     }
 }

@@ -42,7 +42,7 @@ pub(super) async fn long_poll(
     let cursor = api.cursor(query.cursor);
     match event {
         Some(TailEvent::Batch(batch)) => {
-            match exchange.registry().admission.response_of(batch.wire_bytes()) {
+            match exchange.registry().admission.response_of(batch.wire_bytes()).await {
                 Some(grant) => write_news(out, batch, from, cursor, grant),
                 None => Body::Full(OVERLOADED.write(out, "too many response bytes are in flight")),
             }

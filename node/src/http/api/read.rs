@@ -7,7 +7,7 @@ use super::etag::Etag;
 use super::query::ReadQuery;
 use super::state::{write_closed, write_content_type, write_earliest, write_incarnation, write_next_offset};
 use super::{Api, Sse};
-use crate::http::wire::{Body, Exchange, Field, Grant, Request, ResponseHead};
+use crate::http::wire::{Body, Exchange, Field, Grant, Request, ResponseHead, SMALL_ANSWER_BYTES_MAX};
 use crate::runtime::{ReadBatch, ReadFrom, Segment};
 use crate::types::{Framing, Lifetime, Retention, StreamConfig, StreamName};
 
@@ -23,26 +23,40 @@ pub(super) async fn read(
     out: &mut ResponseHead,
 ) -> Body<Sse> {
     let admission = &exchange.registry().admission;
-    let Some(mut grant) = admission.response(api.settings().read_bytes_max) else {
-        return Body::Full(OVERLOADED.write(out, "too many response bytes are in flight"));
-    };
     let from = query.from.unwrap_or(ReadFrom::Start);
-    match api.engine().read(name, from, grant.bytes()).await {
-        Ok(batch) => {
-            // A single message may be larger than an answer should be.
-            if batch.wire_bytes() > grant.bytes() {
-                drop(grant);
-                match admission.response_of(batch.wire_bytes()) {
-                    Some(larger) => grant = larger,
-                    None => {
-                        return Body::Full(OVERLOADED.write(out, "too many response bytes are in flight"));
+    // At the tail there are no messages to hold; elsewhere a small answer is given when there is no room for a larger one.
+    let mut grant = match from {
+        ReadFrom::Now => Grant::default(),
+        _ => admission.response(api.settings().read_bytes_max).unwrap_or_default(),
+    };
+    loop {
+        let bytes_max = grant.bytes().max(SMALL_ANSWER_BYTES_MAX);
+        let batch = match api.engine().read(name, from, bytes_max).await {
+            Ok(batch) => batch,
+            Err(error) => return write_read_error(out, &error),
+        };
+        // A single message may be larger than an answer should be.
+        let bytes = batch.wire_bytes();
+        if bytes > bytes_max && !admission.is_whole_response(&grant) {
+            drop(std::mem::take(&mut grant));
+            match admission.response_of_now(bytes) {
+                Some(larger) => grant = larger,
+                None => {
+                    // Not held while it waits for room.
+                    drop(batch);
+                    match Box::pin(admission.response_of(bytes)).await {
+                        Some(larger) => grant = larger,
+                        None => {
+                            return Body::Full(
+                                OVERLOADED.write(out, "too many response bytes are in flight"),
+                            );
+                        }
                     }
+                    continue;
                 }
             }
-            let if_none_match = request.field(Field::IfNoneMatch);
-            write_batch(out, batch, from, if_none_match, grant)
         }
-        Err(error) => write_read_error(out, &error),
+        return write_batch(out, batch, from, request.field(Field::IfNoneMatch), grant);
     }
 }
 

@@ -77,10 +77,10 @@ impl Api {
         out: &mut ResponseHead,
     ) -> Body<Sse> {
         match request.head.method {
-            Method::Post => append::append(self, name, request, out).await,
+            Method::Post => append::append(self, name, request, exchange, out).await,
             Method::Get => self.get(name, &request, exchange, out).await,
             Method::Head => head::head(self, name, out).await,
-            Method::Put => Box::pin(create::create(self, name, request, out)).await,
+            Method::Put => Box::pin(create::create(self, name, request, exchange, out)).await,
             Method::Delete => Box::pin(delete::delete(self, name, out)).await,
             Method::Options => preflight(out),
             Method::Other => method_not_allowed(out, STREAM_METHODS),
@@ -109,7 +109,12 @@ impl Api {
         }
     }
 
-    async fn beside(&self, request: Request<'_>, out: &mut ResponseHead) -> Body<Sse> {
+    async fn beside(
+        &self,
+        request: Request<'_>,
+        exchange: &Exchange<'_>,
+        out: &mut ResponseHead,
+    ) -> Body<Sse> {
         let path = request.path();
         let method = request.head.method;
         if method == Method::Options {
@@ -122,9 +127,9 @@ impl Api {
             return method_not_allowed(out, READ_METHODS);
         }
         match path {
-            b"/v1/streams" => list::list(self, request.query(), out).await,
+            b"/v1/streams" => list::list(self, request.query(), exchange, out).await,
             b"/healthz" => Site::healthz(out),
-            b"/readyz" => self.0.site.readyz(out),
+            b"/readyz" => self.0.site.readyz(is_strict(request.query()), out),
             _ => self.0.site.metrics(out),
         }
     }
@@ -167,13 +172,13 @@ impl Api {
             Some(name) if is_reserved(name) && request.head.method == Method::Options => preflight(out),
             Some(name) if is_reserved(name) => Box::pin(rare::rare(&self.0.site.rare, request, out)).await,
             Some(name) => self.stream(name, request, exchange, out).await,
-            None => Box::pin(self.beside(request, out)).await,
+            None => Box::pin(self.beside(request, exchange, out)).await,
         }
     }
 }
 
 /// What a request asks for, as far as method and path tell.
-fn route(request: &Request<'_>) -> Route {
+pub(super) fn route(request: &Request<'_>) -> Route {
     let method = request.head.method;
     match (request.path().strip_prefix(STREAM_ROOT), request.path()) {
         _ if method == Method::Options => Route::Options,
@@ -192,6 +197,17 @@ fn route(request: &Request<'_>) -> Route {
     }
 }
 
+/// `strict` in the query, without a value or with one that does not say no.
+fn is_strict(query: Option<&[u8]>) -> bool {
+    let mut fields = query.unwrap_or_default().split(|byte| *byte == b'&');
+    let is_on = |value: &[u8]| !matches!(value, b"=0" | b"=false");
+    fields.any(|field| {
+        field
+            .strip_prefix(b"strict")
+            .is_some_and(|value| value.is_empty() || (value.starts_with(b"=") && is_on(value)))
+    })
+}
+
 /// Below `__ds` subscriptions live.
 fn is_reserved(name: &[u8]) -> bool {
     name.strip_prefix(b"__ds").is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
@@ -200,14 +216,21 @@ fn is_reserved(name: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http::wire::task_bytes;
 
-    /// Ten thousand idle subscribers are ten thousand of these.
     #[test]
-    fn an_idle_connection_costs_little() {
-        let bytes = task_bytes::<Api>();
-        println!("{bytes} + {}", size_of::<Sse>());
-        assert!(bytes <= 2048, "{bytes}");
+    fn strict_is_a_field_of_its_own() {
+        for (query, strict) in [
+            ("strict", true),
+            ("a=b&strict", true),
+            ("strict=1", true),
+            ("strict=0", false),
+            ("strict=false", false),
+            ("stricter", false),
+            ("a=strict", false),
+        ] {
+            assert_eq!(is_strict(Some(query.as_bytes())), strict, "{query}");
+        }
+        assert!(!is_strict(None));
     }
 
     #[test]

@@ -5,11 +5,13 @@ use std::fmt;
 use bytes::Bytes;
 
 use super::Sse;
-use crate::http::wire::{Body, Problem, ResponseHead};
+use super::front::NOT_READY;
+use crate::http::wire::{Body, ResponseHead};
+use crate::runtime::Condition;
 use crate::telemetry::CONTENT_TYPE;
 
-/// Whether the node can serve; if not, why.
-type Readiness = Box<dyn Fn() -> Result<(), String> + Send + Sync>;
+/// What of the node is served.
+type Readiness = Box<dyn Fn() -> Condition + Send + Sync>;
 /// The metrics in Prometheus' text form.
 type Metrics = Box<dyn Fn() -> String + Send + Sync>;
 
@@ -25,7 +27,8 @@ pub struct Site {
 
 impl Default for Site {
     fn default() -> Self {
-        Self { readiness: Box::new(|| Ok(())), metrics: Box::new(String::new), rare: axum::Router::new() }
+        let whole = || Condition { closing: false, shards: 1, refusing: Vec::new(), trouble: None };
+        Self { readiness: Box::new(whole), metrics: Box::new(String::new), rare: axum::Router::new() }
     }
 }
 
@@ -40,13 +43,26 @@ impl Site {
         text(out, "text/plain; charset=utf-8", "ok\n")
     }
 
-    pub(super) fn readyz(&self, out: &mut ResponseHead) -> Body<Sse> {
-        match (self.readiness)() {
-            Ok(()) => text(out, "text/plain; charset=utf-8", "ready\n"),
-            Err(reason) => {
-                let problem = Problem::refused(503, "not_ready", "The node is not ready").retry_after(1);
-                Body::Full(problem.write(out, &reason))
-            }
+    /// Ready means that requests are welcome here: a node with a damaged shard still serves the others, and who else
+    /// would? `strict` asks for a node of which everything works.
+    pub(super) fn readyz(&self, strict: bool, out: &mut ResponseHead) -> Body<Sse> {
+        let condition = (self.readiness)();
+        let state = match &condition {
+            Condition { closing: true, .. } => "stopping",
+            condition if condition.unserved().is_some() => "unserved",
+            condition if condition.impaired().is_some() => "impaired",
+            _ => "ready",
+        };
+        let members = serde_json::json!({
+            "state": state,
+            "shards": condition.shards,
+            "shards_refusing": condition.refusing,
+            "trouble": condition.trouble,
+        });
+        let refused = if strict { condition.impaired() } else { condition.unserved() };
+        match refused {
+            None => text(out, "application/json", format!("{members}\n")),
+            Some(reason) => Body::Full(NOT_READY.write_with(out, &reason, members)),
         }
     }
 
@@ -55,9 +71,52 @@ impl Site {
     }
 }
 
-fn text(out: &mut ResponseHead, content_type: &str, body: impl Into<String>) -> Body<Sse> {
+pub(super) fn text(out: &mut ResponseHead, content_type: &str, body: impl Into<String>) -> Body<Sse> {
     out.begin(200);
     out.header("Content-Type", content_type.as_bytes());
     out.lines("Cache-Control: no-store\r\n");
     Body::Full(Bytes::from(body.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runtime::Refusing;
+
+    /// Status and body of `/readyz` of a node of which this is served.
+    fn asked(condition: &Condition, strict: bool) -> (u16, serde_json::Value) {
+        let condition = condition.clone();
+        let site = Site { readiness: Box::new(move || condition.clone()), ..Site::default() };
+        let mut out = ResponseHead::for_test();
+        let Body::Full(body) = site.readyz(strict, &mut out) else { panic!("no body") };
+        assert_eq!(out.status() == 503, out.text().contains("Retry-After: 1\r\n"), "{}", out.text());
+        (out.status(), serde_json::from_slice(&body).unwrap())
+    }
+
+    #[test]
+    fn readyz_welcomes_requests_as_long_as_a_shard_is_served_and_strict_asks_for_all() {
+        let whole = Condition { closing: false, shards: 2, refusing: Vec::new(), trouble: None };
+        let refusing = |shard| Refusing { shard, reason: format!("shard {shard} is damaged") };
+        let cases = [
+            (whole.clone(), "ready", 200, 200),
+            (Condition { refusing: vec![refusing(1)], ..whole.clone() }, "impaired", 200, 503),
+            (Condition { trouble: Some("the hub".to_owned()), ..whole.clone() }, "impaired", 200, 503),
+            (Condition { refusing: vec![refusing(0), refusing(1)], ..whole.clone() }, "unserved", 503, 503),
+            (Condition { closing: true, ..whole }, "stopping", 503, 503),
+        ];
+        for (condition, state, lenient, strict) in cases {
+            for (is_strict, status) in [(false, lenient), (true, strict)] {
+                let (answered, body) = asked(&condition, is_strict);
+                assert_eq!((answered, body["state"].as_str()), (status, Some(state)), "{body}");
+                assert_eq!(body["shards_refusing"].as_array().unwrap().len(), condition.refusing.len());
+                let code = (status == 503).then_some("not_ready");
+                assert_eq!(body["code"].as_str(), code, "{body}");
+            }
+        }
+        let (_, body) = asked(
+            &Condition { closing: false, shards: 2, refusing: vec![refusing(1)], trouble: None },
+            false,
+        );
+        assert_eq!(body["shards_refusing"][0]["shard"], 1, "{body}");
+    }
 }

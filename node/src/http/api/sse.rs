@@ -12,7 +12,9 @@ use super::Api;
 use super::errors::write_read_error;
 use super::query::ReadQuery;
 use super::state::{write_closed, write_incarnation};
-use crate::http::wire::{Body, Exchange, Grant, Live, LiveStep, Registry, ResponseHead};
+use crate::http::wire::{
+    Body, Exchange, Grant, Live, LiveStep, Registry, ResponseHead, SMALL_ANSWER_BYTES_MAX,
+};
 use crate::runtime::{ReadBatch, ReadFrom, Segment, TailEvent, Tailer};
 use crate::telemetry::Held;
 use crate::types::{ContentType, Offset, StreamName};
@@ -123,6 +125,10 @@ impl Live for Sse {
         }
     }
 
+    fn grant(&mut self) -> Grant {
+        std::mem::take(&mut self.sending)
+    }
+
     fn finish(&mut self, out: &mut Vec<u8>) {
         let position = self.tailer.position();
         self.write_control(out, position, false, false);
@@ -135,7 +141,11 @@ impl Sse {
         let event = self.tailer.next(bytes_max, wait).await;
         let TailEvent::Batch(batch) = &event else { return event };
         let bytes = COPIES_OF_AN_EVENT * batch.wire_bytes();
-        if let Some(grant) = self.registry.admission.response_of(bytes) {
+        // A small event is in the socket before anybody asks for its memory, or takes its share when the socket is full.
+        if bytes <= SMALL_ANSWER_BYTES_MAX {
+            return event;
+        }
+        if let Some(grant) = self.registry.admission.response_of_now(bytes) {
             self.sending = grant;
             return event;
         }

@@ -121,7 +121,8 @@ fn failed(failure: &Failure) -> Response {
         Failure::Overloaded
         | Failure::ShuttingDown
         | Failure::ShardDamaged { .. }
-        | Failure::ShardReopening { .. } => unavailable(&message),
+        | Failure::ShardReopening { .. }
+        | Failure::ShardBusy { .. } => unavailable(&message),
         Failure::Corrupt => error(500, "CORRUPT", &message),
         Failure::LogFailed => error(500, "UNKNOWN", &message),
     }

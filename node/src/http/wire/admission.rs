@@ -1,139 +1,367 @@
 //! Budgets of bytes: a body is read, and a response gathered, only while there is room for it. Invariant: the bytes
-//! granted at a time never exceed the budget; a grant that is dropped is given back.
+//! granted at a time never exceed the budget; nobody waits for room longer than the configured patience (events excepted,
+//! which hold nothing while they wait); and two half-read bodies never wait for each other for ever.
+//!
+//! Why not for ever: a part of the budget is a *reserve* as large as the largest body. Of it a body takes all that it still
+//! needs, or nothing; so whoever has some of it can finish, and gives it back. And whoever is slow while others wait is
+//! cut (see `transfers`), so a few slow peers do not hold what many need.
 
+use std::future::pending;
+use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, timeout_at};
 
-use super::Limits;
+use super::registry::Watch;
+use super::transfers::{Entered, Transfers};
+use super::{Grant, Limits};
 
-/// Bodies up to this have a part of the budget to themselves, so that a few large ones on slow connections, which hold
-/// their room for as long as they may take, do not stop everybody who writes a little.
-const SMALL_BODY_BYTES_MAX: usize = 64 * 1024;
-/// Below this a response is not worth the round trip.
-const RESPONSE_BYTES_MIN: usize = 64 * 1024;
+/// Bodies and answers up to this have a part of the budget to themselves, so that large ones, even fast ones, do not stop
+/// everybody who needs a little.
+const SMALL_BYTES_MAX: usize = 64 * 1024;
+/// Answers up to this size need no room in advance: the socket takes them. If it does not, they take room then, or end.
+pub const SMALL_ANSWER_BYTES_MAX: usize = 4 * 1024;
+/// Heads that arrive slowly, or are kept while their request waits, beyond what each connection may keep anyway.
+const HEADS_BUDGET: usize = 4 << 20;
+/// Requests that may wait for room at a time: each holds its read buffer meanwhile.
+const WAITING_MAX: usize = 256;
+/// How often somebody who waits looks for new slow ones.
+const LOOK_INTERVAL: Duration = Duration::from_millis(10);
 
 /// The budgets of a server.
 #[derive(Debug)]
 pub struct Admission {
-    /// For bodies of any size.
-    requests: Arc<Semaphore>,
-    /// For small ones only.
-    small_requests: Arc<Semaphore>,
-    small_budget: usize,
+    requests: Room,
+    /// What a body needs to be finished, all of it at once.
+    reserve: Arc<Semaphore>,
     requests_budget: usize,
-    responses: Arc<Semaphore>,
-    responses_budget: usize,
-    wait: Duration,
+    responses: Room,
+    heads: Pool,
+    patience: Duration,
+    waiting: AtomicUsize,
 }
 
-/// Bytes set aside.
-#[derive(Debug, Default)]
-pub struct Grant(Option<OwnedSemaphorePermit>);
+/// Bytes that are shared, and who holds them while its peer takes its time.
+#[derive(Debug)]
+struct Pool {
+    permits: Arc<Semaphore>,
+    bytes: usize,
+    transfers: Arc<Transfers>,
+}
+
+/// A budget of which a part is for small ones only.
+#[derive(Debug)]
+struct Room {
+    large: Pool,
+    small: Pool,
+}
+
+/// Which part of a budget somebody has taken from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Share {
+    Small,
+    Large,
+}
+
+impl Pool {
+    fn new(bytes: usize, patience: Duration) -> Self {
+        let bytes = bytes.min(Semaphore::MAX_PERMITS);
+        Self { permits: Arc::new(Semaphore::new(bytes)), bytes, transfers: Transfers::new(bytes, patience) }
+    }
+
+    fn now(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.permits).try_acquire_many_owned(u32::try_from(bytes).ok()?).ok()
+    }
+
+    async fn in_time(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.permits).acquire_many_owned(u32::try_from(bytes).ok()?).await.ok()
+    }
+
+    fn used(&self) -> usize {
+        self.bytes - self.permits.available_permits()
+    }
+}
+
+impl Room {
+    fn new(bytes: usize, patience: Duration) -> Self {
+        let small = bytes / 4;
+        Self { large: Pool::new(bytes - small, patience), small: Pool::new(small, patience) }
+    }
+
+    fn is_small(&self, bytes: usize) -> bool {
+        bytes <= SMALL_BYTES_MAX.min(self.small.bytes)
+    }
+
+    /// Small ones fall back to the part for all, never the other way round.
+    fn now(&self, bytes: usize, small: bool) -> Option<(OwnedSemaphorePermit, Share)> {
+        let own = small.then(|| self.small.now(bytes)).flatten().map(|permit| (permit, Share::Small));
+        own.or_else(|| self.large.now(bytes).map(|permit| (permit, Share::Large)))
+    }
+
+    fn pool(&self, share: Share) -> &Pool {
+        match share {
+            Share::Small => &self.small,
+            Share::Large => &self.large,
+        }
+    }
+
+    fn used(&self) -> usize {
+        self.large.used() + self.small.used()
+    }
+}
+
+/// Somebody's place among those who wait.
+struct Place<'a>(&'a AtomicUsize);
+
+impl<'a> Place<'a> {
+    fn take(waiting: &'a AtomicUsize) -> Option<Self> {
+        let place = Self(waiting);
+        (waiting.fetch_add(1, Ordering::Relaxed) < WAITING_MAX).then_some(place)
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
 
 impl Admission {
     /// Budgets as configured.
     #[must_use]
     pub fn new(limits: &Limits) -> Self {
-        let budget = |bytes: usize| Arc::new(Semaphore::new(bytes.min(Semaphore::MAX_PERMITS)));
-        // A body of the largest size must fit, or it could never be accepted.
-        let requests_budget = limits.request_bytes_in_flight_max.max(limits.body_bytes_max);
-        let large_budget = (requests_budget - requests_budget / 4).max(limits.body_bytes_max);
-        let small_budget = requests_budget - large_budget;
-        let responses_budget =
-            limits.response_bytes_in_flight_max.clamp(RESPONSE_BYTES_MIN, Semaphore::MAX_PERMITS);
+        // Beside the reserve there must be as much again, or a body could be finished but never begun.
+        let reserve = limits.body_bytes_max.min(Semaphore::MAX_PERMITS / 2);
+        let requests_budget = limits.request_bytes_in_flight_max.max(2 * reserve);
+        let responses_budget = limits.response_bytes_in_flight_max.max(2 * SMALL_BYTES_MAX);
+        let patience = limits.admission_wait;
         Self {
-            requests: budget(large_budget),
-            small_requests: budget(small_budget),
-            small_budget,
+            requests: Room::new(requests_budget - reserve, patience),
+            reserve: Arc::new(Semaphore::new(reserve)),
             requests_budget,
-            responses: budget(responses_budget),
-            responses_budget,
-            wait: limits.admission_wait,
+            responses: Room::new(responses_budget, patience),
+            heads: Pool::new(HEADS_BUDGET, patience),
+            patience,
+            waiting: AtomicUsize::new(0),
         }
     }
 
-    /// Room for a request body of known size; `None` when there is none for as long as a request may wait.
-    pub(super) async fn request(&self, bytes: u64) -> Option<Grant> {
+    /// Room for the first `bytes` of a request body that may have up to `most`; `None` when there is none for as long as a
+    /// request may wait.
+    pub(super) async fn request(&self, bytes: usize, most: usize) -> Option<(Grant, Share)> {
         if bytes == 0 {
-            return Some(Grant(None));
+            return Some((Grant::default(), Share::Small));
         }
-        let permits = u32::try_from(bytes).ok()?;
-        if let Some(permit) = self.room_now(permits) {
-            return Some(Grant(Some(permit)));
+        let small = self.requests.is_small(most);
+        if let Some((permit, share)) = self.requests.now(bytes, small) {
+            return Some((permit.into(), share));
         }
-        let small = usize::try_from(bytes).is_ok_and(|bytes| self.is_small(bytes));
-        let room = if small { &self.small_requests } else { &self.requests };
-        let waiting = Arc::clone(room).acquire_many_owned(permits);
-        let permit = tokio::time::timeout(self.wait, waiting).await.ok()?.ok()?;
-        Some(Grant(Some(permit)))
+        let share = if small { Share::Small } else { Share::Large };
+        let permit = Box::pin(self.wait(self.requests.pool(share), bytes)).await?;
+        Some((permit.into(), share))
     }
 
-    /// More room for a body of unknown size. Never waits: two that wait for each other's room would wait for ever.
-    pub(super) fn request_more(&self, grant: &mut Grant, bytes: usize) -> bool {
-        let from_small =
-            grant.0.as_ref().is_some_and(|held| Arc::ptr_eq(held.semaphore(), &self.small_requests));
-        // A body that has outgrown the room for small ones moves over with all that it holds.
-        let wanted = if from_small { grant.bytes() + bytes } else { bytes };
-        let Ok(permits) = u32::try_from(wanted) else { return false };
-        let room = if grant.0.is_none() {
-            self.room_now(permits)
-        } else {
-            Arc::clone(&self.requests).try_acquire_many_owned(permits).ok()
+    /// Whether a body of so many bytes counts as small.
+    pub(super) fn is_small_request(&self, bytes: usize) -> bool {
+        self.requests.is_small(bytes)
+    }
+
+    /// A body that arrives in parts.
+    pub(super) fn enter_request(
+        &self,
+        share: Share,
+        watch: &Arc<Watch>,
+        held: usize,
+        left: usize,
+    ) -> Entered {
+        self.requests.pool(share).transfers.enter(watch, Instant::now(), held, left)
+    }
+
+    /// More room for a body that arrives, so that it has `bytes`, or, when room is short, the `most` that it can need.
+    /// False when there is none in time, or others have better use for what it has.
+    pub(super) async fn more(
+        &self,
+        (grant, share): (&mut Grant, Share),
+        (bytes, most): (usize, usize),
+        entered: &Entered,
+    ) -> bool {
+        let step = bytes.saturating_sub(grant.bytes());
+        let pool = self.requests.pool(share);
+        if let Some(permit) = pool.now(step) {
+            grant.merge(permit);
+            return true;
+        }
+        let Some(_place) = Place::take(&self.waiting) else { return false };
+        let began = Instant::now();
+        let missing = u32::try_from(most.saturating_sub(grant.bytes())).unwrap_or(u32::MAX);
+        entered.waits(began);
+        let mut all = pin!(async {
+            match share {
+                Share::Small => pending().await,
+                Share::Large => Arc::clone(&self.reserve).acquire_many_owned(missing).await.ok(),
+            }
+        });
+        let found = loop {
+            let now = Instant::now();
+            pool.transfers.cut_slow(now, step);
+            if entered.is_cut() {
+                break false;
+            }
+            match timeout_at((began + self.patience).min(now + LOOK_INTERVAL), &mut all).await {
+                Ok(Some(reserve)) => {
+                    grant.finish_with(reserve);
+                    break true;
+                }
+                Ok(None) => break false,
+                Err(_) => {}
+            }
+            if let Some(permit) = pool.now(step) {
+                grant.merge(permit);
+                break true;
+            }
+            if began.elapsed() >= self.patience {
+                break false;
+            }
         };
-        match room {
-            Some(permit) if from_small => *grant = Grant(Some(permit)),
-            Some(permit) => grant.merge(permit),
-            None => return false,
+        entered.goes_on(Instant::now());
+        found
+    }
+
+    async fn wait(&self, pool: &Pool, bytes: usize) -> Option<OwnedSemaphorePermit> {
+        let _place = Place::take(&self.waiting)?;
+        let mut room = pin!(pool.in_time(bytes));
+        let ends = Instant::now() + self.patience;
+        loop {
+            let now = Instant::now();
+            pool.transfers.cut_slow(now, bytes);
+            match timeout_at(ends.min(now + LOOK_INTERVAL), &mut room).await {
+                Ok(permit) => return permit,
+                Err(_) if Instant::now() >= ends => return None,
+                Err(_) => {}
+            }
         }
-        true
     }
 
-    fn is_small(&self, bytes: usize) -> bool {
-        bytes <= SMALL_BODY_BYTES_MAX.min(self.small_budget)
+    /// Room for what is kept beside the bodies of requests, the lengths of their messages.
+    #[must_use]
+    pub fn beside_request(&self, bytes: usize) -> Option<Grant> {
+        self.requests.now(bytes, self.requests.is_small(bytes)).map(|(permit, _)| permit.into())
     }
 
-    fn room_now(&self, permits: u32) -> Option<OwnedSemaphorePermit> {
-        let small = usize::try_from(permits).is_ok_and(|bytes| self.is_small(bytes));
-        let own =
-            small.then(|| Arc::clone(&self.small_requests).try_acquire_many_owned(permits).ok()).flatten();
-        own.or_else(|| Arc::clone(&self.requests).try_acquire_many_owned(permits).ok())
-    }
-
-    /// Room for a response of about `bytes`; less when memory is short, `None` when there is hardly any.
+    /// Room for a response of about `bytes`; less when memory is short, `None` when there is hardly any: then small
+    /// answers are given, which need none.
     #[must_use]
     pub fn response(&self, bytes: usize) -> Option<Grant> {
+        let room = &self.responses;
+        if let Some((permit, _)) = room.now(bytes, room.is_small(bytes)) {
+            return Some(permit.into());
+        }
+        let now = Instant::now();
+        room.large.transfers.cut_stalled(now, bytes);
         let mut wanted = bytes;
+        while wanted > SMALL_BYTES_MAX {
+            wanted = (wanted / 2).max(SMALL_BYTES_MAX);
+            if let Some((permit, _)) = room.now(wanted, room.is_small(wanted)) {
+                return Some(permit.into());
+            }
+        }
+        // For whoever comes next.
+        room.large.transfers.cut_slow(now, bytes);
+        room.small.transfers.cut_slow(now, wanted);
+        None
+    }
+
+    /// Room for a response of exactly this size; one that is larger than the budget takes all of it. `None` when there is
+    /// none for as long as a request may wait.
+    pub async fn response_of(&self, bytes: usize) -> Option<Grant> {
+        if bytes <= SMALL_ANSWER_BYTES_MAX {
+            return Some(Grant::default());
+        }
+        if let Some(grant) = self.response_of_now(bytes) {
+            return Some(grant);
+        }
+        let (pool, bytes) = self.response_pool(bytes);
+        pool.transfers.cut_stalled(Instant::now(), bytes);
+        self.wait(pool, bytes).await.map(Grant::from)
+    }
+
+    /// The same without waiting.
+    #[must_use]
+    pub fn response_of_now(&self, bytes: usize) -> Option<Grant> {
+        let small = self.responses.is_small(bytes);
+        self.responses.now(bytes.min(self.responses.large.bytes), small).map(|(permit, _)| permit.into())
+    }
+
+    /// Whether it is as much as a response gets at most.
+    #[must_use]
+    pub fn is_whole_response(&self, grant: &Grant) -> bool {
+        grant.bytes() >= self.responses.large.bytes
+    }
+
+    /// Where a response waits, and for how much.
+    fn response_pool(&self, bytes: usize) -> (&Pool, usize) {
+        let room = &self.responses;
+        let pool = if room.is_small(bytes) { &room.small } else { &room.large };
+        (pool, bytes.min(pool.bytes))
+    }
+
+    /// The same for an event, which can wait until there is room.
+    pub async fn response_in_time(&self, bytes: usize) -> Grant {
+        let (pool, bytes) = self.response_pool(bytes);
+        let mut found = pin!(pool.in_time(bytes));
         loop {
-            let permits = u32::try_from(wanted).unwrap_or(u32::MAX);
-            if let Ok(permit) = self.responses.clone().try_acquire_many_owned(permits) {
-                return Some(Grant(Some(permit)));
+            let now = Instant::now();
+            pool.transfers.cut_slow(now, bytes);
+            if let Ok(permit) = timeout_at(now + LOOK_INTERVAL * 5, &mut found).await {
+                return permit.map_or_else(Grant::default, Grant::from);
             }
-            if wanted <= RESPONSE_BYTES_MIN {
-                return None;
-            }
-            wanted = (wanted / 2).max(RESPONSE_BYTES_MIN);
         }
     }
 
-    /// Room for a response of exactly this size; one that is larger than the budget takes all of it.
-    #[must_use]
-    pub fn response_of(&self, bytes: usize) -> Option<Grant> {
-        let permits = u32::try_from(bytes.min(self.responses_budget)).ok()?;
-        self.responses.clone().try_acquire_many_owned(permits).ok().map(|permit| Grant(Some(permit)))
+    /// An answer that the socket did not take, with `left` bytes to go; `None` when nobody can keep it.
+    pub(super) fn stuck(&self, grant: &mut Grant, watch: &Arc<Watch>, left: usize) -> Option<Entered> {
+        let (room, now) = (&self.responses, Instant::now());
+        let share = if grant.bytes() > 0 {
+            if grant.is_of(&room.small.permits) { Share::Small } else { Share::Large }
+        } else {
+            let Some((permit, share)) = room.now(left, room.is_small(left)) else {
+                room.small.transfers.cut_slow(now, left);
+                room.large.transfers.cut_slow(now, left);
+                return None;
+            };
+            *grant = permit.into();
+            share
+        };
+        Some(room.pool(share).transfers.enter(watch, now, grant.bytes(), left))
     }
 
-    /// The same for a response that can wait until there is room.
-    pub async fn response_in_time(&self, bytes: usize) -> Grant {
-        let permits = u32::try_from(bytes.min(self.responses_budget)).unwrap_or(u32::MAX);
-        Grant(self.responses.clone().acquire_many_owned(permits).await.ok())
+    /// Room for a head that is more than a connection may keep anyway.
+    pub(super) fn head(&self, bytes: usize) -> Option<Grant> {
+        let found = self.heads.now(bytes).map(Grant::from);
+        if found.is_none() {
+            self.heads.transfers.cut_slow(Instant::now(), bytes);
+        }
+        found
+    }
+
+    /// A head that arrives in parts.
+    pub(super) fn enter_head(&self, watch: &Arc<Watch>, bytes: usize) -> Entered {
+        self.heads.transfers.enter(watch, Instant::now(), bytes, bytes)
     }
 
     /// Bytes of request bodies that may still be accepted.
     #[must_use]
     pub fn request_bytes_free(&self) -> usize {
-        self.requests.available_permits() + self.small_requests.available_permits()
+        self.requests_budget
+            - self.requests.used()
+            - (self.reserve_budget() - self.reserve.available_permits())
+    }
+
+    fn reserve_budget(&self) -> usize {
+        self.requests_budget - self.requests.large.bytes - self.requests.small.bytes
     }
 
     /// Bytes of request bodies that are set aside.
@@ -144,109 +372,21 @@ impl Admission {
     /// Bytes of responses that may still be gathered.
     #[must_use]
     pub fn response_bytes_free(&self) -> usize {
-        self.responses.available_permits()
-    }
-}
-
-impl Grant {
-    /// How many bytes are set aside.
-    #[must_use]
-    pub fn bytes(&self) -> usize {
-        self.0.as_ref().map_or(0, OwnedSemaphorePermit::num_permits)
+        self.responses.large.permits.available_permits() + self.responses.small.permits.available_permits()
     }
 
-    /// Gives back all but `bytes`.
-    pub fn shrink(&mut self, bytes: usize) {
-        if let Some(permit) = &mut self.0 {
-            drop(permit.split(permit.num_permits().saturating_sub(bytes)));
-        }
+    /// Bytes of responses that are set aside.
+    pub(super) fn response_bytes_used(&self) -> i64 {
+        i64::try_from(self.responses.used()).unwrap_or(i64::MAX)
     }
 
-    fn merge(&mut self, more: OwnedSemaphorePermit) {
-        match &mut self.0 {
-            Some(permit) => permit.merge(more),
-            None => self.0 = Some(more),
-        }
+    /// How many transfers were cut so far.
+    pub(super) fn transfers_cut(&self) -> u64 {
+        let rooms = [&self.requests, &self.responses];
+        let cut = |room: &&Room| room.large.transfers.cut_count() + room.small.transfers.cut_count();
+        rooms.iter().map(cut).sum::<u64>() + self.heads.transfers.cut_count()
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn admission() -> Admission {
-        Admission::new(&Limits {
-            request_bytes_in_flight_max: 100,
-            body_bytes_max: 100,
-            response_bytes_in_flight_max: 192 * 1024,
-            admission_wait: Duration::from_millis(20),
-            ..Limits::default()
-        })
-    }
-
-    #[tokio::test]
-    async fn bytes_beyond_the_budget_are_refused_after_a_bounded_wait() {
-        let admission = admission();
-        let first = admission.request(80).await.unwrap();
-        assert!(admission.request(30).await.is_none());
-        drop(first);
-        assert_eq!(admission.request(100).await.unwrap().bytes(), 100);
-        assert_eq!(admission.request_bytes_free(), 100);
-    }
-
-    #[tokio::test]
-    async fn large_bodies_on_slow_connections_leave_room_for_small_ones() {
-        let admission = Admission::new(&Limits {
-            request_bytes_in_flight_max: 32 << 20,
-            body_bytes_max: 4 << 20,
-            admission_wait: Duration::from_millis(1),
-            ..Limits::default()
-        });
-        let mut slow = Vec::new();
-        while let Some(grant) = admission.request(4 << 20).await {
-            slow.push(grant);
-        }
-        assert_eq!(slow.len(), 6);
-        assert!(admission.request(1000).await.is_some(), "a small body");
-        let mut growing = Grant::default();
-        assert!(admission.request_more(&mut growing, SMALL_BODY_BYTES_MAX), "a small body of unknown size");
-        assert!(!admission.request_more(&mut growing, 1), "it is a large one now");
-        slow.pop();
-        assert!(admission.request_more(&mut growing, 1));
-        assert_eq!(growing.bytes(), SMALL_BODY_BYTES_MAX + 1);
-        drop((slow, growing));
-        assert_eq!(admission.request_bytes_free(), 32 << 20);
-    }
-
-    #[test]
-    fn a_body_of_unknown_size_takes_room_as_it_grows_and_gives_all_of_it_back() {
-        let admission = admission();
-        let mut grant = Grant::default();
-        assert!(admission.request_more(&mut grant, 60) && admission.request_more(&mut grant, 40));
-        assert!(!admission.request_more(&mut grant, 1));
-        drop(grant);
-        assert_eq!(admission.request_bytes_free(), 100);
-    }
-
-    #[tokio::test]
-    async fn a_response_that_can_wait_gets_its_room_when_another_is_done_however_large_it_is() {
-        let admission = admission();
-        let first = admission.response_of(192 * 1024).unwrap();
-        assert!(admission.response_of(1).is_none());
-        let mut waiting = std::pin::pin!(admission.response_in_time(1 << 30));
-        assert!(tokio::time::timeout(Duration::from_millis(5), &mut waiting).await.is_err());
-        drop(first);
-        assert_eq!(waiting.await.bytes(), 192 * 1024, "all there is");
-    }
-
-    #[test]
-    fn responses_get_smaller_before_they_are_refused() {
-        let admission = admission();
-        let first = admission.response(128 * 1024).unwrap();
-        let mut second = admission.response(128 * 1024).unwrap();
-        assert_eq!((first.bytes(), second.bytes()), (128 * 1024, 64 * 1024));
-        assert!(admission.response(64 * 1024).is_none());
-        second.shrink(10);
-        assert_eq!(admission.response_bytes_free(), 64 * 1024 - 10);
-    }
-}
+mod tests;

@@ -3,8 +3,9 @@
 
 use std::sync::LazyLock;
 
-use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::Semaphore;
+
+use crate::seam::lending;
 
 /// A copy into the socket that takes longer than handing the other connections over, several times.
 const BULK_BYTES_MIN: usize = 128 * 1024;
@@ -17,9 +18,8 @@ pub(super) fn write<T>(bytes: usize, write: impl FnOnce() -> T) -> T {
     if bytes < BULK_BYTES_MIN {
         return write();
     }
-    let threads = Handle::try_current().map(|handle| handle.runtime_flavor());
-    match (CORES.try_acquire(), threads) {
-        (Ok(_core), Ok(RuntimeFlavor::MultiThread)) => tokio::task::block_in_place(write),
-        _ => write(),
+    match CORES.try_acquire() {
+        Ok(_core) => lending(write),
+        Err(_) => write(),
     }
 }

@@ -6,33 +6,30 @@ use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
-use bytes::{BufMut, Bytes};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
+use bytes::Bytes;
+use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::body::{BodyRefusal, Incoming};
+use super::ending::head_problem;
 use super::problem::Problem;
 use super::registry::Membership;
+use super::transfers::Entered;
 use super::{
-    Body, Exchange, Head, HeadError, Interrupt, Limits, Method, Parsed, Request, ResponseHead, Service,
-    buffers, parse_head,
+    Body, Exchange, Grant, Head, Interrupt, Limits, Method, Parsed, Request, ResponseHead, Service, buffers,
+    parse_head,
 };
-use crate::telemetry::Route;
 
 /// Attempts to parse a head that comes in tiny pieces; behind that only a line end is worth another.
 const EAGER_PARSES_MAX: u32 = 16;
 /// Smallest buffer for the beginning of a head.
 const HEAD_ROOM_BYTES_MIN: usize = 512;
-/// Bytes of an unwanted request that are read and thrown away, so that the client sees the answer instead of a reset:
-/// common clients write their whole body before they look.
-const LINGER_BYTES_MAX: usize = 64 << 20;
-/// How long a client may take to notice that the connection ends.
-const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
-/// The same while the server closes: shutdown does not wait for clients that forget to hang up.
-const LINGER_CLOSING_TIMEOUT: Duration = Duration::from_millis(200);
+/// What a connection may keep of a head, or of the next request, while it waits. More takes permits.
+const KEPT_BYTES_MAX: usize = 2 * 1024;
+/// With more connections than this, requests under way give up their read buffers: 16 MiB of them are enough.
+const BUFFERED_CONNECTIONS_MAX: i64 = 1024;
 
 /// The connection is over and there is nobody to tell.
 #[derive(Debug)]
@@ -78,7 +75,7 @@ impl<S: Service> Connection<S> {
     fn tighten_input(&mut self) {
         let head_bytes_max = self.limits().head_bytes_max;
         let room = self.buffered().len().saturating_mul(2).max(HEAD_ROOM_BYTES_MIN);
-        if self.input.len() < head_bytes_max || room >= head_bytes_max / 2 {
+        if self.input.len() < head_bytes_max || room >= head_bytes_max / 2 || self.buffered().is_empty() {
             return;
         }
         let mut tight = self.buffered().to_vec();
@@ -100,7 +97,7 @@ impl<S: Service> Connection<S> {
     }
 
     pub(super) fn consume(&mut self, bytes: usize) {
-        self.start = (self.start + bytes).min(self.end);
+        self.start = self.start.saturating_add(bytes).min(self.end);
         if self.start == self.end {
             self.start = 0;
             self.end = 0;
@@ -111,10 +108,13 @@ impl<S: Service> Connection<S> {
         self.membership.arm(self.limits().idle_timeout);
         let mut attempts = 0;
         let mut parsed_bytes = 0;
+        let mut held: Option<Box<(Grant, Entered)>> = None;
         loop {
             let buffered = self.buffered();
             if buffered.is_empty() {
-                self.wait_for_request().await?;
+                if !self.wait_readable(true, || false).await? {
+                    return Err(Stop);
+                }
             } else if attempts < EAGER_PARSES_MAX
                 || memchr::memchr(b'\n', buffered.get(parsed_bytes..).unwrap_or_default()).is_some()
                 || buffered.len() >= self.limits().head_bytes_max
@@ -134,10 +134,29 @@ impl<S: Service> Connection<S> {
                 }
                 attempts += 1;
             }
-            if !self.fill(true).await? {
-                return Err(self.head_timed_out().await);
+            if held.is_none() && self.input.len() > KEPT_BYTES_MAX && !self.buffered().is_empty() {
+                match self.hold_head() {
+                    Some(room) => held = Some(room),
+                    None => return Err(Box::pin(self.refuse_overload()).await),
+                }
+            }
+            let is_cut = || held.as_ref().is_some_and(|held| held.1.is_cut());
+            if !self.fill(true, is_cut).await? {
+                return Err(if is_cut() {
+                    Box::pin(self.refuse_overload()).await
+                } else {
+                    self.head_timed_out().await
+                });
             }
         }
+    }
+
+    /// Room for a head of which a large part is here, while the rest is on its way.
+    fn hold_head(&self) -> Option<Box<(Grant, Entered)>> {
+        let Membership { registry, watch, .. } = &self.membership;
+        let bytes = registry.limits.head_bytes_max;
+        let grant = registry.admission.head(bytes)?;
+        Some(Box::new((grant, registry.admission.enter_head(watch, bytes))))
     }
 
     async fn head_timed_out(&mut self) -> Stop {
@@ -148,20 +167,27 @@ impl<S: Service> Connection<S> {
         self.refuse(problem, "the request head did not arrive in time").await
     }
 
-    /// Idles without a buffer.
-    async fn wait_for_request(&mut self) -> Result<(), Stop> {
+    /// Waits for the peer without a buffer; false when the deadline has passed, `ended` says so or (with `closing`) the
+    /// server closes.
+    pub(super) async fn wait_readable(
+        &mut self,
+        closing: bool,
+        ended: impl Fn() -> bool,
+    ) -> Result<bool, Stop> {
         self.release_input();
-        let membership = &self.membership;
-        let stream = &self.stream;
-        let ready = poll_fn(|cx| match stream.poll_read_ready(cx) {
-            Poll::Ready(result) => Poll::Ready(result.is_ok()),
-            Poll::Pending => membership.poll_interrupt(cx, true).map(|_| false),
-        });
-        if ready.await { Ok(()) } else { Err(Stop) }
+        let Self { stream, membership, .. } = self;
+        poll_fn(|cx| match stream.poll_read_ready(cx) {
+            Poll::Ready(result) => Poll::Ready(result.map(|()| true).map_err(|_| Stop)),
+            Poll::Pending => match membership.poll_interrupt(cx, closing) {
+                Poll::Pending if !ended() => Poll::Pending,
+                _ => Poll::Ready(Ok(false)),
+            },
+        })
+        .await
     }
 
-    /// Reads more into the buffer; false when the deadline has passed (or, with `closing`, the server closes).
-    pub(super) async fn fill(&mut self, closing: bool) -> Result<bool, Stop> {
+    /// Reads more into the buffer; false as in [`Self::wait_readable`].
+    pub(super) async fn fill(&mut self, closing: bool, ended: impl Fn() -> bool) -> Result<bool, Stop> {
         let head_bytes_max = self.limits().head_bytes_max;
         if self.start == self.end && self.input.len() != head_bytes_max {
             self.release_input();
@@ -179,7 +205,10 @@ impl<S: Service> Connection<S> {
         let mut buffer = ReadBuf::new(input.get_mut(*end..).unwrap_or_default());
         let outcome = poll_fn(|cx| match Pin::new(&mut *stream).poll_read(cx, &mut buffer) {
             Poll::Ready(result) => Poll::Ready(Some(result)),
-            Poll::Pending => membership.poll_interrupt(cx, closing).map(|_| None),
+            Poll::Pending => match membership.poll_interrupt(cx, closing) {
+                Poll::Pending if !ended() => Poll::Pending,
+                _ => Poll::Ready(None),
+            },
         })
         .await;
         let read = buffer.filled().len();
@@ -193,23 +222,10 @@ impl<S: Service> Connection<S> {
         }
     }
 
-    /// Reads into `target`; `None` when the deadline has passed.
-    pub(super) async fn read_some(
-        &mut self,
-        target: &mut (impl BufMut + Send),
-    ) -> Result<Option<usize>, Stop> {
-        let Self { stream, membership, .. } = self;
-        match guarded(membership, stream.read_buf(target)).await {
-            Some(Ok(read)) if read > 0 => Ok(Some(read)),
-            Some(_) => Err(Stop),
-            None => Ok(None),
-        }
-    }
-
     pub(super) async fn write_continue(&mut self) -> Result<(), Stop> {
         self.membership.arm(self.limits().write_timeout);
         let Self { stream, membership, .. } = self;
-        match guarded(membership, stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n")).await {
+        match guarded(membership, stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n"), || false).await {
             Some(Ok(())) => Ok(()),
             _ => Err(Stop),
         }
@@ -221,7 +237,9 @@ impl<S: Service> Connection<S> {
             Err(BodyRefusal::Stop) => return Err(Stop),
             Err(BodyRefusal::Problem(problem, detail)) => return Err(self.refuse(problem, detail).await),
         };
-        self.settle(head, &mut incoming);
+        if !self.settle(head, &mut incoming) {
+            return Err(Box::pin(self.refuse_overload()).await);
+        }
         let mut out = ResponseHead::new();
         let bytes = match &incoming.head_copy {
             Some(copy) => copy.as_slice(),
@@ -232,7 +250,7 @@ impl<S: Service> Connection<S> {
         let started = Instant::now();
         let received = request.body.len() as u64;
         let body = self.service.call(request, &exchange, &mut out).await;
-        drop(incoming.grant);
+        drop((incoming.grant, incoming.head_grant));
         self.count(&out, received);
         self.consume(incoming.occupied);
         self.release_input();
@@ -245,20 +263,31 @@ impl<S: Service> Connection<S> {
         if keep_alive { Ok(()) } else { Err(self.linger().await) }
     }
 
-    /// A request that may wait for long keeps its head only, not the buffer that it came in.
-    fn settle(&mut self, head: &Head, incoming: &mut Incoming) {
-        if incoming.head_copy.is_some() {
-            return self.release_input();
-        }
-        let bytes = self.buffered().get(..head.length).unwrap_or_default();
-        if self.service.may_wait(&Request { head, bytes, body: Bytes::new() }) {
+    /// A request that may wait for long keeps its head only, not the buffer that it came in; so does every request when
+    /// there are many connections. False when that is more than there is room for.
+    fn settle(&mut self, head: &Head, incoming: &mut Incoming) -> bool {
+        if incoming.head_copy.is_none() {
+            let bytes = self.buffered().get(..head.length).unwrap_or_default();
+            let registry = &self.membership.registry;
+            if registry.metrics.http.connections.get() <= BUFFERED_CONNECTIONS_MAX
+                && !self.service.may_wait(&Request { head, bytes, body: Bytes::new() })
+            {
+                return true;
+            }
             incoming.head_copy = Some(bytes.to_vec());
             self.consume(std::mem::take(&mut incoming.occupied));
-            self.release_input();
         }
+        self.release_input();
+        self.tighten_input();
+        let kept = incoming.head_copy.as_ref().map_or(0, Vec::len) + self.input.len();
+        if kept > KEPT_BYTES_MAX {
+            let Some(grant) = self.membership.registry.admission.head(kept) else { return false };
+            incoming.head_grant = Some(Box::new(grant));
+        }
+        true
     }
 
-    fn count(&self, out: &ResponseHead, received: u64) {
+    pub(super) fn count(&self, out: &ResponseHead, received: u64) {
         let metrics = &self.membership.registry.metrics;
         if received > 0 {
             metrics.http.received.inc_by(received);
@@ -267,74 +296,24 @@ impl<S: Service> Connection<S> {
             metrics.refused(code);
         }
     }
-
-    /// Answers a request that never reached the service, and ends.
-    async fn refuse(&mut self, problem: Problem, detail: &str) -> Stop {
-        let mut out = ResponseHead::new();
-        let body: Body<S::Live> = Body::Full(problem.write(&mut out, detail));
-        self.membership.registry.metrics.requests.count(Route::Other, problem.status);
-        self.count(&out, 0);
-        let head_only = self.buffered().starts_with(b"HEAD ");
-        match Box::pin(self.respond_refusal(head_only, out, body)).await {
-            Ok(()) => self.linger().await,
-            Err(stop) => stop,
-        }
-    }
-
-    /// Closes our half and reads a little of what still comes: closing at once would reset the connection and could
-    /// take the answer with it.
-    async fn linger(&mut self) -> Stop {
-        let closing = self.membership.registry.is_closing();
-        self.membership.arm(if closing { LINGER_CLOSING_TIMEOUT } else { LINGER_TIMEOUT });
-        if self.stream.shutdown().await.is_err() {
-            return Stop;
-        }
-        let mut unwanted = 0;
-        while unwanted < LINGER_BYTES_MAX {
-            self.start = 0;
-            self.end = 0;
-            match self.fill(false).await {
-                Ok(true) => unwanted += self.end,
-                _ => break,
-            }
-        }
-        Stop
-    }
 }
 
-/// Polls `future` until it is ready or the deadline has passed (`None`).
+/// Polls `future` until it is ready, or the deadline has passed or `ended` says so (`None`).
 pub(super) async fn guarded<T>(
     membership: &Membership,
     future: impl Future<Output = io::Result<T>>,
+    ended: impl Fn() -> bool,
 ) -> Option<io::Result<T>> {
     let mut future = pin!(future);
     poll_fn(|cx: &mut Context<'_>| match future.as_mut().poll(cx) {
         Poll::Ready(result) => Poll::Ready(Some(result)),
         Poll::Pending => match membership.poll_interrupt(cx, false) {
             Poll::Ready(Interrupt::Expired | Interrupt::Closing | Interrupt::PeerGone) => Poll::Ready(None),
+            Poll::Pending if ended() => Poll::Ready(None),
             Poll::Pending => Poll::Pending,
         },
     })
     .await
-}
-
-fn head_problem(error: HeadError) -> Problem {
-    match error {
-        HeadError::Malformed(_) => Problem::refused(400, "malformed_request", "The request is malformed"),
-        HeadError::TargetTooLong => {
-            Problem::refused(414, "target_too_long", "The request target is too long")
-        }
-        HeadError::TooLarge | HeadError::TooManyHeaders => {
-            Problem::refused(431, "head_too_large", "The request head is too large")
-        }
-        HeadError::Expectation => {
-            Problem::refused(417, "unknown_expectation", "The expectation is not known")
-        }
-        HeadError::UnknownCoding => {
-            Problem::refused(501, "unknown_transfer_coding", "The transfer coding is not known")
-        }
-        HeadError::Version => Problem::refused(505, "http_version", "The HTTP version is not spoken here"),
-    }
 }
 
 /// Whether an answer to this request has no body.

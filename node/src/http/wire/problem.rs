@@ -52,6 +52,11 @@ impl Problem {
 
     /// Writes status and headers, and returns the body. Further headers may follow.
     pub fn write(&self, out: &mut ResponseHead, detail: &str) -> Bytes {
+        self.write_with(out, detail, serde_json::Value::Null)
+    }
+
+    /// The same with further members in the body, those of a JSON object.
+    pub fn write_with(&self, out: &mut ResponseHead, detail: &str, members: serde_json::Value) -> Bytes {
         out.begin(self.status);
         out.refuse_with(self.code);
         out.header("Content-Type", b"application/problem+json");
@@ -63,7 +68,7 @@ impl Problem {
             Outcome::Refused => "refused",
             Outcome::Unknown => "unknown",
         };
-        let body = serde_json::json!({
+        let mut body = serde_json::json!({
             "type": format!("urn:thalweg:problem:{}", self.code),
             "code": self.code,
             "title": self.title,
@@ -71,6 +76,9 @@ impl Problem {
             "detail": detail,
             "outcome": outcome,
         });
+        if let (Some(body), serde_json::Value::Object(members)) = (body.as_object_mut(), members) {
+            body.extend(members);
+        }
         Bytes::from(body.to_string())
     }
 }

@@ -158,6 +158,14 @@ impl Registry {
         }
     }
 
+    /// What the budgets have come to.
+    fn count(&self) {
+        let http = &self.metrics.http;
+        http.permits_in_use.set(self.admission.request_bytes_used());
+        http.response_permits_in_use.set(self.admission.response_bytes_used());
+        http.transfers_cut.inc_by(self.admission.transfers_cut().saturating_sub(http.transfers_cut.get()));
+    }
+
     /// Moves the coarse clock and wakes those whose deadline has passed; runs until dropped.
     pub(super) async fn keep_time(self: Arc<Self>) {
         let mut interval = tokio::time::interval(self.limits.tick());
@@ -167,7 +175,7 @@ impl Registry {
             let now = millis(self.started.elapsed());
             self.now_millis.store(now, Ordering::Relaxed);
             self.date.set(self.clock.now());
-            self.metrics.http.permits_in_use.set(self.admission.request_bytes_used());
+            self.count();
             let late: Vec<_> =
                 self.slots().watches.iter().flatten().filter(|watch| watch.late(now)).cloned().collect();
             late.iter().for_each(|watch| watch.waker.wake());
@@ -176,6 +184,11 @@ impl Registry {
 }
 
 impl Watch {
+    /// Lets the connection look again at what it waits for.
+    pub(super) fn wake(&self) {
+        self.waker.wake();
+    }
+
     fn late(&self, now_millis: u64) -> bool {
         self.deadline_millis.load(Ordering::Relaxed) <= now_millis
     }

@@ -11,6 +11,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
 use super::connection::Connection;
+use super::listener::tune;
 use super::registry::Registry;
 use super::{Problem, ResponseHead, Service};
 
@@ -73,9 +74,8 @@ fn welcome<S: Service>(
     registry: &Arc<Registry>,
     refusals: &Arc<Semaphore>,
 ) {
-    // Without it small answers wait for the peer's delayed acknowledgement; with a dead peer it fails, and so will reading.
-    let _ = stream.set_nodelay(true);
     if let Some(membership) = registry.join() {
+        tune(&stream, registry.connections_open());
         tokio::spawn(Connection::new(stream, service.clone(), membership).run());
     } else if let Ok(permit) = refusals.clone().try_acquire_owned() {
         let common = Arc::clone(&registry.limits.common_headers);

@@ -8,7 +8,7 @@ use tokio::io::ReadBuf;
 use tokio::net::TcpStream;
 
 use super::registry::Membership;
-use super::{Body, Interrupt, Registry, Request, ResponseHead};
+use super::{Body, Grant, Interrupt, Registry, Request, ResponseHead};
 
 /// Answers requests.
 pub trait Service: Send + Sync + 'static {
@@ -35,6 +35,11 @@ pub trait Live: Send + 'static {
     /// Waits for the next piece and appends it to `out`. Dropped and called again when the connection has other
     /// business, so it must be cancel-safe.
     fn next(&mut self, out: &mut Vec<u8>) -> impl Future<Output = LiveStep> + Send;
+
+    /// The memory that was set aside for the piece just written, if any.
+    fn grant(&mut self) -> Grant {
+        Grant::default()
+    }
 
     /// The server closes: appends what ends the body cleanly.
     fn finish(&mut self, out: &mut Vec<u8>);

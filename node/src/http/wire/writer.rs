@@ -1,18 +1,22 @@
 //! Writing answers: head and body in one system call where they fit, live bodies chunk by chunk. Invariant: a client
-//! that does not read is dropped, and what is written is either a whole answer or cut off by the end of the connection.
+//! that does not read is dropped, early if others want the memory, and what is written is either a whole answer or cut off
+//! by the end of the connection.
 
 use std::future::{Future, poll_fn};
 use std::io::IoSlice;
 use std::pin::{Pin, pin};
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::io::AsyncWrite;
+use tokio::net::TcpStream;
+use tokio::time::Instant;
 
 use super::connection::{Connection, Stop, is_head_only};
+use super::registry::Membership;
 use super::response::Delimiter;
-use super::{Body, Exchange, Head, Interrupt, Live, LiveStep, ResponseHead, Service, buffers, bulk};
+use super::{Body, Exchange, Grant, Head, Interrupt, Live, LiveStep, ResponseHead, Service, buffers, bulk};
 
 /// Bodies up to this size are copied behind the head: one short copy is cheaper than a vector of slices.
 const JOINED_BYTES_MAX: usize = 4 * 1024;
@@ -39,28 +43,26 @@ impl<S: Service> Connection<S> {
         match body {
             Body::Absent => {
                 out.end(Delimiter::None, connection, &date, self.common());
-                self.write(out.into_bytes(), &[]).await
+                self.write(out.into_bytes(), &[], Grant::default()).await
             }
             Body::Full(bytes) => {
                 let delimiter = length_of(out.status(), bytes.len());
                 out.end(delimiter, connection, &date, self.common());
                 let parts = if bodiless { &[][..] } else { std::slice::from_ref(&bytes) };
-                self.write(out.into_bytes(), parts).await
+                self.write(out.into_bytes(), parts, Grant::default()).await
             }
             Body::Parts { parts, grant } => {
                 let delimiter = length_of(out.status(), parts.iter().map(Bytes::len).sum());
                 out.end(delimiter, connection, &date, self.common());
                 let sent = if bodiless { &[][..] } else { parts.as_slice() };
-                let written = self.write(out.into_bytes(), sent).await;
-                drop(grant);
-                written
+                self.write(out.into_bytes(), sent, grant).await
             }
             Body::Live(live) => {
                 let chunked = !head.http_10;
                 let delimiter = if chunked { Delimiter::Chunked } else { Delimiter::Close };
                 let connection = if chunked { connection } else { Some("close") };
                 out.end(delimiter, connection, &date, self.common());
-                self.write(out.into_bytes(), &[]).await?;
+                self.write(out.into_bytes(), &[], Grant::default()).await?;
                 Box::pin(self.write_live(live, chunked)).await?;
                 if chunked { Ok(()) } else { Err(Stop) }
             }
@@ -82,11 +84,11 @@ impl<S: Service> Connection<S> {
         let date = self.membership.registry.date.text();
         out.end(Delimiter::Length(bytes.len() as u64), Some("close"), &date, self.common());
         let parts = if head_only { &[][..] } else { std::slice::from_ref(&bytes) };
-        self.write(out.into_bytes(), parts).await
+        self.write(out.into_bytes(), parts, Grant::default()).await
     }
 
-    /// Writes `head` and `parts`, and gives the head's buffer back.
-    async fn write(&mut self, mut head: Vec<u8>, parts: &[Bytes]) -> Result<(), Stop> {
+    /// Writes `head` and `parts`, and gives the head's buffer back, and `grant` when all is sent.
+    async fn write(&mut self, mut head: Vec<u8>, parts: &[Bytes], grant: Grant) -> Result<(), Stop> {
         let length: usize = parts.iter().map(Bytes::len).sum();
         if length > 0 {
             self.membership.registry.metrics.http.sent.inc_by(length as u64);
@@ -95,44 +97,46 @@ impl<S: Service> Connection<S> {
             for part in parts {
                 head.extend_from_slice(part);
             }
-            self.write_slices(&head, &[]).await
+            self.write_slices(&head, &[], grant).await
         } else {
-            self.write_slices(&head, parts).await
+            self.write_slices(&head, parts, grant).await
         };
         buffers::give_output(head);
         written
     }
 
-    async fn write_slices(&mut self, head: &[u8], parts: &[Bytes]) -> Result<(), Stop> {
-        let total = head.len() + parts.iter().map(Bytes::len).sum::<usize>();
-        let started = self.membership.registry.now_millis();
-        let mut written = 0;
-        // Armed only when the socket is full, so the usual answer costs no clock.
+    async fn write_slices(&mut self, head: &[u8], parts: &[Bytes], grant: Grant) -> Result<(), Stop> {
+        let mut message = Message { head, parts, written: 0 };
+        let stream = &mut self.stream;
+        if poll_fn(|cx| Poll::Ready(message.push(stream, cx))).await? {
+            return Ok(());
+        }
+        Box::pin(self.write_slowly(message, grant)).await
+    }
+
+    /// The socket is full: what is left is held on this client's account, and it has a deadline. The usual answer costs
+    /// neither, and no clock.
+    async fn write_slowly(&mut self, mut message: Message<'_>, mut grant: Grant) -> Result<(), Stop> {
         let Self { stream, membership, .. } = self;
+        let Membership { registry, watch, .. } = &*membership;
+        let (total, started) = (message.total(), registry.now_millis());
+        let first = message.written;
+        let stuck = registry.admission.stuck(&mut grant, watch, total - first).ok_or(Stop)?;
         poll_fn(|cx| {
-            while written < total {
-                let result = if parts.is_empty() {
-                    Pin::new(&mut *stream).poll_write(cx, head.get(written..).unwrap_or_default())
-                } else {
-                    let (slices, count) = gather(head, parts, written);
-                    let slices = slices.get(..count).unwrap_or_default();
-                    bulk::write(total - written, || Pin::new(&mut *stream).poll_write_vectored(cx, slices))
-                };
-                match result {
-                    Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Err(Stop)),
-                    Poll::Ready(Ok(count)) => written += count,
-                    Poll::Pending => {
-                        let limits = &membership.registry.limits;
-                        let earned = written as u64 * 1000 / limits.bytes_per_second_min.max(1);
-                        membership.arm_from(started, limits.write_timeout + Duration::from_millis(earned));
-                        return match membership.poll_interrupt(cx, false) {
-                            Poll::Ready(_) => Poll::Ready(Err(Stop)),
-                            Poll::Pending => Poll::Pending,
-                        };
-                    }
-                }
+            let before = message.written;
+            if message.push(stream, cx)? {
+                return Poll::Ready(Ok(()));
             }
-            Poll::Ready(Ok(()))
+            if message.written > before {
+                stuck.moved(Instant::now(), message.written - first, total - message.written);
+            }
+            let limits = &registry.limits;
+            let earned = message.written as u64 * 1000 / limits.bytes_per_second_min.max(1);
+            membership.arm_from(started, limits.write_timeout + Duration::from_millis(earned));
+            match membership.poll_interrupt(cx, false) {
+                Poll::Pending if !stuck.is_cut() => Poll::Pending,
+                _ => Poll::Ready(Err(Stop)),
+            }
         })
         .await?;
         membership.disarm();
@@ -144,9 +148,9 @@ impl<S: Service> Connection<S> {
             let mut out = Vec::new();
             let step = self.next_piece(&mut live, &mut out).await?;
             if !out.is_empty() {
-                self.write_piece(&out, chunked, step).await?;
+                self.write_piece(&out, chunked, step, live.grant()).await?;
             } else if step == LiveStep::End && chunked {
-                self.write_slices(b"0\r\n\r\n", &[]).await?;
+                self.write_slices(b"0\r\n\r\n", &[], Grant::default()).await?;
             }
             if step == LiveStep::End {
                 return Ok(());
@@ -176,10 +180,16 @@ impl<S: Service> Connection<S> {
         }
     }
 
-    async fn write_piece(&mut self, piece: &[u8], chunked: bool, step: LiveStep) -> Result<(), Stop> {
+    async fn write_piece(
+        &mut self,
+        piece: &[u8],
+        chunked: bool,
+        step: LiveStep,
+        grant: Grant,
+    ) -> Result<(), Stop> {
         self.membership.registry.metrics.http.sent.inc_by(piece.len() as u64);
         if !chunked {
-            return self.write_slices(piece, &[]).await;
+            return self.write_slices(piece, &[], grant).await;
         }
         let mut framed = buffers::take_output();
         framed.extend_from_slice(SIZE_LINE);
@@ -189,9 +199,42 @@ impl<S: Service> Connection<S> {
         if step == LiveStep::End {
             framed.extend_from_slice(b"0\r\n\r\n");
         }
-        let written = self.write_slices(&framed, &[]).await;
+        let written = self.write_slices(&framed, &[], grant).await;
         buffers::give_output(framed);
         written
+    }
+}
+
+/// What is being sent, and how much of it the socket has taken.
+struct Message<'a> {
+    head: &'a [u8],
+    parts: &'a [Bytes],
+    written: usize,
+}
+
+impl Message<'_> {
+    fn total(&self) -> usize {
+        self.head.len() + self.parts.iter().map(Bytes::len).sum::<usize>()
+    }
+
+    /// Gives the socket what it takes; true when it took everything, false when it will wake us for more.
+    fn push(&mut self, stream: &mut TcpStream, cx: &mut Context<'_>) -> Result<bool, Stop> {
+        let total = self.total();
+        while self.written < total {
+            let result = if self.parts.is_empty() {
+                Pin::new(&mut *stream).poll_write(cx, self.head.get(self.written..).unwrap_or_default())
+            } else {
+                let (slices, count) = gather(self.head, self.parts, self.written);
+                let slices = slices.get(..count).unwrap_or_default();
+                bulk::write(total - self.written, || Pin::new(&mut *stream).poll_write_vectored(cx, slices))
+            };
+            match result {
+                Poll::Ready(Ok(0) | Err(_)) => return Err(Stop),
+                Poll::Ready(Ok(count)) => self.written += count,
+                Poll::Pending => return Ok(false),
+            }
+        }
+        Ok(true)
     }
 }
 

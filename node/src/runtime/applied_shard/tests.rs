@@ -1,5 +1,7 @@
 //! One shard, its log and its tables on a device that fails and fills up, without a node around them.
 
+mod busy;
+
 use std::io::ErrorKind;
 
 use bytes::Bytes;
@@ -9,6 +11,7 @@ use crate::codec::op::encode_ops;
 use crate::codec::record::RecordKind;
 use crate::runtime::cache::SegmentCache;
 use crate::runtime::shared::{Shard, Slot};
+use crate::runtime::trouble::ATTEMPTS_MAX;
 use crate::runtime::views::ShardViews;
 use crate::runtime::{Failure, ReadError};
 use crate::seam::ManualClock;
@@ -244,7 +247,7 @@ fn an_error_at_any_call_of_the_tables_device_is_survived_without_a_restart() {
             let mut world = World::new();
             world.disk.fail(call..=call, kind);
             work(&mut world);
-            refused += u64::from(world.refusal().is_some() || world.applier.reopened > 0);
+            refused += u64::from(world.refusal().is_some() || world.applier.trouble.ended > 0);
             world.expect_whole(&format!("{kind:?} at call {call} of {calls}"));
         }
     }

@@ -1,7 +1,10 @@
 //! How many streams stay resident, and that nothing is lost by those that go.
 
+use std::time::Duration;
+
 use super::super::view::tests::meta;
 use super::*;
+use crate::seam::{Clock, SystemClock};
 use crate::types::Lifetime;
 
 const RESIDENT_MAX: usize = 16;
@@ -77,4 +80,47 @@ fn a_stream_that_is_gone_leaves_no_read_time() {
         views.publish(&[Op::Delete { stream: StreamId(id) }], LogIndex(id), None, |_, _| {});
     }
     assert_eq!(views.lock().read_times.len(), 0);
+}
+
+/// The views' lock is on the way of every request of the shard.
+#[test]
+fn recent_names_are_taken_in_pieces_and_none_is_missed() {
+    let views = ShardViews::new(ShardId(0), 1, 200_000, UnixMillis(0));
+    let count = 100_000u64;
+    for id in 1..=count {
+        let meta =
+            meta(id, &format!("{}/{id:06}", if id % 2 == 0 { "even" } else { "odd" }), Lifetime::Forever);
+        views.publish(&[Op::Create(Box::new(meta))], LogIndex(id), None, |_, _| {});
+    }
+    let (mut after, mut found, mut pieces, mut taking) = (None::<String>, 0, 0, Duration::ZERO);
+    loop {
+        let before = SystemClock.elapsed();
+        let piece = views.recent("even/", after.as_deref(), 256);
+        taking += SystemClock.elapsed().saturating_sub(before);
+        pieces += 1;
+        assert!(piece.len() <= 256);
+        let names = piece.iter().map(|(name, _)| name.as_str().to_owned());
+        let names: Vec<String> = after.iter().cloned().chain(names).collect();
+        assert!(names.is_sorted_by(|one, other| one < other), "in order, each once");
+        let Some((last, view)) = piece.last() else { break };
+        assert!(view.is_some() && last.as_str().starts_with("even/"));
+        found += piece.len();
+        after = Some(last.as_str().to_owned());
+    }
+    assert_eq!(found, 50_000);
+    let before = SystemClock.elapsed();
+    assert_eq!(views.recent("", None, usize::MAX).len(), 100_000);
+    let whole = SystemClock.elapsed().saturating_sub(before);
+    let before = SystemClock.elapsed();
+    views.applied(LogIndex(10), &[]);
+    let applied = SystemClock.elapsed().saturating_sub(before);
+    let piece = taking / pieces;
+    println!("under the lock: {piece:?} for a piece, {whole:?} for all; {applied:?} to let ten of them go");
+    assert_eq!(
+        views.recent("even/", None, 1)[0].0.as_str(),
+        "even/000012",
+        "what the tables have is not asked again"
+    );
+    views.publish(&[Op::Delete { stream: StreamId(12) }], LogIndex(count + 1), None, |_, _| {});
+    assert!(views.recent("even/", None, 1)[0].1.is_none(), "a deleted name has no view");
 }

@@ -39,12 +39,12 @@ pub enum LaneError {
     Full,
     /// The device failed. What was written and not yet synced may or may not be there after a restart; the lane takes no
     /// more calls, the process ends.
-    #[error("{operation} the log failed: {source}")]
+    #[error("{operation} the log failed: {cause}")]
     Io {
         /// What the lane was doing.
         operation: Operation,
-        /// The device's answer.
-        source: io::Error,
+        /// The device's answer. (A field named `source` would be printed twice.)
+        cause: io::Error,
     },
     /// An earlier call failed with [`Self::Io`]: restart and recover.
     #[error("the log failed earlier; it must be recovered by a restart")]
@@ -56,7 +56,9 @@ pub enum LaneError {
         bytes: usize,
     },
     /// The directory holds what no lane of this volume wrote. Nothing was changed.
-    #[error("{name} in the log directory does not belong to this volume's log: {reason}")]
+    #[error(
+        "{name} does not belong to the log of this data directory: {reason}; move it away, or restore the whole directory"
+    )]
     Foreign {
         /// The file.
         name: String,
@@ -67,7 +69,10 @@ pub enum LaneError {
     #[error("the log was written by a newer release: {0}")]
     Newer(String),
     /// There is no log where there must be one. Nothing was changed; the volume lost files or is another one.
-    #[error("the log directory is empty, but this volume has been in use")]
+    #[error(
+        "it has no segment, but this data directory has been in use; put the missing files (*.aol) back, or restore the \
+         whole data directory from one copy; nothing was changed"
+    )]
     Missing,
     /// The reader asks for records that are no longer kept.
     #[error("the log begins at {start}; earlier records were released")]
@@ -86,7 +91,7 @@ pub enum LaneError {
 impl LaneError {
     /// Wraps an answer of the device; a full volume is told apart by the callers that can undo what they did.
     pub(super) fn io(operation: Operation) -> impl FnOnce(io::Error) -> Self {
-        move |source| Self::Io { operation, source }
+        move |cause| Self::Io { operation, cause }
     }
 }
 

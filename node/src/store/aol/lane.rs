@@ -234,13 +234,11 @@ impl Lane {
     /// Makes everything written durable and returns how far that is.
     pub fn sync(&mut self) -> Result<LanePosition, LaneError> {
         self.check()?;
-        for file in std::mem::take(&mut self.unsynced) {
-            if let Err(error) = file.sync() {
-                return self.poison(LaneError::io(Operation::Sync)(error));
-            }
+        let files = std::mem::take(&mut self.unsynced);
+        if let Err(error) = self.shared.sync(&files, self.written) {
+            return self.poison(error);
         }
         self.synced = self.written;
-        self.shared.set_synced(self.synced);
         Ok(self.synced)
     }
 
@@ -261,6 +259,8 @@ impl Lane {
     /// Lets go of segments that lie wholly before `upto`; they are used again.
     pub fn release(&mut self, upto: LanePosition) -> Result<(), LaneError> {
         self.check()?;
+        // A reader may have synced more.
+        self.synced = self.synced.max(self.shared.synced());
         while let Some(segment) = self.shared.pop_front_before(upto.min(self.synced)) {
             if let Err(error) = self.supply.release(segment) {
                 return self.poison(error);
@@ -343,7 +343,7 @@ impl Lane {
     }
 
     fn check(&self) -> Result<(), LaneError> {
-        if self.poisoned { Err(LaneError::Poisoned) } else { Ok(()) }
+        if self.poisoned || self.shared.has_failed() { Err(LaneError::Poisoned) } else { Ok(()) }
     }
 
     fn poison<T>(&mut self, error: LaneError) -> Result<T, LaneError> {

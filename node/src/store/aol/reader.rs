@@ -2,16 +2,20 @@
 //!
 //! Invariant: a reader sees only what is written, in lane order, each record whole. A released segment may be written
 //! over while it is read; the position in each record shows that, and the reader says [`LaneError::Released`].
+//!
+//! A reader may also make durable what the lane wrote and left unsynced: one sync at a time, since a device tells of a
+//! failed sync once, and whoever hears of it poisons the lane for both.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use super::Record;
-use super::error::LaneError;
+use super::error::{LaneError, Operation};
 use super::scan::{Found, SegmentScan};
 use super::segment::Segment;
 use crate::codec::record::{LANE_ITSELF, LaneKey, RecordKind};
+use crate::seam::disk::File;
 use crate::types::LanePosition;
 
 /// What the lane and its readers share.
@@ -20,20 +24,46 @@ pub(super) struct Shared {
     segments: RwLock<VecDeque<Segment>>,
     written: AtomicU64,
     synced: AtomicU64,
+    /// Held during a sync.
+    syncing: Mutex<()>,
+    /// A sync failed.
+    failed: AtomicBool,
 }
 
 impl Shared {
     pub(super) fn new(segments: VecDeque<Segment>, tail: LanePosition) -> Self {
         let (written, synced) = (AtomicU64::new(tail.0), AtomicU64::new(tail.0));
-        Self { segments: RwLock::new(segments), written, synced }
+        let (syncing, failed) = (Mutex::default(), AtomicBool::default());
+        Self { segments: RwLock::new(segments), written, synced, syncing, failed }
     }
 
     pub(super) fn set_written(&self, position: LanePosition) {
         self.written.store(position.0, Ordering::Release);
     }
 
-    pub(super) fn set_synced(&self, position: LanePosition) {
-        self.synced.store(position.0, Ordering::Release);
+    pub(super) fn synced(&self) -> LanePosition {
+        LanePosition(self.synced.load(Ordering::Acquire))
+    }
+
+    pub(super) fn has_failed(&self) -> bool {
+        self.failed.load(Ordering::Acquire)
+    }
+
+    /// Syncs files, with which everything before `upto` is durable.
+    pub(super) fn sync(&self, files: &[Arc<dyn File>], upto: LanePosition) -> Result<(), LaneError> {
+        // It guards no data: a panic in between leaves nothing half done.
+        let _one_at_a_time = self.syncing.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.has_failed() {
+            return Err(LaneError::Poisoned);
+        }
+        for file in files {
+            if let Err(error) = file.sync() {
+                self.failed.store(true, Ordering::Release);
+                return Err(LaneError::io(Operation::Sync)(error));
+            }
+        }
+        self.synced.fetch_max(upto.0, Ordering::AcqRel);
+        Ok(())
     }
 
     pub(super) fn push_back(&self, segment: Segment) {
@@ -94,7 +124,24 @@ impl LaneReader {
     /// Everything before this is durable.
     #[must_use]
     pub fn synced(&self) -> LanePosition {
-        LanePosition(self.shared.synced.load(Ordering::Acquire))
+        self.shared.synced()
+    }
+
+    /// Makes the record that begins at `position` durable, with everything before it; `false` if it is not written yet.
+    /// After an error the lane is poisoned.
+    pub fn make_durable(&self, position: LanePosition) -> Result<bool, LaneError> {
+        if self.synced() > position {
+            return Ok(true);
+        }
+        let (synced, written) = (self.synced(), self.written());
+        if written <= position {
+            return Ok(false);
+        }
+        let files: Vec<Arc<dyn File>> = self.shared.look(|segments| {
+            let unsynced = segments.iter().filter(|segment| segment.end() > synced && segment.base < written);
+            unsynced.map(|segment| Arc::clone(&segment.file)).collect()
+        });
+        self.shared.sync(&files, written).map(|()| true)
     }
 
     /// The records of shards from `position` on, which must be where a record begins or [`Self::start`]. At the end the

@@ -53,6 +53,9 @@ pub enum TablesError {
         /// What is going on.
         reason: Arc<str>,
     },
+    /// The file is being compacted or opened again, which takes as long as it takes: try again.
+    #[error("the tables are being compacted or opened again")]
+    Busy,
     /// One unit fails its checksum; other units still serve.
     #[error("{unit} is corrupt: {cause}")]
     Corrupt {

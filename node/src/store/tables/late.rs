@@ -63,6 +63,8 @@ struct Queue {
     fresh: HashMap<u64, u64>,
     /// The newest content of every block that was written since the queue began.
     blocks: BTreeMap<u64, Bytes>,
+    /// Bytes of all writes in `steps`, kept beside them: adding them up for each one that comes would take ever longer.
+    bytes: u64,
     length: u64,
     /// Bytes of the file itself that still count.
     sound: u64,
@@ -145,7 +147,7 @@ impl<B: StorageBackend> Late<B> {
             Step::Length(length) => queue.set_length(length),
             Step::Sync => queue.sync(),
         }
-        self.bytes.store(queue.bytes(), Ordering::Relaxed);
+        self.bytes.store(queue.bytes, Ordering::Relaxed);
         Ok(())
     }
 }
@@ -168,11 +170,10 @@ impl<B: StorageBackend> CatchUp for Late<B> {
                 Step::Length(length) => inner.set_len(*length),
                 Step::Sync => synced(inner),
             })?;
-            queue.steps.pop_front();
-            queue.taken += 1;
+            queue.take();
+            self.bytes.store(queue.bytes, Ordering::Relaxed);
         }
         *queue = Queue::default();
-        self.bytes.store(0, Ordering::Relaxed);
         Ok(())
     }
 }
@@ -182,9 +183,12 @@ impl Queue {
         *self = Self { length, sound: length, ..Self::default() };
     }
 
-    fn bytes(&self) -> u64 {
-        let write = |step: &Step| if let Step::Write(_, data) = step { data.len() as u64 } else { 0 };
-        self.steps.iter().map(write).sum()
+    /// The first step is done.
+    fn take(&mut self) {
+        if let Some(Step::Write(_, data)) = self.steps.pop_front() {
+            self.bytes -= data.len() as u64;
+        }
+        self.taken += 1;
     }
 
     fn write(&mut self, offset: u64, data: Bytes, inner: &impl StorageBackend) -> io::Result<()> {
@@ -197,8 +201,10 @@ impl Queue {
         if let Some(Step::Write(_, older)) = older
             && older.len() <= data.len()
         {
+            self.bytes -= older.len() as u64;
             older.clear();
         }
+        self.bytes += data.len() as u64;
         self.steps.push_back(Step::Write(offset, data));
         Ok(())
     }

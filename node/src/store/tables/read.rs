@@ -26,22 +26,30 @@ use crate::types::{
     StreamName, UnixMillis,
 };
 
-/// Reads the tables of one shard.
+/// Reads the tables of one shard. While they are compacted or opened again, it is told that they are busy.
 #[derive(Debug, Clone)]
 pub struct Reader {
     pub(super) shared: Arc<Shared>,
+    pub(super) waits: bool,
 }
 
 impl Reader {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared }
+        Self { shared, waits: false }
+    }
+
+    /// The same for a thread that has nobody behind it: it waits while the tables are busy.
+    #[must_use]
+    pub fn patient(&self) -> Self {
+        Self { shared: Arc::clone(&self.shared), waits: true }
     }
 
     fn snapshot<T, E: From<TablesError> + From<redb::TransactionError> + Fault>(
         &self,
         read: impl FnOnce(&ReadTransaction, ShardId) -> Result<T, E>,
     ) -> Result<T, E> {
-        self.shared.guarded_for_readers(|database| read(&database.begin_read()?, self.shared.shard))
+        self.shared
+            .guarded_for_readers(self.waits, |database| read(&database.begin_read()?, self.shared.shard))
     }
 
     /// The stream of a name.

@@ -44,7 +44,7 @@ pub struct Scrubbed {
 impl Reader {
     /// Checks about `bytes_max` bytes from `cursor` on.
     pub fn scrub(&self, cursor: &ScrubCursor, bytes_max: u64) -> Result<Scrubbed, TablesError> {
-        self.shared.guarded_for_readers(|database| {
+        self.shared.guarded_for_readers(self.waits, |database| {
             let transaction = database.begin_read()?;
             let mut pass = Pass {
                 transaction: &transaction,

@@ -120,3 +120,47 @@ fn a_name_that_resolves_to_anything_but_a_public_address_is_not_called() {
         assert_eq!(here.admits(text.parse().unwrap()).is_ok(), admitted, "{text}");
     }
 }
+
+#[test]
+fn each_setting_admits_loopback_or_not_in_every_spelling() {
+    use crate::config::{Config, WebhookTargets};
+    let here = ["127.0.0.1:4437", "[::1]:4437"];
+    let anywhere = ["0.0.0.0:4437", "[::]:4437", "10.0.0.1:4437"];
+    let loopback = [
+        "https://[::1]/",
+        "http://[::1]:9000/",
+        "https://127.0.0.1/",
+        "http://127.9.9.9/",
+        "http://localhost/",
+    ];
+    // Whatever the setting.
+    let never = [
+        "https://10.0.0.1/",
+        "https://[fe80::1]/",
+        "https://[fd00::1]/",
+        "https://[::]/",
+        "https://[::ffff:127.0.0.1]/",
+        "https://[::ffff:7f00:1]/",
+        "https://[::127.0.0.1]/",
+        "https://[64:ff9b::7f00:1]/",
+        "https://[0:0:0:0:0:ffff:a00:1]/",
+    ];
+    for webhook_targets in [WebhookTargets::Auto, WebhookTargets::Public, WebhookTargets::Loopback] {
+        for listen in here.into_iter().chain(anywhere) {
+            let config = Config { listen: listen.parse().unwrap(), webhook_targets, ..Config::default() };
+            let allowed = match webhook_targets {
+                WebhookTargets::Auto => here.contains(&listen),
+                WebhookTargets::Public => false,
+                WebhookTargets::Loopback => true,
+            };
+            for url in loopback {
+                let taken = Target::parse(url, config.webhooks_to_loopback()).is_ok();
+                assert_eq!(taken, allowed, "{url} at {listen} with {webhook_targets:?}");
+            }
+            for url in never {
+                let taken = Target::parse(url, config.webhooks_to_loopback()).is_ok();
+                assert!(!taken, "{url} at {listen} with {webhook_targets:?}");
+            }
+        }
+    }
+}

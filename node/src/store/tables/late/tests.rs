@@ -4,6 +4,12 @@ use super::*;
 use crate::seam::disk::simulated::Random;
 use crate::store::tables::tests::small_disk::SmallDisk;
 
+/// What the steps hold, added up.
+fn waiting(late: &LateWrites<SmallDisk>) -> u64 {
+    let bytes = |step: &Step| if let Step::Write(_, data) = step { data.len() as u64 } else { 0 };
+    late.0.look().steps.iter().map(bytes).sum()
+}
+
 /// A few steps of what a database does, against a plain vector of bytes.
 fn play(seed: u64) -> usize {
     let mut random = Random::new(seed);
@@ -45,6 +51,7 @@ fn play(seed: u64) -> usize {
             }
         }
         waited += usize::from(handle.late_bytes() > 0);
+        assert_eq!(handle.late_bytes(), waiting(&late), "seed {seed}, step {step}");
         let mut seen = vec![0; plain.len()];
         assert_eq!(late.len().unwrap(), plain.len() as u64, "seed {seed}, step {step}");
         late.read(0, &mut seen).unwrap();
