@@ -12,6 +12,7 @@ pub mod seal;
 pub mod segment;
 pub mod subscription;
 pub mod superblock;
+pub mod voters;
 
 /// Why bytes are no value. The data is damaged or was written by another version; it is never guessed at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

@@ -11,6 +11,7 @@ mod offset;
 mod op;
 mod stream;
 mod subscription;
+mod voters;
 
 pub mod limits;
 
@@ -33,3 +34,4 @@ pub use subscription::{
     Definition, Delivery, Grant, Link, Phase, Share, Stage, Subscription, SubscriptionId,
     SubscriptionIdError, SubscriptionUid, WakeId,
 };
+pub use voters::{Config, ConfigVersion, Configs, ReplicaId, VOTERS_MAX, Voters};

@@ -1,8 +1,8 @@
 //! Who may lead next, from the seals of a shard's voters. Invariant: an election sees every committed entry, or does not
 //! happen: enough seals of every set of voters that counts, or the seal of the last leader.
 
-use super::{Configs, ReplicaId, commit_rule};
-use crate::types::{Epoch, LogIndex};
+use super::commit_rule;
+use crate::types::{Configs, Epoch, LogIndex, ReplicaId, Voters};
 
 /// What a sealed voter has, as of its promise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -22,7 +22,7 @@ pub fn sees_every_commit(
     last_leader: Option<ReplicaId>,
     sealed: impl Fn(ReplicaId) -> bool,
 ) -> bool {
-    let enough = |voters: &super::Voters| {
+    let enough = |voters: &Voters| {
         voters.iter().filter(|id| sealed(*id)).count() >= commit_rule(voters.count()).seals
     };
     last_leader.is_some_and(&sealed) || configs.as_slice().iter().all(|config| enough(&config.voters))
@@ -41,7 +41,6 @@ pub fn winners<'a>(
 
 #[cfg(test)]
 mod tests {
-    use super::super::Voters;
     use super::*;
     use crate::types::{Boot, RecordEpoch};
 

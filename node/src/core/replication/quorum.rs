@@ -1,8 +1,7 @@
 //! The commit rule: how many voters must hold an entry on the disk, how many seals an election needs, and when a new set
 //! of voters may stand alone. Invariant: writes and seals of one set always meet in one voter at least.
 
-use super::{Config, ReplicaId, Voters};
-use crate::types::LogIndex;
+use crate::types::{Config, LogIndex, ReplicaId, Voters};
 
 /// What one set of voters asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,7 +46,7 @@ fn held_by_enough(voters: &Voters, held: impl Fn(ReplicaId) -> LogIndex) -> LogI
 
 #[cfg(test)]
 mod tests {
-    use super::super::ConfigVersion;
+    use crate::types::ConfigVersion;
     use super::*;
 
     fn config(version: u64, ids: &[u32]) -> Config {
@@ -61,7 +60,7 @@ mod tests {
 
     #[test]
     fn writes_and_seals_of_any_set_meet_in_one_voter() {
-        for voters in 1..=super::super::VOTERS_MAX {
+        for voters in 1..=crate::types::VOTERS_MAX {
             let CommitRule { writes, seals } = commit_rule(voters);
             assert_eq!(writes + seals, voters + 1);
             assert!(2 * writes > voters, "two leaders of two epochs meet, too");

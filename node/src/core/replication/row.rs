@@ -2,8 +2,7 @@
 //! holds the row as it was. Invariant: the epoch grows with every leader; while a shard is being sealed nothing else
 //! about it changes; a set of voters is superseded, never forgotten.
 
-use super::{ConfigVersion, Configs, ReplicaId, Voters};
-use crate::types::RecordEpoch;
+use crate::types::{ConfigVersion, Configs, RecordEpoch, ReplicaId, Voters};
 
 /// Where a shard stands between two leaders.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

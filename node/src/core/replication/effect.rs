@@ -1,0 +1,152 @@
+//! What a replica wants done.
+
+use super::History;
+use super::input::{Ask, Standing};
+use super::memory::Ticket;
+use super::message::{Entry, Message};
+use crate::codec::record::RecordKind;
+use crate::types::{ConfigVersion, Configs, Epoch, LogIndex, RecordEpoch, ReplicaId};
+
+/// Something that is to be done for a replica, in the order in which it was said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Effect {
+    /// Save its memory as it is now, and say so.
+    Save(Ticket),
+    /// Append an entry of the epoch that it leads.
+    Append {
+        /// What it is: an epoch start or a set of voters.
+        kind: RecordKind,
+        /// The sets of voters, if it is that.
+        configs: Option<Configs>,
+    },
+    /// Append the leader's entries.
+    Write(Vec<Entry>),
+    /// Set aside all entries behind `to`, durably, and say so.
+    Cut {
+        /// The last entry that stays.
+        to: LogIndex,
+    },
+    /// Send a message, or drop it when that does not go through.
+    Send {
+        /// To whom.
+        to: ReplicaId,
+        /// The message.
+        message: Message,
+    },
+    /// Send the log behind `after` to a follower, and go on with what is appended.
+    Ship {
+        /// To whom.
+        to: ReplicaId,
+        /// What it has.
+        after: LogIndex,
+    },
+    /// Send it no more entries.
+    Unship(ReplicaId),
+    /// Entries up to here are committed: they may be applied, and answers that rest on them given.
+    Committed(LogIndex),
+    /// It leads and has committed an entry of its epoch: writes may be taken once all that is committed is applied.
+    Opened(Epoch),
+    /// It leads no more: what is not committed may or may not come to be; heads are dropped.
+    Closed(Epoch),
+    /// Too few voters are heard of: take no writes and no reads until they are.
+    Suspended,
+    /// They are heard of again.
+    Resumed,
+    /// Reads that asked before this round began wait for it; later ones for the next.
+    RoundBegun(u64),
+    /// The reads that wait for this round may be answered once `upto` is applied.
+    Readable {
+        /// The round.
+        round: u64,
+        /// What was committed when it began.
+        upto: LogIndex,
+    },
+    /// The answer to an ask.
+    Answer {
+        /// Which ask.
+        ask: Ask,
+        /// The answer.
+        answer: Answer,
+    },
+    /// A set of voters may stand alone, and the record should say so.
+    Confirmed {
+        /// The epoch of the record in which that is so.
+        epoch: RecordEpoch,
+        /// The set.
+        version: ConfigVersion,
+    },
+    /// It takes no part any more until somebody looks at it; nothing was deleted.
+    Halted(Halt),
+}
+
+/// The answer to an ask.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// It is sealed: nothing of a lower epoch was confirmed since.
+    Sealed(Box<SealAnswer>),
+    /// It leads.
+    Leads {
+        /// In this epoch.
+        epoch: Epoch,
+        /// It has committed an entry of it.
+        open: bool,
+    },
+    /// It goes by these sets of voters now, or by newer ones.
+    Configured(ConfigVersion),
+    /// It did not do it.
+    Refused(Refusal),
+}
+
+/// What a sealed replica has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SealAnswer {
+    /// The epoch for which it is sealed.
+    pub promised: Epoch,
+    /// What an order to lead must name.
+    pub standing: Standing,
+    /// Up to here it knows entries to be committed.
+    pub committed: LogIndex,
+    /// The shape of its log.
+    pub history: History,
+    /// The newest sets of voters in its log.
+    pub configs: Option<Configs>,
+}
+
+/// Why an ask came to nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// A later epoch is promised: whoever asks must look at the record again.
+    #[error("epoch {0} is promised")]
+    Promised(Epoch),
+    /// It is no longer what it was when it was sealed: elect again.
+    #[error("it is at {} entries of epoch {} in boot {}, not as it was sealed", .0.end, .0.last, .0.boot)]
+    Changed(Standing),
+    /// It does not lead this epoch.
+    #[error("it does not lead")]
+    NotLeading,
+    /// It was removed from the voters.
+    #[error("it was removed from the voters for good")]
+    Retired,
+    /// It stopped by itself.
+    #[error("it stopped: {0}")]
+    Halted(Halt),
+}
+
+/// Why a replica stopped by itself. Each means that a promise of this protocol was broken somewhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
+pub enum Halt {
+    /// A leader lacks entries that are committed.
+    #[error("the leader's log is the same up to {common} only, but entries up to {committed} are committed (DivergedBelowCommit)")]
+    BelowCommit {
+        /// The last index that both have.
+        common: LogIndex,
+        /// What is known to be committed.
+        committed: LogIndex,
+    },
+    /// The same epoch and index, another content.
+    #[error("entry {0} is another one than the leader's (ChainDiffers)")]
+    ChainDiffers(LogIndex),
+    /// One epoch begins at two places.
+    #[error("epoch {0} begins at two places (EpochDiffers)")]
+    EpochDiffers(Epoch),
+}

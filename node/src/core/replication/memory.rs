@@ -1,0 +1,62 @@
+//! What a replica must never forget. Invariant: it is on the disk before anything is said or done that rests on it, and
+//! no epoch in it ever falls.
+
+use crate::types::{Configs, Epoch};
+
+/// The durable state of one replica beside its log.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Memory {
+    /// Nothing of an epoch below is accepted, confirmed or answered any more.
+    pub promised: Epoch,
+    /// The last epoch that this replica led; it never writes in it again after a restart.
+    pub led: Epoch,
+    /// The sets of voters that it goes by as a leader.
+    pub configs: Option<Configs>,
+    /// It has applied its own removal, and takes no part any more.
+    pub retired: bool,
+}
+
+/// Counts the times that a memory was asked to be saved; a later save holds what an earlier one held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Ticket(pub u64);
+
+/// A memory, and how much of it is on the disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Kept {
+    memory: Memory,
+    asked: Ticket,
+    saved: Ticket,
+}
+
+impl Kept {
+    pub(super) fn new(memory: Memory) -> Self {
+        Self { memory, asked: Ticket(0), saved: Ticket(0) }
+    }
+
+    pub(super) const fn get(&self) -> &Memory {
+        &self.memory
+    }
+
+    /// Changes it; what rests on the change waits for the ticket.
+    pub(super) fn change(&mut self, change: impl FnOnce(&mut Memory)) -> Ticket {
+        let before = (self.memory.promised, self.memory.led);
+        change(&mut self.memory);
+        debug_assert!(before.0 <= self.memory.promised && before.1 <= self.memory.led, "a promise was taken back");
+        self.asked = Ticket(self.asked.0 + 1);
+        self.asked
+    }
+
+    pub(super) fn saved(&mut self, ticket: Ticket) {
+        self.saved = self.saved.max(ticket.min(self.asked));
+    }
+
+    /// Whether all that was in it when the ticket was given is on the disk.
+    pub(super) fn holds(&self, ticket: Ticket) -> bool {
+        ticket <= self.saved
+    }
+
+    /// Waits for everything in it.
+    pub(super) const fn newest(&self) -> Ticket {
+        self.asked
+    }
+}

@@ -1,0 +1,200 @@
+//! A follower: promises the leader's epoch, tells what it has, cuts to what both have, takes entries, confirms what is on
+//! its disk. Invariant: it confirms only what it holds of *this* epoch's leader, and cuts nothing that is committed.
+
+use std::time::Duration;
+
+use super::super::effect::{Effect, Halt};
+use super::super::memory::Ticket;
+use super::super::message::{Message, Records, Report};
+use super::{Replica, Role};
+use crate::types::{Chain, Epoch, LogIndex, ReplicaId};
+
+/// Whom a replica follows, and how far that has come.
+#[derive(Debug)]
+pub(super) struct Following {
+    leader: ReplicaId,
+    epoch: Epoch,
+    stage: Stage,
+    /// Up to here its log is the leader's.
+    verified: LogIndex,
+    /// What the leader says is committed; counts as far as it is verified and on this disk.
+    committed: LogIndex,
+    /// The leader's last round, to be echoed.
+    round: u64,
+    /// When the leader was last heard of.
+    pub(super) heard: Duration,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// The promise is on its way to the disk.
+    Promising(Ticket),
+    /// It has told what it has.
+    Reported,
+    /// What the leader does not have is being cut.
+    Cutting,
+    /// It takes entries.
+    Taking,
+}
+
+impl Replica {
+    /// A leader asks to be followed: its epoch is promised before anything is told.
+    pub(super) fn follow(&mut self, leader: ReplicaId, epoch: Epoch, out: &mut Vec<Effect>) {
+        let promised = self.kept.get().promised;
+        // A halted replica keeps what it promised. A leader of the same epoch of the record would be a second one.
+        let second = self.kept.get().led.record == epoch.record;
+        if epoch < promised || second || matches!(self.role, Role::Halted(_)) {
+            let message = Message::Refused { epoch, promised };
+            return out.push(Effect::Send { to: leader, message });
+        }
+        if epoch > promised {
+            self.step_down(out);
+            let ticket = self.kept.change(|memory| memory.promised = epoch);
+            out.push(Effect::Save(ticket));
+        }
+        self.role = Role::Following(Following {
+            leader,
+            epoch,
+            stage: Stage::Promising(self.kept.newest()),
+            verified: LogIndex(0),
+            committed: LogIndex(0),
+            round: 0,
+            heard: self.now,
+        });
+        self.follower_moved(out);
+    }
+
+    /// The leader says how far both logs are the same.
+    pub(super) fn adopt(
+        &mut self,
+        from: ReplicaId,
+        (epoch, report, common): (Epoch, u64, LogIndex),
+        out: &mut Vec<Effect>,
+    ) {
+        let (committed, end, newest) = (self.committed, self.history.end(), self.reports);
+        let Some(following) = self.following(from, epoch) else { return };
+        if following.stage != Stage::Reported || report != newest || common > end {
+            return;
+        }
+        if common < committed {
+            return self.halt(Halt::BelowCommit { common, committed }, out);
+        }
+        following.verified = common;
+        if common < end {
+            following.stage = Stage::Cutting;
+            out.push(Effect::Cut { to: common });
+        } else {
+            following.stage = Stage::Taking;
+            self.confirm(out);
+        }
+    }
+
+    /// The leader has another history of an epoch than this replica: somebody must look.
+    pub(super) fn differ(&mut self, from: ReplicaId, epoch: Epoch, at: Epoch, out: &mut Vec<Effect>) {
+        if self.following(from, epoch).is_some_and(|following| following.stage == Stage::Reported) {
+            self.halt(Halt::EpochDiffers(at), out);
+        }
+    }
+
+    /// The cut is durable: what comes may be written behind it.
+    pub(super) fn was_cut(&mut self, to: LogIndex, chain: Chain, out: &mut Vec<Effect>) {
+        self.history.cut(to, chain);
+        self.synced = self.synced.min(self.history.end());
+        self.voters.retain(|(index, _)| *index <= to);
+        if let Role::Following(following) = &mut self.role
+            && following.stage == Stage::Cutting
+        {
+            following.stage = Stage::Taking;
+            self.confirm(out);
+        }
+        self.answer_seals(out);
+    }
+
+    /// Entries from the leader; those that are here already are passed over.
+    pub(super) fn take(&mut self, from: ReplicaId, records: Records, out: &mut Vec<Effect>) {
+        let (end, chain) = (self.history.end(), self.history.chain());
+        let Some(following) = self.following(from, records.epoch) else { return };
+        if following.stage != Stage::Taking {
+            return;
+        }
+        if records.after > end {
+            // Something is missing in between: told again, the leader begins again where this log ends.
+            following.stage = Stage::Reported;
+            return self.report(out);
+        }
+        let known = usize::try_from(end.0 - records.after.0).unwrap_or(usize::MAX);
+        if known == 0 && records.chain != chain {
+            return self.halt(Halt::ChainDiffers(end), out);
+        }
+        following.committed = following.committed.max(records.committed);
+        let mut entries = records.entries;
+        entries.drain(..known.min(entries.len()));
+        if !entries.is_empty() {
+            following.verified = LogIndex(end.0 + entries.len() as u64);
+            out.push(Effect::Write(entries));
+        }
+        self.commit_as_told(out);
+    }
+
+    /// The leader is there; and it wants to know that it still leads.
+    pub(super) fn beat(
+        &mut self,
+        from: ReplicaId,
+        (epoch, committed, round): (Epoch, LogIndex, u64),
+        out: &mut Vec<Effect>,
+    ) {
+        let Some(following) = self.following(from, epoch) else { return };
+        following.round = following.round.max(round);
+        if following.stage == Stage::Taking {
+            following.committed = following.committed.max(committed);
+            self.commit_as_told(out);
+            self.confirm(out);
+        }
+    }
+
+    /// The promise is on the disk, or more of the log is.
+    pub(super) fn follower_moved(&mut self, out: &mut Vec<Effect>) {
+        let Role::Following(following) = &mut self.role else { return };
+        match following.stage {
+            Stage::Promising(ticket) if self.kept.holds(ticket) => {
+                following.stage = Stage::Reported;
+                self.report(out);
+            }
+            Stage::Taking => {
+                self.commit_as_told(out);
+                self.confirm(out);
+            }
+            Stage::Promising(_) | Stage::Reported | Stage::Cutting => {}
+        }
+    }
+
+    /// Whom it follows, if that is who speaks, in that epoch; takes note that it was heard of.
+    fn following(&mut self, from: ReplicaId, epoch: Epoch) -> Option<&mut Following> {
+        let now = self.now;
+        let Role::Following(following) = &mut self.role else { return None };
+        let meant = following.leader == from && following.epoch == epoch;
+        if meant {
+            following.heard = now;
+        }
+        meant.then_some(following)
+    }
+
+    fn commit_as_told(&mut self, out: &mut Vec<Effect>) {
+        let Role::Following(Following { committed, verified, .. }) = self.role else { return };
+        self.commit(committed.min(verified), out);
+    }
+
+    fn report(&mut self, out: &mut Vec<Effect>) {
+        let Role::Following(Following { leader, epoch, .. }) = self.role else { return };
+        self.reports += 1;
+        let (number, history) = (self.reports, self.history.clone());
+        let report = Report { epoch, number, history, committed: self.committed };
+        out.push(Effect::Send { to: leader, message: Message::Report(report) });
+    }
+
+    fn confirm(&self, out: &mut Vec<Effect>) {
+        let Role::Following(Following { leader, epoch, verified, round, .. }) = self.role else { return };
+        let synced = self.synced.min(verified);
+        out.push(Effect::Send { to: leader, message: Message::Ack { epoch, synced, round } });
+    }
+}

@@ -1,0 +1,158 @@
+//! Followers: what they promise, confirm, cut and refuse.
+
+use super::world::{Letter, World, id};
+use crate::core::replication::{Halt, Input, Message, Records};
+use crate::types::{Boot, Chain, Configs, Epoch, LogIndex, RecordEpoch};
+
+fn epoch(record: u64) -> Epoch {
+    Epoch { record: RecordEpoch(record), boot: Boot(1) }
+}
+
+fn configs(world: &World) -> Configs {
+    world.node(0).replica.memory().configs.clone().unwrap()
+}
+
+#[test]
+fn a_promise_is_on_the_disk_before_anything_is_told() {
+    let mut world = World::led();
+    world.letters.clear();
+    let follow = Input::Heard { from: id(2), message: Message::Follow(epoch(2)) };
+    world.step(id(1), follow);
+    assert!(world.letters.is_empty());
+    world.save(1);
+    assert_eq!(world.node(1).memory.promised, epoch(2));
+    assert!(matches!(world.letters[0].message, Message::Report(_)));
+}
+
+#[test]
+fn whoever_promised_a_later_epoch_confirms_nothing_of_an_older_one() {
+    let mut world = World::led();
+    world.write(0, "a");
+    world.seal(1, 2);
+    world.settle();
+    let end = world.node(1).replica.history().end();
+    assert!(end < world.node(0).replica.history().end(), "the entry came too late");
+    let acks = world.letters.iter().filter(|letter| letter.from == id(1)).count();
+    assert_eq!(acks, 0);
+    assert!(world.node(0).replica.committed() == world.node(0).replica.history().end(), "the other follower counts");
+}
+
+#[test]
+fn a_follower_cuts_what_the_new_leader_never_had_and_nothing_else() {
+    let mut world = World::led();
+    world.write(0, "lost");
+    world.sync(0);
+    world.crash(0);
+    world.letters.clear();
+    world.seal(1, 2);
+    world.seal(2, 2);
+    world.settle();
+    let configs = configs(&world);
+    world.lead(1, 2, &configs);
+    world.settle();
+    world.write(1, "kept");
+    world.settle();
+    world.restart(0);
+    world.settle();
+    assert_eq!(world.node(0).replica.history(), world.node(1).replica.history());
+    let payloads: Vec<_> = world.node(0).log.iter().map(|entry| entry.payload.clone()).collect();
+    assert!(payloads.iter().any(|payload| payload == "kept") && !payloads.iter().any(|payload| payload == "lost"));
+}
+
+#[test]
+fn entries_that_come_twice_late_or_out_of_order_change_nothing() {
+    let mut world = World::led();
+    world.letters.clear();
+    world.write(0, "a");
+    let first: Letter = world.letters.iter().find(|letter| letter.to == id(1)).cloned().unwrap();
+    world.settle();
+    world.write(0, "b");
+    let second: Letter = world.letters.iter().find(|letter| letter.to == id(1)).cloned().unwrap();
+    world.letters.retain(|letter| letter.to != id(1));
+    world.write(0, "c");
+    world.settle();
+    for letter in [first.clone(), second.clone(), first, second] {
+        world.arrive(letter);
+        world.settle();
+    }
+    assert_eq!(world.node(1).replica.history(), world.node(0).replica.history());
+    assert!(world.nodes.values().all(|node| !node.halted));
+}
+
+#[test]
+fn an_answer_to_an_earlier_report_cuts_nothing() {
+    let mut world = World::led();
+    world.step(id(0), Input::Connected(id(1)));
+    world.deliver(0);
+    world.save(1);
+    world.deliver(0);
+    let adopt = world.letters.iter().find(|letter| letter.to == id(1)).cloned().unwrap();
+    assert!(matches!(adopt.message, Message::Adopt { .. }));
+    world.settle();
+    world.write(0, "a");
+    world.settle();
+    let end = world.node(1).replica.history().end();
+    world.step(id(0), Input::Connected(id(1)));
+    world.deliver(0);
+    world.save(1);
+    world.arrive(adopt);
+    assert_eq!(world.node(1).replica.history().end(), end);
+    world.cut(1);
+    assert_eq!(world.node(1).replica.history().end(), end);
+    world.settle();
+    assert_eq!(world.node(1).replica.history(), world.node(0).replica.history());
+}
+
+#[test]
+fn a_leader_that_lacks_what_is_committed_halts_its_follower_and_nothing_is_deleted() {
+    let mut world = World::led();
+    world.write(0, "a");
+    world.settle();
+    // Nobody who was elected by the rules says this.
+    let follow = Input::Heard { from: id(2), message: Message::Follow(epoch(9)) };
+    world.step(id(1), follow);
+    world.save(1);
+    let Some(Message::Report(report)) = world.letters.last().map(|letter| letter.message.clone()) else { panic!() };
+    let log = world.node(1).log.clone();
+    let committed = world.node(1).replica.committed();
+    let adopt = Message::Adopt { epoch: epoch(9), report: report.number, common: LogIndex(1) };
+    world.step(id(1), Input::Heard { from: id(2), message: adopt });
+    assert_eq!(world.node(1).replica.halted(), Some(Halt::BelowCommit { common: LogIndex(1), committed }));
+    assert_eq!(world.node(1).log, log);
+}
+
+#[test]
+fn another_content_at_the_same_place_halts() {
+    let mut world = World::led();
+    let end = world.node(1).replica.history().end();
+    let forged = Records {
+        epoch: epoch(1),
+        after: end,
+        chain: Chain(7),
+        committed: LogIndex(0),
+        entries: vec![super::world::write("x")],
+    };
+    world.step(id(1), Input::Heard { from: id(0), message: Message::Records(forged) });
+    assert_eq!(world.node(1).replica.halted(), Some(Halt::ChainDiffers(end)));
+    assert_eq!(world.node(1).replica.history().end(), end);
+}
+
+#[test]
+fn nobody_but_the_leader_of_the_promised_epoch_is_listened_to() {
+    let mut world = World::led();
+    let before = world.node(1).replica.history().clone();
+    let (after, chain) = (before.end(), before.chain());
+    for (from, record) in [(2, 1), (0, 2), (2, 2), (0, 0)] {
+        let records = Records {
+            epoch: epoch(record),
+            after,
+            chain,
+            committed: LogIndex(99),
+            entries: vec![super::world::write("x")],
+        };
+        world.step(id(1), Input::Heard { from: id(from), message: Message::Records(records) });
+        let beat = Message::Beat { epoch: epoch(record), committed: LogIndex(99), round: 4 };
+        world.step(id(1), Input::Heard { from: id(from), message: beat });
+    }
+    assert_eq!(world.node(1).replica.history(), &before);
+}

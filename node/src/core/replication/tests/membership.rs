@@ -1,0 +1,67 @@
+//! Voters come and go, one at a time.
+
+use super::world::{World, id, voters};
+use crate::core::replication::{Answer, Ask, Input};
+use crate::types::{Configs, RecordEpoch};
+
+fn configure(world: &mut World, leader: u32, configs: &Configs) {
+    let (ask, configs) = (Ask(7), configs.clone());
+    world.step(id(leader), Input::Configure { ask, epoch: RecordEpoch(1), configs, learners: Vec::new() });
+}
+
+fn four() -> World {
+    let mut world = World::new(4);
+    world.lead(0, 1, &Configs::first(voters(&[0, 1, 2])));
+    world.settle();
+    world
+}
+
+#[test]
+fn a_change_counts_once_it_is_on_the_leaders_disk_and_until_it_is_confirmed_both_sets_count() {
+    let mut world = four();
+    let changed = Configs::first(voters(&[0, 1, 2])).with_next(voters(&[0, 1, 2, 3]));
+    world.crash(3);
+    world.crash(2);
+    configure(&mut world, 0, &changed);
+    world.settle();
+    assert!(world.confirmed.is_empty(), "two of four are too few");
+    assert!(world.answers.iter().any(|(_, answer)| matches!(answer, Answer::Configured(version) if version.0 == 2)));
+    world.restart(3);
+    world.settle();
+    assert_eq!(world.confirmed, [(RecordEpoch(1), 2)]);
+    assert_eq!(world.node(3).replica.history(), world.node(0).replica.history());
+}
+
+#[test]
+fn a_leader_that_restarts_goes_by_the_sets_that_it_knew() {
+    let mut world = four();
+    let changed = Configs::first(voters(&[0, 1, 2])).with_next(voters(&[0, 1, 2, 3]));
+    world.crash(3);
+    world.crash(2);
+    configure(&mut world, 0, &changed);
+    world.settle();
+    world.crash(0);
+    world.restart(0);
+    world.settle();
+    assert!(!world.node(0).replica.takes_writes(), "two of four commit nothing, not even the barrier");
+    world.restart(2);
+    world.settle();
+    assert!(world.node(0).replica.takes_writes());
+}
+
+#[test]
+fn a_replica_that_applies_its_own_removal_takes_no_part_any_more() {
+    let mut world = World::led();
+    let configs = Configs::first(voters(&[0, 1, 2])).with_next(voters(&[0, 1]));
+    let (ask, learners) = (Ask(1), vec![id(2)]);
+    world.step(id(0), Input::Configure { ask, epoch: RecordEpoch(1), configs, learners });
+    world.settle();
+    assert_eq!(world.confirmed, [(RecordEpoch(1), 2)]);
+    world.write(0, "a");
+    world.settle();
+    assert!(world.node(2).replica.memory().retired);
+    assert!(!world.node(1).replica.memory().retired);
+    world.answers.clear();
+    world.seal(2, 2);
+    assert!(matches!(world.answers[0].1, Answer::Refused(_)));
+}
