@@ -21,3 +21,6 @@ pub use message::{Entry, Message, Records, Report};
 pub use quorum::{CommitRule, commit_rule, confirms, quorum_index};
 pub use replica::{Found, Place, Replica};
 pub use row::{Phase, RowError, ShardRow};
+
+#[cfg(test)]
+mod tests;

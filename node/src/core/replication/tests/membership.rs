@@ -22,6 +22,8 @@ fn a_change_counts_once_it_is_on_the_leaders_disk_and_until_it_is_confirmed_both
     let changed = Configs::first(voters(&[0, 1, 2])).with_next(voters(&[0, 1, 2, 3]));
     world.crash(3);
     world.crash(2);
+    world.write(0, "a");
+    world.settle();
     configure(&mut world, 0, &changed);
     world.settle();
     assert!(world.confirmed.is_empty(), "two of four are too few");
