@@ -95,7 +95,7 @@ impl Replica {
             kept: Kept::new(memory),
             history,
             synced,
-            committed: committed.min(synced),
+            committed,
             voters,
             role: Role::Waiting,
             seals: Vec::new(),

@@ -15,9 +15,7 @@ pub(super) struct Following {
     leader: ReplicaId,
     epoch: Epoch,
     stage: Stage,
-    /// Up to here its log is the leader's.
-    verified: LogIndex,
-    /// What the leader says is committed; counts as far as it is verified and on this disk.
+    /// What the leader says is committed; counts once this log is the leader's, as far as it is on this disk.
     committed: LogIndex,
     /// The leader's last round, to be echoed.
     round: u64,
@@ -33,7 +31,7 @@ enum Stage {
     Reported,
     /// What the leader does not have is being cut.
     Cutting,
-    /// It takes entries.
+    /// All of its log is the leader's, and it takes entries.
     Taking,
 }
 
@@ -56,7 +54,6 @@ impl Replica {
             leader,
             epoch,
             stage: Stage::Promising(self.kept.newest()),
-            verified: LogIndex(0),
             committed: LogIndex(0),
             round: 0,
             heard: self.now,
@@ -79,7 +76,6 @@ impl Replica {
         if common < committed {
             return self.halt(Halt::BelowCommit { common, committed }, out);
         }
-        following.verified = common;
         if common < end {
             following.stage = Stage::Cutting;
             out.push(Effect::Cut { to: common });
@@ -130,7 +126,6 @@ impl Replica {
         let mut entries = records.entries;
         entries.drain(..known.min(entries.len()));
         if !entries.is_empty() {
-            following.verified = LogIndex(end.0 + entries.len() as u64);
             out.push(Effect::Write(entries));
         }
         self.commit_as_told(out);
@@ -180,8 +175,8 @@ impl Replica {
     }
 
     fn commit_as_told(&mut self, out: &mut Vec<Effect>) {
-        let Role::Following(Following { committed, verified, .. }) = self.role else { return };
-        self.commit(committed.min(verified), out);
+        let Role::Following(Following { committed, .. }) = self.role else { return };
+        self.commit(committed, out);
     }
 
     fn report(&mut self, out: &mut Vec<Effect>) {
@@ -193,8 +188,8 @@ impl Replica {
     }
 
     fn confirm(&self, out: &mut Vec<Effect>) {
-        let Role::Following(Following { leader, epoch, verified, round, .. }) = self.role else { return };
-        let synced = self.synced.min(verified);
+        let Role::Following(Following { leader, epoch, round, .. }) = self.role else { return };
+        let synced = self.synced;
         out.push(Effect::Send { to: leader, message: Message::Ack { epoch, synced, round } });
     }
 }

@@ -8,14 +8,12 @@ use super::{Replica, Role, SealAsk};
 use crate::types::{Boot, Epoch, RecordEpoch};
 
 impl Replica {
-    /// Promises to confirm nothing below `epoch`, and says what it has. A repeated seal changes nothing.
+    /// Promises to confirm nothing below `epoch`, and says what it has. A repeated seal changes nothing; one below what is
+    /// promised is refused in its turn.
     pub(super) fn seal(&mut self, ask: Ask, epoch: RecordEpoch, out: &mut Vec<Effect>) {
         let promised = self.kept.get().promised;
         if let Some(refusal) = self.unfit() {
             return refuse(ask, refusal, out);
-        }
-        if epoch < promised.record {
-            return refuse(ask, Refusal::Promised(promised), out);
         }
         if let Role::Leading(leading) = &self.role
             && epoch == promised.record

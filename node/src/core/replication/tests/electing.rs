@@ -18,9 +18,15 @@ fn a_seal_is_answered_with_what_is_on_the_disk_once_the_promise_is_there_too() {
     world.save(1);
     assert!(world.sealed(1).is_none(), "an entry is not on the disk yet");
     world.sync(1);
+    assert!(world.sealed(1).is_some());
+    world.answers.clear();
+    world.seal(1, 3);
+    world.sync(1);
+    assert!(world.sealed(1).is_none(), "the promise is not on the disk yet");
+    world.save(1);
     let sealed = world.sealed(1).unwrap();
-    assert_eq!((sealed.standing.end, sealed.promised.record), (end, RecordEpoch(2)));
-    assert_eq!(world.node(1).memory.promised, Epoch { record: RecordEpoch(2), boot: Boot(0) });
+    assert_eq!((sealed.standing.end, sealed.promised.record), (end, RecordEpoch(3)));
+    assert_eq!(world.node(1).memory.promised, Epoch { record: RecordEpoch(3), boot: Boot(0) });
 }
 
 #[test]
@@ -73,6 +79,19 @@ fn an_order_to_lead_that_is_repeated_is_answered_with_what_is() {
     world.lead(0, 1, &configs);
     assert_eq!(world.node(0).replica.history().end(), end);
     assert!(matches!(world.answers[0].1, Answer::Leads { open: true, .. }));
+}
+
+#[test]
+fn whoever_follows_the_leader_of_an_epoch_cannot_be_made_its_leader() {
+    let mut world = World::led();
+    let configs = configs(&world);
+    [1, 2].into_iter().for_each(|number| world.seal(number, 2));
+    world.settle();
+    world.lead(1, 2, &configs);
+    world.settle();
+    world.answers.clear();
+    world.lead(2, 2, &configs);
+    assert!(matches!(world.answers[0].1, Answer::Refused(Refusal::Changed(_))));
 }
 
 #[test]

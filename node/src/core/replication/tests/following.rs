@@ -138,6 +138,19 @@ fn another_content_at_the_same_place_halts() {
 }
 
 #[test]
+fn a_leader_that_hears_of_a_later_epoch_leads_no_more_and_of_a_second_leader_of_its_own_nothing() {
+    let mut world = World::led();
+    world.letters.clear();
+    let own = Epoch { record: RecordEpoch(1), boot: Boot(9) };
+    world.step(id(0), Input::Heard { from: id(2), message: Message::Follow(own) });
+    assert!(matches!(world.letters[0].message, Message::Refused { .. }));
+    assert!(world.closed.is_empty() && world.node(0).replica.takes_writes());
+    world.step(id(0), Input::Heard { from: id(2), message: Message::Follow(epoch(2)) });
+    assert_eq!(world.closed, [(id(0), epoch(1))]);
+    assert!(!world.node(0).replica.takes_writes());
+}
+
+#[test]
 fn nobody_but_the_leader_of_the_promised_epoch_is_listened_to() {
     let mut world = World::led();
     let before = world.node(1).replica.history().clone();

@@ -32,6 +32,24 @@ fn a_change_counts_once_it_is_on_the_leaders_disk_and_until_it_is_confirmed_both
     world.settle();
     assert_eq!(world.confirmed, [(RecordEpoch(1), 2)]);
     assert_eq!(world.node(3).replica.history(), world.node(0).replica.history());
+    world.seal(3, 2);
+    world.settle();
+    let known = world.sealed(3).unwrap().configs.clone().unwrap();
+    assert_eq!(known.last().voters, voters(&[0, 1, 2, 3]), "replicas learn of the sets from the log");
+}
+
+#[test]
+fn a_learner_gets_the_log_and_is_not_taken_for_a_removed_voter() {
+    let mut world = four();
+    let configs = Configs::first(voters(&[0, 1, 2])).with_next(voters(&[0, 1]));
+    let (ask, learners) = (Ask(1), vec![id(3)]);
+    world.step(id(0), Input::Configure { ask, epoch: RecordEpoch(1), configs, learners });
+    world.settle();
+    world.write(0, "a");
+    world.settle();
+    assert_eq!(world.node(3).replica.history(), world.node(0).replica.history());
+    assert!(world.node(3).replica.committed() > world.node(3).replica.history().starts()[0].first);
+    assert!(!world.node(3).replica.memory().retired);
 }
 
 #[test]

@@ -44,6 +44,7 @@ pub(super) struct World {
     pub(super) answers: Vec<(ReplicaId, Answer)>,
     pub(super) confirmed: Vec<(RecordEpoch, u64)>,
     pub(super) readable: Vec<(ReplicaId, u64, LogIndex)>,
+    pub(super) closed: Vec<(ReplicaId, Epoch)>,
     /// Everything that anybody called committed, by index: nobody may ever say otherwise.
     pub(super) committed: Vec<Entry>,
 }
@@ -115,7 +116,8 @@ impl World {
     pub(super) fn new(count: u32) -> Self {
         let nodes = (0..count).map(|number| (id(number), Node::fresh(id(number)))).collect();
         let (letters, answers, confirmed) = (Vec::new(), Vec::new(), Vec::new());
-        Self { nodes, letters, answers, confirmed, readable: Vec::new(), committed: Vec::new() }
+        let (readable, closed, committed) = (Vec::new(), Vec::new(), Vec::new());
+        Self { nodes, letters, answers, confirmed, readable, closed, committed }
     }
 
     /// Three voters, the first of which leads epoch 1.
@@ -156,7 +158,10 @@ impl World {
                 Effect::Ship { to, after } => drop(node.shipping.insert(to, after)),
                 Effect::Unship(to) => drop(node.shipping.remove(&to)),
                 Effect::Committed(upto) => self.committed(me, upto),
-                Effect::Closed(_) => node.shipping.clear(),
+                Effect::Closed(epoch) => {
+                    node.shipping.clear();
+                    self.closed.push((me, epoch));
+                }
                 Effect::Answer { answer, .. } => self.answers.push((me, answer)),
                 Effect::Confirmed { epoch, version } => self.confirmed.push((epoch, version.0)),
                 Effect::Readable { round, upto } => self.readable.push((me, round, upto)),
