@@ -130,7 +130,9 @@ fn model_walks(arguments: &ModelArguments) -> anyhow::Result<()> {
         }
         (_, "small") => Scope::SMALL.to_vec(),
         (_, "large") => Scope::LARGE.to_vec(),
-        (_, name) => Scope::SMALL.into_iter().chain(Scope::LARGE).filter(|scope| scope.name == name).collect(),
+        (_, name) => {
+            Scope::SMALL.into_iter().chain(Scope::LARGE).filter(|scope| scope.name == name).collect()
+        }
     };
     ensure!(!scopes.is_empty(), "no scope is called {}", arguments.scope);
     let plants: Vec<Option<Plant>> = match arguments.plant.as_deref() {
@@ -138,7 +140,9 @@ fn model_walks(arguments: &ModelArguments) -> anyhow::Result<()> {
         Some("all") => Plant::ALL.into_iter().map(Some).collect(),
         Some(name) => {
             let found = Plant::ALL.into_iter().find(|plant| format!("{plant:?}") == name);
-            vec![Some(found.with_context(|| format!("no rule is called {name}; there are {:?}", Plant::ALL))?)]
+            vec![Some(
+                found.with_context(|| format!("no rule is called {name}; there are {:?}", Plant::ALL))?,
+            )]
         }
     };
     for plant in plants {
@@ -148,7 +152,11 @@ fn model_walks(arguments: &ModelArguments) -> anyhow::Result<()> {
             let without = plant.map_or(String::new(), |plant| format!(" without {plant:?}"));
             println!(
                 "{}{without}: {} states, depth {}, {:.1} s, the last epoch commits: {}",
-                scope.name, walk.states, walk.depth, started.elapsed().as_secs_f64(), walk.reached_the_end
+                scope.name,
+                walk.states,
+                walk.depth,
+                started.elapsed().as_secs_f64(),
+                walk.reached_the_end
             );
             if let Some((steps, lost)) = &walk.loss {
                 println!("  {lost} after {} steps", steps.len());

@@ -1,6 +1,5 @@
 //! Rules that can be taken out, one at a time: without any of them the walk finds a loss.
 
-
 /// A missing rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Plant {

@@ -31,7 +31,10 @@ fn of_replica(model: &Epochs, world: &World, id: Id, steps: &mut Vec<Step>) {
     let (node, scope, used) = (world.node(id), &model.scope, &world.used);
     if let (Some(role), Some(configs)) = (&node.role, &node.configs) {
         of_leader(model, world, id, (role, configs), steps);
-    } else if node.led.record() > 0 && node.led.record() == node.promised.record() && node.led.boot() < node.boot {
+    } else if node.led.record() > 0
+        && node.led.record() == node.promised.record()
+        && node.led.boot() < node.boot
+    {
         steps.push(Step::Resume(id));
     }
     if node.synced < node.log.len() {
@@ -45,7 +48,13 @@ fn of_replica(model: &Epochs, world: &World, id: Id, steps: &mut Vec<Step>) {
     }
 }
 
-fn of_leader(model: &Epochs, world: &World, id: Id, (role, configs): (&Role, &Configs), steps: &mut Vec<Step>) {
+fn of_leader(
+    model: &Epochs,
+    world: &World,
+    id: Id,
+    (role, configs): (&Role, &Configs),
+    steps: &mut Vec<Step>,
+) {
     let node = world.node(id);
     if world.used.writes < model.scope.writes && role.committed >= role.start {
         steps.push(Step::Write(id));
@@ -114,7 +123,9 @@ fn elections(model: &Epochs, world: &World, steps: &mut Vec<Step>) {
     let unsealed = everybody.iter().filter_map(|voter| Id::try_from(voter.0).ok());
     let unsealed = unsealed.filter(|id| world.seals[usize::from(*id)].is_none() && !world.node(*id).wiped);
     steps.extend(unsealed.map(Step::Promise));
-    let sealed = |voter: ReplicaId| world.ids().any(|id| replica(id) == voter && world.seals[usize::from(id)].is_some());
+    let sealed = |voter: ReplicaId| {
+        world.ids().any(|id| replica(id) == voter && world.seals[usize::from(id)].is_some())
+    };
     let newest = Configs::new(vec![row.configs.last()]);
     let configs = match newest {
         Some(newest) if model.plant == Some(Plant::AsksOnlyTheNewestSet) => newest,
@@ -128,10 +139,17 @@ fn elections(model: &Epochs, world: &World, steps: &mut Vec<Step>) {
         return;
     }
     let by_length = model.plant == Some(Plant::PrefersLength);
-    let answers: Vec<_> = world.ids().filter_map(|id| Some(world.seals[usize::from(id)]?.answer(id))).collect();
+    let answers: Vec<_> =
+        world.ids().filter_map(|id| Some(world.seals[usize::from(id)]?.answer(id))).collect();
     let answers: Vec<_> = answers
         .into_iter()
-        .map(|answer| if by_length { thalweg_node::core::replication::Sealed { last: Default::default(), ..answer } } else { answer })
+        .map(|answer| {
+            if by_length {
+                thalweg_node::core::replication::Sealed { last: Default::default(), ..answer }
+            } else {
+                answer
+            }
+        })
         .collect();
     let best = winners(&row.configs, answers.iter()).filter_map(|answer| Id::try_from(answer.replica.0).ok());
     steps.extend(best.map(Step::Choose));

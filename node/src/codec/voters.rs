@@ -32,7 +32,8 @@ pub fn decode_configs(bytes: &[u8]) -> Result<Configs, CodecError> {
     for _ in 0..count {
         let version = ConfigVersion(cursor.number(WHAT)?);
         let members = cursor.count(WHAT)?;
-        let ids = (0..members).map(|_| cursor.number32(WHAT).map(ReplicaId)).collect::<Result<Vec<_>, _>>()?;
+        let ids =
+            (0..members).map(|_| cursor.number32(WHAT).map(ReplicaId)).collect::<Result<Vec<_>, _>>()?;
         let voters = Voters::new(ids).filter(|voters| voters.count() == members);
         list.push(Config { version, voters: voters.ok_or(CodecError::Impossible(WHAT))? });
     }
@@ -69,7 +70,8 @@ mod tests {
 
     #[test]
     fn a_list_that_no_writer_writes_is_refused() {
-        let cases: [&[u8]; 6] = [&[], &[2, 1, 1, 1, 0], &[1, 0], &[1, 1, 1, 0], &[1, 1, 1, 2, 5, 5], &[1, 2, 2, 1, 0, 1, 1, 0]];
+        let cases: [&[u8]; 6] =
+            [&[], &[2, 1, 1, 1, 0], &[1, 0], &[1, 1, 1, 0], &[1, 1, 1, 2, 5, 5], &[1, 2, 2, 1, 0, 1, 1, 0]];
         for bytes in cases {
             assert!(decode_configs(bytes).is_err(), "{bytes:?}");
         }

@@ -136,7 +136,9 @@ pub enum Refusal {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum Halt {
     /// A leader lacks entries that are committed.
-    #[error("the leader's log is the same up to {common} only, but entries up to {committed} are committed (DivergedBelowCommit)")]
+    #[error(
+        "the leader's log is the same up to {common} only, but entries up to {committed} are committed (DivergedBelowCommit)"
+    )]
     BelowCommit {
         /// The last index that both have.
         common: LogIndex,

@@ -22,9 +22,8 @@ pub fn sees_every_commit(
     last_leader: Option<ReplicaId>,
     sealed: impl Fn(ReplicaId) -> bool,
 ) -> bool {
-    let enough = |voters: &Voters| {
-        voters.iter().filter(|id| sealed(*id)).count() >= commit_rule(voters.count()).seals
-    };
+    let enough =
+        |voters: &Voters| voters.iter().filter(|id| sealed(*id)).count() >= commit_rule(voters.count()).seals;
     last_leader.is_some_and(&sealed) || configs.as_slice().iter().all(|config| enough(&config.voters))
 }
 

@@ -105,7 +105,9 @@ impl History {
     pub fn common(&self, other: &Self) -> Common {
         let mut upto = LogIndex(0);
         for (place, start) in self.starts.iter().enumerate() {
-            let Ok(theirs) = other.starts.binary_search_by_key(&start.epoch, |start| start.epoch) else { continue };
+            let Ok(theirs) = other.starts.binary_search_by_key(&start.epoch, |start| start.epoch) else {
+                continue;
+            };
             if other.starts.get(theirs).map(|start| start.first) != Some(start.first) {
                 return Common::Impossible(start.epoch);
             }
@@ -175,7 +177,8 @@ mod tests {
 
     #[test]
     fn what_a_peer_tells_of_its_log_is_checked() {
-        let start = |record, first| EpochStart { epoch: epoch(record), first: LogIndex(first), before: Chain(0) };
+        let start =
+            |record, first| EpochStart { epoch: epoch(record), first: LogIndex(first), before: Chain(0) };
         let tells = |starts, end| History::new(starts, LogIndex(end), Chain(0)).is_ok();
         assert!(tells(vec![], 0) && tells(vec![start(1, 1), start(2, 5)], 5));
         assert!(!tells(vec![], 3), "entries of no epoch");

@@ -41,7 +41,10 @@ impl Kept {
     pub(super) fn change(&mut self, change: impl FnOnce(&mut Memory)) -> Ticket {
         let before = (self.memory.promised, self.memory.led);
         change(&mut self.memory);
-        debug_assert!(before.0 <= self.memory.promised && before.1 <= self.memory.led, "a promise was taken back");
+        debug_assert!(
+            before.0 <= self.memory.promised && before.1 <= self.memory.led,
+            "a promise was taken back"
+        );
         self.asked = Ticket(self.asked.0 + 1);
         self.asked
     }

@@ -96,7 +96,13 @@ struct Rounds {
 }
 
 impl Leading {
-    pub(super) fn new(epoch: Epoch, me: ReplicaId, configs: Configs, learners: Vec<ReplicaId>, ask: Option<Ask>) -> Self {
+    pub(super) fn new(
+        epoch: Epoch,
+        me: ReplicaId,
+        configs: Configs,
+        learners: Vec<ReplicaId>,
+        ask: Option<Ask>,
+    ) -> Self {
         let mut leading = Self {
             me,
             epoch,
@@ -150,7 +156,9 @@ impl Leading {
     /// Asks those again that should have been served by now.
     fn ask_again(&mut self, now: Duration, out: &mut Vec<Effect>) {
         let mut due = Vec::new();
-        for (id, peer) in self.peers.iter_mut().filter(|(_, peer)| peer.link != Link::Shipping && peer.again <= now) {
+        for (id, peer) in
+            self.peers.iter_mut().filter(|(_, peer)| peer.link != Link::Shipping && peer.again <= now)
+        {
             peer.patience = (peer.patience * 2).clamp(ASK_AGAIN_MIN, ASK_AGAIN_MAX);
             peer.again = now + peer.patience;
             due.push(*id);
@@ -344,7 +352,8 @@ impl Replica {
         (leading.configs, leading.learners) = (configs, told.learners);
         leading.find_peers(out);
         let version = leading.configs.last().version;
-        let answers = told.asks.into_iter().map(|ask| Effect::Answer { ask, answer: Answer::Configured(version) });
+        let answers =
+            told.asks.into_iter().map(|ask| Effect::Answer { ask, answer: Answer::Configured(version) });
         out.extend(answers);
     }
 
@@ -390,7 +399,9 @@ impl Replica {
     fn end_round(&mut self, out: &mut Vec<Effect>) {
         let Role::Leading(leading) = &mut self.role else { return };
         let round = leading.rounds.begun;
-        let Some(upto) = leading.rounds.open.filter(|_| leading.enough(|peer| peer.round >= round)) else { return };
+        let Some(upto) = leading.rounds.open.filter(|_| leading.enough(|peer| peer.round >= round)) else {
+            return;
+        };
         leading.rounds.open = None;
         out.push(Effect::Readable { round, upto });
         self.begin_round(out);
@@ -401,7 +412,8 @@ impl Replica {
         let Role::Leading(leading) = &self.role else { return };
         let (epoch, committed, round) = (leading.epoch, self.committed, leading.rounds.begun);
         let shipping = leading.peers.iter().filter(|(_, peer)| peer.link == Link::Shipping);
-        let beats = shipping.map(|(to, _)| Effect::Send { to: *to, message: Message::Beat { epoch, committed, round } });
+        let beats = shipping
+            .map(|(to, _)| Effect::Send { to: *to, message: Message::Beat { epoch, committed, round } });
         out.extend(beats);
     }
 

@@ -42,7 +42,9 @@ fn a_repeated_seal_changes_nothing_and_a_lower_one_is_refused() {
     world.answers.clear();
     world.seal(1, 2);
     world.settle();
-    assert!(matches!(world.answers[0].1, Answer::Refused(Refusal::Promised(promised)) if promised.record.0 == 3));
+    assert!(
+        matches!(world.answers[0].1, Answer::Refused(Refusal::Promised(promised)) if promised.record.0 == 3)
+    );
 }
 
 #[test]
@@ -64,7 +66,10 @@ fn an_order_to_lead_holds_only_for_what_was_sealed() {
     }
     world.answers.clear();
     world.lead_as(1, 3, &configs, standing);
-    assert!(matches!(world.answers[0].1, Answer::Refused(Refusal::Promised(_))), "it was sealed for another epoch");
+    assert!(
+        matches!(world.answers[0].1, Answer::Refused(Refusal::Promised(_))),
+        "it was sealed for another epoch"
+    );
     world.lead_as(1, 2, &configs, standing);
     world.settle();
     assert!(world.node(1).replica.takes_writes());

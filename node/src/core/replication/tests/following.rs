@@ -34,7 +34,10 @@ fn whoever_promised_a_later_epoch_confirms_nothing_of_an_older_one() {
     assert!(end < world.node(0).replica.history().end(), "the entry came too late");
     let acks = world.letters.iter().filter(|letter| letter.from == id(1)).count();
     assert_eq!(acks, 0);
-    assert!(world.node(0).replica.committed() == world.node(0).replica.history().end(), "the other follower counts");
+    assert!(
+        world.node(0).replica.committed() == world.node(0).replica.history().end(),
+        "the other follower counts"
+    );
 }
 
 #[test]
@@ -56,7 +59,9 @@ fn a_follower_cuts_what_the_new_leader_never_had_and_nothing_else() {
     world.settle();
     assert_eq!(world.node(0).replica.history(), world.node(1).replica.history());
     let payloads: Vec<_> = world.node(0).log.iter().map(|entry| entry.payload.clone()).collect();
-    assert!(payloads.iter().any(|payload| payload == "kept") && !payloads.iter().any(|payload| payload == "lost"));
+    assert!(
+        payloads.iter().any(|payload| payload == "kept") && !payloads.iter().any(|payload| payload == "lost")
+    );
 }
 
 #[test]
@@ -112,7 +117,9 @@ fn a_leader_that_lacks_what_is_committed_halts_its_follower_and_nothing_is_delet
     let follow = Input::Heard { from: id(2), message: Message::Follow(epoch(9)) };
     world.step(id(1), follow);
     world.save(1);
-    let Some(Message::Report(report)) = world.letters.last().map(|letter| letter.message.clone()) else { panic!() };
+    let Some(Message::Report(report)) = world.letters.last().map(|letter| letter.message.clone()) else {
+        panic!()
+    };
     let log = world.node(1).log.clone();
     let committed = world.node(1).replica.committed();
     let adopt = Message::Adopt { epoch: epoch(9), report: report.number, common: LogIndex(1) };

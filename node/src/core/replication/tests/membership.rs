@@ -1,6 +1,7 @@
 //! Voters come and go, one at a time.
 
 use super::world::{World, id, voters};
+use crate::codec::record::RecordKind;
 use crate::core::replication::{Answer, Ask, Input};
 use crate::types::{Configs, RecordEpoch};
 
@@ -27,7 +28,14 @@ fn a_change_counts_once_it_is_on_the_leaders_disk_and_until_it_is_confirmed_both
     configure(&mut world, 0, &changed);
     world.settle();
     assert!(world.confirmed.is_empty(), "two of four are too few");
-    assert!(world.answers.iter().any(|(_, answer)| matches!(answer, Answer::Configured(version) if version.0 == 2)));
+    let logged = world.node(1).log.iter().filter(|entry| entry.kind == RecordKind::Config).count();
+    assert_eq!(logged, 2, "followers hear of a change before it is confirmed");
+    assert!(
+        world
+            .answers
+            .iter()
+            .any(|(_, answer)| matches!(answer, Answer::Configured(version) if version.0 == 2))
+    );
     world.restart(3);
     world.settle();
     assert_eq!(world.confirmed, [(RecordEpoch(1), 2)]);

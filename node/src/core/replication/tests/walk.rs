@@ -63,14 +63,22 @@ impl Operator {
     fn choose(&mut self, world: &mut World) {
         let from = &self.seals;
         let sealed = |voter| from.iter().any(|(id, _)| *id == voter);
-        if self.row.phase != Phase::Sealing || !sees_every_commit(&self.row.configs, Some(self.row.last_leader), sealed) {
+        if self.row.phase != Phase::Sealing
+            || !sees_every_commit(&self.row.configs, Some(self.row.last_leader), sealed)
+        {
             return;
         }
         let answers: Vec<Sealed> = from
             .iter()
-            .map(|(replica, answer)| Sealed { replica: *replica, last: answer.standing.last, end: answer.standing.end })
+            .map(|(replica, answer)| Sealed {
+                replica: *replica,
+                last: answer.standing.last,
+                end: answer.standing.end,
+            })
             .collect();
-        let Some(winner) = winners(&self.row.configs, answers.iter()).next().map(|best| best.replica) else { return };
+        let Some(winner) = winners(&self.row.configs, answers.iter()).next().map(|best| best.replica) else {
+            return;
+        };
         let Ok(row) = self.row.activate(winner) else { return };
         self.row = row;
         let standing = from.iter().find(|(id, _)| *id == winner).unwrap().1.standing;
@@ -157,7 +165,11 @@ fn walk(seed: u64, replicas: u32, steps: usize) -> usize {
     let leader = operator.row.leader().unwrap_or_else(|_| panic!("seed {seed}: nobody was elected"));
     let log = &world.node(leader.0).log;
     assert!(world.node(leader.0).replica.takes_writes(), "seed {seed}: the leader does not open");
-    assert_eq!(&log[..world.committed.len()], &world.committed[..], "seed {seed}: something committed is lost");
+    assert_eq!(
+        &log[..world.committed.len()],
+        &world.committed[..],
+        "seed {seed}: something committed is lost"
+    );
     for voter in operator.row.configs.last().voters.iter() {
         assert_eq!(world.node(voter.0).log, *log, "seed {seed}: {voter} is not as its leader");
     }

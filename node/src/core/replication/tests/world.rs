@@ -7,8 +7,8 @@ use bytes::Bytes;
 use crate::codec::record::{RecordKind, chain_after};
 use crate::codec::voters::{decode_configs, encode_configs};
 use crate::core::replication::{
-    Answer, Ask, Effect, Entry, Found, History, Input, Lead, Memory, Message, Records, Replica, SealAnswer, Standing,
-    Ticket,
+    Answer, Ask, Effect, Entry, Found, History, Input, Lead, Memory, Message, Records, Replica, SealAnswer,
+    Standing, Ticket,
 };
 use crate::types::{Boot, Chain, Configs, Epoch, LogIndex, RecordEpoch, ReplicaId, Voters};
 
@@ -67,7 +67,8 @@ fn configs_of(entry: &Entry) -> Option<Configs> {
 
 impl Node {
     fn fresh(me: ReplicaId) -> Self {
-        let memory = Memory { promised: Epoch { record: RecordEpoch(1), boot: Boot(0) }, ..Memory::default() };
+        let memory =
+            Memory { promised: Epoch { record: RecordEpoch(1), boot: Boot(0) }, ..Memory::default() };
         Self::started(me, Boot(1), memory, Vec::new(), &mut Vec::new())
     }
 
@@ -182,7 +183,8 @@ impl World {
         let Some(node) = self.nodes.get_mut(&me) else { return };
         let Some(epoch) = node.replica.leads() else { return };
         let end = node.replica.history().end();
-        let due: Vec<_> = node.shipping.iter().filter(|(_, sent)| **sent < end).map(|(to, sent)| (*to, *sent)).collect();
+        let due: Vec<_> =
+            node.shipping.iter().filter(|(_, sent)| **sent < end).map(|(to, sent)| (*to, *sent)).collect();
         for (to, after) in due {
             let node = self.nodes.get_mut(&me).unwrap();
             node.shipping.insert(to, end);
