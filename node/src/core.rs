@@ -6,6 +6,7 @@ mod create;
 mod decision;
 mod delete;
 mod expiry;
+pub mod failover;
 mod fork;
 mod hash;
 mod head;

@@ -1,0 +1,87 @@
+//! The choice among sealed voters. Invariant: whoever is chosen has every entry that was ever committed.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::core::replication::{Phase, SealAnswer, Sealed, ShardRow, sees_every_commit, winners};
+use crate::types::{LogIndex, ReplicaId};
+
+/// Those that have not answered yet may have as much and be the better leaders; so long they are waited for.
+const STRAGGLERS: Duration = Duration::from_millis(200);
+
+/// Which of several leaders with equal logs is the better one: the smaller, from the first field on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct Taste {
+    /// It will end soon.
+    pub draining: bool,
+    /// Its volume is full.
+    pub full: bool,
+    /// How many shards it leads already.
+    pub leads: usize,
+}
+
+/// Who leads next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Choice {
+    /// Who.
+    pub leader: ReplicaId,
+    /// The row that says so.
+    pub row: ShardRow,
+}
+
+/// Why nobody was chosen yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Undecided {
+    /// The shard is not being sealed in this epoch.
+    NotSealing,
+    /// Too few seals; these have not answered.
+    Missing(Vec<ReplicaId>),
+    /// Enough seals, and time to wait for the rest.
+    Stragglers,
+    /// Somebody knows of a commit that the best of them does not have: a promise was broken, and a human must look.
+    BelowCommit {
+        /// What is committed.
+        committed: LogIndex,
+        /// The end of the best log.
+        end: LogIndex,
+    },
+}
+
+/// Chooses, from the seals of the row's epoch; `waited` since enough of them had come.
+pub fn choose(
+    row: &ShardRow,
+    seals: &BTreeMap<ReplicaId, SealAnswer>,
+    waited: Duration,
+    taste: impl Fn(ReplicaId) -> Taste,
+) -> Result<Choice, Undecided> {
+    if row.phase != Phase::Sealing {
+        return Err(Undecided::NotSealing);
+    }
+    let everybody = row.configs.everybody();
+    let counts = |id: ReplicaId| {
+        seals.get(&id).filter(|seal| everybody.contains(&id) && seal.promised.record == row.epoch)
+    };
+    let missing: Vec<ReplicaId> = everybody.iter().copied().filter(|id| counts(*id).is_none()).collect();
+    if !sees_every_commit(&row.configs, Some(row.last_leader), |id| counts(id).is_some()) {
+        return Err(Undecided::Missing(missing));
+    }
+    if !missing.is_empty() && waited < STRAGGLERS {
+        return Err(Undecided::Stragglers);
+    }
+    let answers: Vec<Sealed> = everybody
+        .iter()
+        .filter_map(|id| counts(*id).map(|seal| (id, seal.standing)))
+        .map(|(id, standing)| Sealed { replica: *id, last: standing.last, end: standing.end })
+        .collect();
+    let best = winners(&row.configs, answers.iter()).min_by_key(|best| (taste(best.replica), best.replica));
+    let Some(Sealed { replica: leader, end, .. }) = best.copied() else {
+        return Err(Undecided::Missing(missing));
+    };
+    let committed = everybody.iter().filter_map(|id| counts(*id)).map(|seal| seal.committed).max();
+    if let Some(committed) = committed.filter(|committed| *committed > end) {
+        return Err(Undecided::BelowCommit { committed, end });
+    }
+    // A set that has no room for its own leader cannot be: voters change by one, and a set is small.
+    let row = row.activate(leader).map_err(|_| Undecided::NotSealing)?;
+    Ok(Choice { leader, row })
+}

@@ -1,0 +1,271 @@
+//! The one who watches over all shards of a cluster: suspects, seals, chooses, tells. Invariant: one write to the record is
+//! under way at a time, decided on rows that were read for it.
+
+mod elections;
+mod evaluate;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use self::elections::Elections;
+use super::hold_down::HoldDown;
+use super::pulse::{NodePulse, RoleSeen};
+use super::suspicion::{Reason, Seen};
+use crate::core::replication::{SealAnswer, ShardRow, Standing};
+use crate::types::{Configs, LogIndex, RecordEpoch, ReplicaId, ShardId};
+
+/// An answer of the record that does not come for so long is not waited for.
+const RECORD_PATIENCE: Duration = Duration::from_secs(2);
+/// A question or an order that is not answered is repeated after so long.
+const REPEAT: Duration = Duration::from_millis(500);
+
+/// What it learns.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Input {
+    /// A node answered.
+    Pulse(Box<NodePulse>),
+    /// A node did not answer in time.
+    Missed(ReplicaId),
+    /// The process or pod of a node has plainly ended.
+    Ended(ReplicaId),
+    /// The record as it was just read, past every cache.
+    Record(BTreeMap<ShardId, ShardRow>),
+    /// The last write is over, or was not possible because rows had changed: the record as it is now.
+    Written(BTreeMap<ShardId, ShardRow>),
+    /// What became of the last read or write is not known.
+    RecordUnknown,
+    /// A replica answered a seal.
+    Sealed {
+        /// Which shard.
+        shard: ShardId,
+        /// Who.
+        from: ReplicaId,
+        /// What it has.
+        answer: Box<SealAnswer>,
+    },
+    /// Time has passed; counted from the start of the process.
+    Tick(Duration),
+}
+
+/// What is to be done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// Read the record, past every cache.
+    Read,
+    /// Change these rows, all or none, if each is still as it was.
+    Write(Vec<RowChange>),
+    /// Seal a replica.
+    Seal {
+        /// Which shard.
+        shard: ShardId,
+        /// For which epoch.
+        epoch: RecordEpoch,
+        /// Whom.
+        to: ReplicaId,
+    },
+    /// Order a replica to lead.
+    Lead {
+        /// Which shard.
+        shard: ShardId,
+        /// In which epoch.
+        epoch: RecordEpoch,
+        /// Whom.
+        to: ReplicaId,
+        /// Who votes.
+        configs: Configs,
+        /// What it must still be.
+        expected: Standing,
+    },
+    /// Tell a leader who votes.
+    Configure {
+        /// Which shard.
+        shard: ShardId,
+        /// In which epoch.
+        epoch: RecordEpoch,
+        /// Whom.
+        to: ReplicaId,
+        /// Who votes.
+        configs: Configs,
+    },
+    /// Another leads.
+    Moved {
+        /// Which shard.
+        shard: ShardId,
+        /// Who led.
+        from: ReplicaId,
+        /// Who leads.
+        to: ReplicaId,
+        /// The epoch that begins.
+        epoch: RecordEpoch,
+        /// Why, if this supervisor began it.
+        reason: Option<Reason>,
+        /// How long the shard had no leader in the record, as far as this supervisor saw it.
+        took: Duration,
+    },
+    /// Something that is to be said in the status, until it is over (`None`).
+    Say(ShardId, Option<Trouble>),
+}
+
+/// One row as it was and as it is to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RowChange {
+    /// Which shard.
+    pub shard: ShardId,
+    /// As it was read.
+    pub before: ShardRow,
+    /// As it becomes.
+    pub after: ShardRow,
+}
+
+/// Why a shard is not as it should be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Trouble {
+    /// The leader should be replaced, and too few voters answer: these do not.
+    FailoverBlocked(Vec<ReplicaId>),
+    /// The operator does not hear of the leader; enough voters do.
+    LeaderUnreachable(ReplicaId),
+    /// The best log that an election found lacks what is committed.
+    ElectionBelowCommit {
+        /// What is committed.
+        committed: LogIndex,
+        /// The end of the best log.
+        end: LogIndex,
+    },
+}
+
+/// Watches over all shards of a cluster.
+#[derive(Debug)]
+pub struct Supervisor {
+    /// Those of higher rank wait longer, so that several of them do not all begin.
+    rank: u32,
+    now: Duration,
+    nodes: BTreeMap<ReplicaId, Seen>,
+    rows: BTreeMap<ShardId, ShardRow>,
+    record: Access,
+    /// Since when each leader was to be replaced, and why.
+    suspected: BTreeMap<ShardId, (Duration, Reason)>,
+    /// Since when each leader has said that it does not lead.
+    not_leading: BTreeMap<ShardId, (ReplicaId, RecordEpoch, Duration)>,
+    held: BTreeMap<ShardId, HoldDown>,
+    elections: Elections,
+    said: BTreeMap<ShardId, Trouble>,
+}
+
+/// What is under way to the record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Access {
+    /// Nothing; the rows may be old.
+    Idle,
+    Reading(Duration),
+    Writing(Duration),
+}
+
+impl Supervisor {
+    /// One that knows nothing yet. `rank`: how many others act before it.
+    #[must_use]
+    pub fn new(rank: u32) -> Self {
+        Self {
+            rank,
+            now: Duration::ZERO,
+            nodes: BTreeMap::new(),
+            rows: BTreeMap::new(),
+            record: Access::Idle,
+            suspected: BTreeMap::new(),
+            not_leading: BTreeMap::new(),
+            held: BTreeMap::new(),
+            elections: Elections::default(),
+            said: BTreeMap::new(),
+        }
+    }
+
+    /// Something is learnt.
+    pub fn step(&mut self, input: Input, out: &mut Vec<Action>) {
+        match input {
+            Input::Pulse(pulse) => self.note_pulse(*pulse),
+            Input::Missed(replica) => {
+                let seen = self.nodes.entry(replica).or_default();
+                seen.missed = seen.missed.saturating_add(1);
+            }
+            Input::Ended(replica) => self.nodes.entry(replica).or_default().ended = true,
+            Input::Record(rows) => return self.has_read(rows, out),
+            Input::Written(rows) => {
+                self.record = Access::Idle;
+                self.learn(rows, out);
+            }
+            Input::RecordUnknown => self.record = Access::Idle,
+            Input::Sealed { shard, from, answer } => self.elections.sealed(shard, from, *answer, self.now),
+            Input::Tick(now) => {
+                self.now = self.now.max(now);
+                self.give_up_on_the_record();
+                self.elections.repeat(self.now, out);
+                self.configure(out);
+            }
+        }
+        self.look(out);
+    }
+
+    fn note_pulse(&mut self, pulse: NodePulse) {
+        let replica = pulse.replica;
+        for (shard, row) in &self.rows {
+            if row.leader() != Ok(replica) {
+                continue;
+            }
+            let leads = pulse.shards.get(shard).is_some_and(
+                |seen| matches!(&seen.role, RoleSeen::Leading { epoch, .. } if epoch.record == row.epoch),
+            );
+            if leads {
+                self.not_leading.remove(shard);
+                self.elections.leads(*shard, row.epoch);
+            } else {
+                let since = self.not_leading.entry(*shard).or_insert((replica, row.epoch, self.now));
+                if (since.0, since.1) != (replica, row.epoch) {
+                    *since = (replica, row.epoch, self.now);
+                }
+            }
+        }
+        self.nodes.insert(replica, Seen { pulse: Some(pulse), missed: 0, ended: false });
+    }
+
+    fn give_up_on_the_record(&mut self) {
+        if let Access::Reading(since) | Access::Writing(since) = self.record
+            && since + RECORD_PATIENCE <= self.now
+        {
+            self.record = Access::Idle;
+        }
+    }
+
+    /// Tells leaders of sets of voters that they do not go by yet.
+    fn configure(&self, out: &mut Vec<Action>) {
+        for (shard, row) in &self.rows {
+            let Ok(leader) = row.leader() else { continue };
+            let pulse =
+                self.nodes.get(&leader).filter(|seen| seen.answers()).and_then(|seen| seen.pulse.as_ref());
+            let role = pulse.and_then(|pulse| pulse.shards.get(shard)).map(|shard| &shard.role);
+            if let Some(RoleSeen::Leading { epoch, newest, .. }) = role
+                && epoch.record == row.epoch
+                && *newest < row.configs.last().version
+            {
+                let (shard, epoch, to, configs) = (*shard, row.epoch, leader, row.configs.clone());
+                out.push(Action::Configure { shard, epoch, to, configs });
+            }
+        }
+    }
+
+    /// The record is as it is: elections follow it.
+    fn learn(&mut self, rows: BTreeMap<ShardId, ShardRow>, out: &mut Vec<Action>) {
+        for (shard, row) in &rows {
+            // Reads may overtake each other; an epoch never falls, so an older row is known for what it is.
+            if self.rows.get(shard).is_some_and(|known| known.epoch > row.epoch) {
+                continue;
+            }
+            self.elections.follow(
+                *shard,
+                row,
+                self.now,
+                self.suspected.get(shard).map(|(_, reason)| *reason),
+                out,
+            );
+            self.rows.insert(*shard, row.clone());
+        }
+    }
+}

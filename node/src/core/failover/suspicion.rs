@@ -1,0 +1,132 @@
+//! Whether a leader is to be replaced. Invariant: it takes the leader's own word, its plain end, or the silence of so many
+//! voters that it can commit nothing: never a missing answer to the operator alone.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::pulse::{NodePulse, RoleSeen};
+use crate::core::replication::{ShardRow, commit_rule};
+use crate::types::{ReplicaId, ShardId, Voters};
+
+/// A follower that has heard nothing for so long says that the leader is silent: ten heartbeats.
+const SILENT: Duration = Duration::from_secs(1);
+/// So long voters say so before a leader that the operator does hear is asked to hand over.
+const SILENT_LONG: Duration = Duration::from_secs(2);
+/// A leader whose oldest write has waited for so long has a disk that hangs.
+const HUNG: Duration = Duration::from_secs(3);
+
+/// What is seen of one node.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Seen {
+    /// Its last answer.
+    pub(super) pulse: Option<NodePulse>,
+    /// It has not answered for so many questions in a row.
+    pub(super) missed: u32,
+    /// Its process or its pod has plainly ended, and nothing was heard of it since.
+    pub(super) ended: bool,
+}
+
+/// So many missed answers in a row are a silence: two seconds.
+pub(super) const MISSED_MAX: u32 = 4;
+
+impl Seen {
+    /// Whether it answers.
+    pub(super) fn answers(&self) -> bool {
+        self.pulse.is_some() && self.missed < MISSED_MAX && !self.ended
+    }
+}
+
+/// Why a leader is replaced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Reason {
+    /// Its process or pod has ended.
+    Ended,
+    /// It says that it cannot serve.
+    Sick,
+    /// Its oldest write has waited for too long.
+    Hung,
+    /// The record says that it leads, and it says that it does not.
+    NotLeading,
+    /// Neither the operator nor enough voters hear of it.
+    Silent,
+    /// The operator hears of it, and enough voters do not.
+    CutOff,
+    /// It wants to hand over.
+    Draining,
+}
+
+/// What to do about a leader.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// Nothing.
+    Fine,
+    /// Nothing but to say that the operator does not hear of it: enough voters do.
+    Unreachable,
+    /// Another leads next, as soon as enough voters are sealed.
+    Replace(Reason),
+    /// Another leads next, if one has all that it has.
+    HandOver(Reason),
+}
+
+/// Judges the leader of a shard by what is seen of it and of the voters.
+pub(super) fn judge(
+    shard: ShardId,
+    row: &ShardRow,
+    nodes: &BTreeMap<ReplicaId, Seen>,
+    not_leading_for: Option<Duration>,
+) -> Verdict {
+    let Ok(leader) = row.leader() else { return Verdict::Fine };
+    let unknown = Seen::default();
+    let seen = nodes.get(&leader).unwrap_or(&unknown);
+    if seen.ended {
+        return Verdict::Replace(Reason::Ended);
+    }
+    let silent = |long: Duration| {
+        row.configs.as_slice().iter().any(|config| loses_quorum(shard, &config.voters, leader, nodes, long))
+    };
+    if !seen.answers() {
+        return match seen.missed >= MISSED_MAX {
+            true if silent(SILENT) => Verdict::Replace(Reason::Silent),
+            true => Verdict::Unreachable,
+            false => Verdict::Fine,
+        };
+    }
+    let Some(pulse) = &seen.pulse else { return Verdict::Fine };
+    if pulse.sick {
+        return Verdict::Replace(Reason::Sick);
+    }
+    match pulse.shards.get(&shard).map(|shard| &shard.role) {
+        Some(RoleSeen::Leading { epoch, waiting, .. }) if epoch.record == row.epoch => {
+            if *waiting >= HUNG {
+                Verdict::Replace(Reason::Hung)
+            } else if silent(SILENT_LONG) {
+                Verdict::HandOver(Reason::CutOff)
+            } else if pulse.draining {
+                Verdict::HandOver(Reason::Draining)
+            } else {
+                Verdict::Fine
+            }
+        }
+        // The order may be on its way still.
+        _ if not_leading_for.is_some_and(|long| long >= SILENT) => Verdict::Replace(Reason::NotLeading),
+        _ => Verdict::Fine,
+    }
+}
+
+/// Whether so many voters of a set hear nothing of the leader that it has too few to commit.
+fn loses_quorum(
+    shard: ShardId,
+    voters: &Voters,
+    leader: ReplicaId,
+    nodes: &BTreeMap<ReplicaId, Seen>,
+    long: Duration,
+) -> bool {
+    let says_silent = |id: ReplicaId| {
+        let pulse = nodes.get(&id).filter(|seen| seen.answers()).and_then(|seen| seen.pulse.as_ref());
+        let role = pulse.and_then(|pulse| pulse.shards.get(&shard)).map(|shard| &shard.role);
+        matches!(role, Some(RoleSeen::Following { silent }) if *silent >= long)
+    };
+    // Whoever does not answer counts as one who hears the leader: a failover then waits for proof.
+    let silent = voters.iter().filter(|id| *id != leader && says_silent(*id)).count();
+    voters.count() - silent < commit_rule(voters.count()).writes
+}

@@ -1,0 +1,5 @@
+//! A supervisor over nodes and a record that are only told of. Time goes on when a test says so.
+
+mod judging;
+mod moving;
+mod stage;

@@ -1,0 +1,128 @@
+//! Whom the supervisor suspects, and of what it takes no notice.
+
+use std::time::Duration;
+
+use super::stage::{SHARD, Stage, following, id, leading};
+use crate::core::failover::{Action, Input, Reason, RoleSeen, Trouble};
+use crate::types::{ConfigVersion, RecordEpoch};
+
+fn reason(stage: &Stage) -> Option<Reason> {
+    stage.done.iter().find_map(|action| match action {
+        Action::Moved { reason, .. } => *reason,
+        _ => None,
+    })
+}
+
+#[test]
+fn a_leader_whose_process_has_ended_is_replaced_at_once() {
+    let mut stage = Stage::new();
+    stage.node(0).up = false;
+    stage.tell(Input::Ended(id(0)));
+    // The two others have answered and the last leader cannot: after the time for stragglers somebody is chosen.
+    stage.pass(0);
+    assert_eq!(stage.row().epoch, RecordEpoch(2));
+    assert_eq!(stage.row().leader(), Ok(id(1)));
+    assert_eq!(reason(&stage), Some(Reason::Ended));
+}
+
+#[test]
+fn a_leader_that_only_the_operator_does_not_hear_goes_on_leading() {
+    let mut stage = Stage::new();
+    stage.node(0).up = false;
+    stage.pass(40);
+    assert_eq!(stage.row().epoch, RecordEpoch(1));
+    assert_eq!(stage.sealed(), 0);
+    let said = stage.done.iter().filter(|action| matches!(action, Action::Say(..))).count();
+    assert_eq!(said, 1, "it is said once, not each time");
+    assert!(stage.done.contains(&Action::Say(SHARD, Some(Trouble::LeaderUnreachable(id(0))))));
+    stage.node(0).up = true;
+    stage.pass(0);
+    assert_eq!(stage.done.last(), Some(&Action::Say(SHARD, None)));
+}
+
+#[test]
+fn a_leader_that_neither_the_operator_nor_enough_voters_hear_is_replaced() {
+    let mut stage = Stage::new();
+    stage.node(0).up = false;
+    stage.node(1).role = following(5000);
+    stage.pass(10);
+    assert_eq!(stage.row().epoch, RecordEpoch(1), "one of three still hears it");
+    stage.node(2).role = following(5000);
+    stage.pass(1);
+    assert_eq!(stage.row().epoch, RecordEpoch(2));
+    assert_eq!(reason(&stage), Some(Reason::Silent));
+}
+
+#[test]
+fn a_leader_says_itself_that_it_is_sick_or_that_its_disk_hangs() {
+    let mut sick = Stage::new();
+    sick.node(0).sick = true;
+    sick.pass(1);
+    assert_eq!(reason(&sick), Some(Reason::Sick));
+    let mut hung = Stage::new();
+    hung.node(0).role = match leading(1) {
+        RoleSeen::Leading { epoch, open, newest, oldest, .. } => {
+            RoleSeen::Leading { epoch, open, newest, oldest, waiting: Duration::from_secs(3) }
+        }
+        other => other,
+    };
+    hung.pass(1);
+    assert_eq!(reason(&hung), Some(Reason::Hung));
+}
+
+#[test]
+fn a_leader_of_the_record_that_says_it_does_not_lead_is_replaced_after_a_second() {
+    let mut stage = Stage::new();
+    stage.node(0).role = following(0);
+    stage.pass(0);
+    assert_eq!(stage.row().epoch, RecordEpoch(1), "an order may be on its way");
+    stage.pass(2);
+    assert_eq!(reason(&stage), Some(Reason::NotLeading));
+}
+
+#[test]
+fn a_leader_that_drains_hands_over_to_one_that_has_all_it_has() {
+    let mut stage = Stage::new();
+    stage.node(0).draining = true;
+    stage.node(0).end = 100_000;
+    stage.pass(2);
+    assert_eq!(stage.row().epoch, RecordEpoch(1), "the others lack too much");
+    stage.node(1).end = 100_000;
+    stage.pass(2);
+    assert_eq!(stage.row().leader(), Ok(id(1)));
+    assert_eq!(reason(&stage), Some(Reason::Draining));
+}
+
+#[test]
+fn a_leader_that_enough_voters_do_not_hear_hands_over() {
+    let mut stage = Stage::new();
+    stage.node(1).role = following(1500);
+    stage.node(2).role = following(1500);
+    stage.pass(2);
+    assert_eq!(stage.row().epoch, RecordEpoch(1));
+    stage.node(1).role = following(2500);
+    stage.node(2).role = following(2500);
+    stage.pass(2);
+    assert_eq!(reason(&stage), Some(Reason::CutOff));
+}
+
+#[test]
+fn what_a_leader_has_confirmed_gets_into_the_record() {
+    let mut stage = Stage::new();
+    let changed = stage.row().change(super::stage::voters(&[0, 1])).unwrap();
+    stage.record.insert(SHARD, changed.clone());
+    stage.tell(Input::Record(stage.record.clone()));
+    stage.pass(0);
+    let told = stage.done.iter().any(|action| {
+        matches!(action, Action::Configure { to, configs, .. } if *to == id(0) && *configs == changed.configs)
+    });
+    assert!(told, "a leader is told of the sets that it does not go by");
+    stage.node(0).role = match leading(1) {
+        RoleSeen::Leading { epoch, open, waiting, .. } => {
+            RoleSeen::Leading { epoch, open, waiting, newest: ConfigVersion(2), oldest: ConfigVersion(2) }
+        }
+        other => other,
+    };
+    stage.pass(1);
+    assert_eq!(stage.row().configs.oldest().version, ConfigVersion(2));
+}

@@ -1,0 +1,127 @@
+//! How a shard gets another leader.
+
+use super::stage::{SHARD, Stage, id, voters};
+use crate::core::failover::{Action, Input, Trouble};
+use crate::core::replication::Phase;
+use crate::types::{LogIndex, RecordEpoch};
+
+#[test]
+fn nobody_is_sealed_while_too_few_voters_answer() {
+    let mut stage = Stage::new();
+    stage.node(0).up = false;
+    stage.node(1).up = false;
+    stage.pass(8);
+    stage.tell(Input::Ended(id(0)));
+    stage.pass(8);
+    assert_eq!((stage.row().epoch, stage.sealed()), (RecordEpoch(1), 0));
+    let blocked = Trouble::FailoverBlocked(vec![id(0), id(1)]);
+    assert!(stage.done.contains(&Action::Say(SHARD, Some(blocked))));
+    stage.node(1).up = true;
+    stage.pass(1);
+    assert_eq!(stage.row().epoch, RecordEpoch(2), "ends by itself when they answer");
+}
+
+#[test]
+fn whoever_has_most_leads_next() {
+    let mut stage = Stage::new();
+    (stage.node(0).end, stage.node(0).committed) = (9, 9);
+    stage.node(1).end = 8;
+    (stage.node(2).end, stage.node(2).committed) = (9, 8);
+    stage.node(0).up = false;
+    stage.tell(Input::Ended(id(0)));
+    stage.pass(1);
+    assert_eq!(stage.row().leader(), Ok(id(2)));
+}
+
+#[test]
+fn among_equals_those_that_drain_or_lead_more_come_last() {
+    let mut stage = Stage::new();
+    stage.node(1).draining = true;
+    stage.pass(0);
+    stage.node(0).up = false;
+    stage.tell(Input::Ended(id(0)));
+    stage.pass(1);
+    assert_eq!(stage.row().leader(), Ok(id(2)));
+}
+
+#[test]
+fn an_election_that_would_lose_a_commit_stops() {
+    let mut stage = Stage::new();
+    stage.node(1).committed = 8;
+    stage.node(0).up = false;
+    stage.tell(Input::Ended(id(0)));
+    stage.pass(4);
+    assert_eq!(stage.row().phase, Phase::Sealing);
+    let trouble = Trouble::ElectionBelowCommit { committed: LogIndex(8), end: LogIndex(7) };
+    assert!(stage.done.contains(&Action::Say(SHARD, Some(trouble))));
+}
+
+#[test]
+fn without_the_record_nothing_moves_and_nobody_is_sealed() {
+    let mut stage = Stage::new();
+    stage.record_down = true;
+    stage.node(0).up = false;
+    stage.tell(Input::Ended(id(0)));
+    stage.pass(20);
+    assert_eq!((stage.row().epoch, stage.sealed()), (RecordEpoch(1), 0));
+    assert!(stage.done.iter().filter(|action| **action == Action::Read).count() > 3, "it asks again");
+    stage.record_down = false;
+    stage.pass(5);
+    assert_eq!(stage.row().leader(), Ok(id(1)));
+}
+
+#[test]
+fn a_sealing_that_another_began_is_joined_and_not_begun_again() {
+    let mut stage = Stage::new();
+    let sealing = stage.row().seal().unwrap();
+    stage.record.insert(SHARD, sealing);
+    stage.tell(Input::Record(stage.record.clone()));
+    stage.pass(2);
+    assert_eq!(stage.row().epoch, RecordEpoch(2));
+    assert!(stage.row().leader().is_ok());
+    let moved = stage.done.iter().filter(|action| matches!(action, Action::Moved { .. })).count();
+    assert_eq!(moved, 1);
+}
+
+#[test]
+fn a_row_that_changed_meanwhile_is_decided_anew() {
+    let mut stage = Stage::new();
+    stage.record_down = true;
+    stage.node(0).up = false;
+    stage.tell(Input::Ended(id(0)));
+    // Another operator was faster, and somebody leads epoch 3 already.
+    let row = stage.row().seal().unwrap().activate(id(2)).unwrap().seal().unwrap().activate(id(1)).unwrap();
+    stage.record.insert(SHARD, row.clone());
+    stage.node(1).role = super::stage::leading(3);
+    stage.record_down = false;
+    stage.pass(8);
+    assert_eq!(stage.row(), &row);
+}
+
+#[test]
+fn an_operator_of_higher_rank_waits_longer() {
+    let mut stage = Stage::new();
+    stage.supervisor = crate::core::failover::Supervisor::new(3);
+    stage.tell(Input::Record(stage.record.clone()));
+    stage.pass(0);
+    stage.node(0).up = false;
+    stage.tell(Input::Ended(id(0)));
+    stage.pass(1);
+    assert_eq!(stage.row().epoch, RecordEpoch(1));
+    stage.pass(3);
+    assert_eq!(stage.row().epoch, RecordEpoch(2));
+}
+
+#[test]
+fn a_winner_outside_the_newest_set_becomes_a_voter_of_it() {
+    let mut stage = Stage::new();
+    let changed = stage.row().change(voters(&[0, 1])).unwrap();
+    stage.record.insert(SHARD, changed);
+    stage.tell(Input::Record(stage.record.clone()));
+    (stage.node(2).end, stage.node(2).committed) = (9, 9);
+    stage.node(0).up = false;
+    stage.tell(Input::Ended(id(0)));
+    stage.pass(2);
+    assert_eq!(stage.row().leader(), Ok(id(2)));
+    assert!(stage.row().configs.last().voters.contains(id(2)));
+}

@@ -1,0 +1,169 @@
+//! Three nodes with one shard each way, a record in memory, a supervisor: what it asks for is done at once, or not at all.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::core::failover::{Action, Input, NodePulse, RoleSeen, RowChange, ShardPulse, Supervisor};
+use crate::core::replication::{History, SealAnswer, ShardRow, Standing};
+use crate::types::{Boot, Chain, ConfigVersion, Epoch, LogIndex, RecordEpoch, ReplicaId, ShardId, Voters};
+
+pub(super) const SHARD: ShardId = ShardId(0);
+
+pub(super) fn id(number: u32) -> ReplicaId {
+    ReplicaId(number)
+}
+
+pub(super) fn voters(ids: &[u32]) -> Voters {
+    Voters::new(ids.iter().copied().map(ReplicaId)).unwrap()
+}
+
+pub(super) fn epoch(record: u64) -> Epoch {
+    Epoch { record: RecordEpoch(record), boot: Boot(1) }
+}
+
+/// A node that the test moves.
+#[derive(Debug, Clone)]
+pub(super) struct Node {
+    pub(super) up: bool,
+    pub(super) draining: bool,
+    pub(super) sick: bool,
+    pub(super) role: RoleSeen,
+    pub(super) promised: Epoch,
+    pub(super) end: u64,
+    pub(super) committed: u64,
+}
+
+pub(super) struct Stage {
+    pub(super) supervisor: Supervisor,
+    pub(super) record: BTreeMap<ShardId, ShardRow>,
+    pub(super) nodes: BTreeMap<ReplicaId, Node>,
+    pub(super) now: Duration,
+    pub(super) done: Vec<Action>,
+    /// The record does not answer.
+    pub(super) record_down: bool,
+}
+
+pub(super) fn leading(record: u64) -> RoleSeen {
+    let (newest, oldest) = (ConfigVersion(1), ConfigVersion(1));
+    RoleSeen::Leading { epoch: epoch(record), open: true, waiting: Duration::ZERO, newest, oldest }
+}
+
+pub(super) fn following(silent_ms: u64) -> RoleSeen {
+    RoleSeen::Following { silent: Duration::from_millis(silent_ms) }
+}
+
+impl Stage {
+    pub(super) fn new() -> Self {
+        let node = |number| {
+            let role = if number == 0 { leading(1) } else { following(0) };
+            Node { up: true, draining: false, sick: false, role, promised: epoch(1), end: 7, committed: 7 }
+        };
+        let mut stage = Self {
+            supervisor: Supervisor::new(0),
+            record: BTreeMap::from([(SHARD, ShardRow::first(voters(&[0, 1, 2]), id(0)))]),
+            nodes: (0..3).map(|number| (id(number), node(number))).collect(),
+            now: Duration::from_secs(100),
+            done: Vec::new(),
+            record_down: false,
+        };
+        let rows = stage.record.clone();
+        stage.tell(Input::Record(rows));
+        stage.pass(0);
+        stage
+    }
+
+    pub(super) fn node(&mut self, number: u32) -> &mut Node {
+        self.nodes.get_mut(&id(number)).unwrap()
+    }
+
+    pub(super) fn row(&self) -> &ShardRow {
+        &self.record[&SHARD]
+    }
+
+    /// Half a second goes by, `halves` times; each time every node is asked.
+    pub(super) fn pass(&mut self, halves: u64) {
+        for _ in 0..=halves {
+            self.now += Duration::from_millis(500);
+            self.tell(Input::Tick(self.now));
+            for replica in self.nodes.keys().copied().collect::<Vec<_>>() {
+                let input = self.pulse(replica);
+                self.tell(input);
+            }
+        }
+    }
+
+    fn pulse(&self, replica: ReplicaId) -> Input {
+        let node = &self.nodes[&replica];
+        if !node.up {
+            return Input::Missed(replica);
+        }
+        let shard = ShardPulse { promised: node.promised, end: LogIndex(node.end), role: node.role.clone() };
+        Input::Pulse(Box::new(NodePulse {
+            replica,
+            boot: Boot(1),
+            draining: node.draining,
+            sick: node.sick,
+            has_room: true,
+            shards: BTreeMap::from([(SHARD, shard)]),
+        }))
+    }
+
+    pub(super) fn tell(&mut self, input: Input) {
+        let mut out = Vec::new();
+        self.supervisor.step(input, &mut out);
+        for action in out {
+            self.done.push(action.clone());
+            self.act(action);
+        }
+    }
+
+    fn act(&mut self, action: Action) {
+        match action {
+            Action::Read if !self.record_down => {
+                let rows = self.record.clone();
+                self.tell(Input::Record(rows));
+            }
+            Action::Write(changes) if !self.record_down => self.write(&changes),
+            Action::Seal { shard, epoch, to } => self.seal(shard, epoch, to),
+            Action::Lead { epoch, to, .. } => {
+                let node = self.nodes.get_mut(&to).unwrap();
+                if node.up {
+                    node.role = leading(epoch.0);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn write(&mut self, changes: &[RowChange]) {
+        if changes.iter().all(|change| self.record[&change.shard] == change.before) {
+            changes.iter().for_each(|change| drop(self.record.insert(change.shard, change.after.clone())));
+        }
+        let rows = self.record.clone();
+        self.tell(Input::Written(rows));
+    }
+
+    fn seal(&mut self, shard: ShardId, record: RecordEpoch, from: ReplicaId) {
+        let node = self.nodes.get_mut(&from).unwrap();
+        if !node.up || node.promised.record > record {
+            return;
+        }
+        node.promised = Epoch { record, boot: Boot(0) };
+        node.role = following(0);
+        let mut history = History::default();
+        (0..node.end).for_each(|index| history.push(epoch(1), Chain(index)));
+        let standing = Standing { boot: Boot(1), last: history.last_epoch(), end: history.end() };
+        let answer = SealAnswer {
+            promised: node.promised,
+            standing,
+            committed: LogIndex(node.committed),
+            history,
+            configs: None,
+        };
+        self.tell(Input::Sealed { shard, from, answer: Box::new(answer) });
+    }
+
+    pub(super) fn sealed(&self) -> usize {
+        self.done.iter().filter(|action| matches!(action, Action::Seal { .. })).count()
+    }
+}
