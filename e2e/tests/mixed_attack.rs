@@ -45,6 +45,7 @@ async fn healthy(link: &mut Connection, upto: Duration) -> anyhow::Result<(Durat
         times.push(expect(link, Request::append("healthy", "text/plain", b"x"), &[204]).await?);
         times.push(expect(link, Request::draft("GET", "/v1/stream/healthy?offset=now").end(), &[200]).await?);
         times.push(expect(link, Request::draft("GET", "/v1/stream/healthy?offset=-1").end(), &[200]).await?);
+        times.push(expect(link, Request::draft("GET", "/v1/stream/middling?offset=-1").end(), &[200]).await?);
     }
     times.sort_unstable();
     let count = times.len();
@@ -94,6 +95,9 @@ fn attack(address: SocketAddr) -> JoinSet<()> {
     for _ in 0..100 {
         attackers.spawn(dripping(address, reads("much?offset=-1").into_bytes(), b""));
         attackers.spawn(dripping(address, reads("much?offset=-1&live=sse").into_bytes(), b""));
+        // One message is more than an answer should be, and is there: nobody has to wait for it.
+        attackers.spawn(dripping(address, reads("large?offset=-1&live=sse").into_bytes(), b""));
+        attackers.spawn(dripping(address, reads("large?offset=-1&live=long-poll").into_bytes(), b""));
         attackers.spawn(dripping(address, reads("healthy?offset=now").into_bytes(), b"GET"));
         let head = format!("GET /v1/stream/much HTTP/1.1\r\nHost: x\r\nCookie: {}", "c".repeat(15_000));
         attackers.spawn(dripping(address, head.into_bytes(), b"c"));
@@ -145,14 +149,42 @@ async fn start(data: &Path) -> anyhow::Result<Server> {
     let kind = ServerKind::Node(NodeOptions { extra, ..NodeOptions::default() });
     let server = Server::start(&kind, data, 0, 500).await?;
     let mut link = Connection::open(server.address()).await?;
-    for stream in ["healthy", "slow", "much"] {
+    for stream in ["healthy", "slow", "much", "middling", "large"] {
         expect(&mut link, Request::create(stream, "text/plain"), &[201]).await?;
     }
     expect(&mut link, Request::create("json", "application/json"), &[201]).await?;
     for _ in 0..20 {
         expect(&mut link, Request::append("much", "text/plain", &[b'm'; 100_000]), &[204]).await?;
     }
+    expect(&mut link, Request::append("middling", "text/plain", &[b'm'; 40_000]), &[204]).await?;
+    expect(&mut link, Request::append("large", "text/plain", &vec![b'l'; 2_000_000]), &[204]).await?;
     Ok(server)
+}
+
+/// Subscribes to a stream of its own.
+async fn subscribe(server: &Server) -> anyhow::Result<TcpStream> {
+    let mut link = Connection::open(server.address()).await?;
+    expect(&mut link, Request::create("followed", "text/plain"), &[201]).await?;
+    let mut events = TcpStream::connect(server.address()).await?;
+    events.write_all(b"GET /v1/stream/followed?offset=-1&live=sse HTTP/1.1\r\nHost: x\r\n\r\n").await?;
+    Ok(events)
+}
+
+/// A subscriber that reads is sent every event, while others that do not read wait for theirs.
+async fn follow(server: &Server, events: &mut TcpStream, upto: Duration) -> anyhow::Result<()> {
+    let (mut link, clock) = (Connection::open(server.address()).await?, Stopwatch::start());
+    let mut seen = vec![0; 1 << 20];
+    while clock.elapsed() < upto {
+        expect(&mut link, Request::append("followed", "text/plain", &[b'f'; 40_000]), &[204]).await?;
+        let mut left: usize = 40_000;
+        while left > 0 {
+            let read = timeout(Duration::from_secs(5), events.read(&mut seen)).await;
+            let count = read.context("an event does not come")??;
+            ensure!(count > 0, "the events end");
+            left = left.saturating_sub(seen.iter().take(count).filter(|byte| **byte == b'f').count());
+        }
+    }
+    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -164,10 +196,17 @@ async fn memory_connections_and_files_stay_bounded_under_a_mixed_attack_and_heal
     let mut link = Connection::open(server.address()).await?;
     let watching = Connection::open(server.address()).await?;
     let (calm, _) = healthy(&mut link, Duration::from_secs(2)).await?;
+    let mut events = subscribe(&server).await?;
+    follow(&server, &mut events, Duration::from_millis(100)).await?;
     let before = server.cost()?.resident_bytes;
     let mut attackers = attack(server.address());
-    let (served, seen) = tokio::join!(healthy(&mut link, ATTACK), watch(&server, watching, ATTACK));
+    let (served, seen, followed) = tokio::join!(
+        healthy(&mut link, ATTACK),
+        watch(&server, watching, ATTACK),
+        follow(&server, &mut events, ATTACK)
+    );
     attackers.shutdown().await;
+    followed?;
     let ((attacked, answers), (memory, files)) = (served?, seen?);
     let grown = memory.saturating_sub(before);
     let cut = figure(&mut link, "thalweg_http_transfers_cut_total").await?;

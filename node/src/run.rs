@@ -184,8 +184,8 @@ fn greet(config: &Config, address: SocketAddr, report: &StartReport) {
     }
     tracing::info!(
         created = report.created,
-        streams = report.streams,
-        log_records = report.records,
+        checkpointed_streams = report.streams,
+        replayed_records = report.records,
         took_ms = report.took.as_millis(),
         "opened {}",
         config.data.display()

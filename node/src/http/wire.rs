@@ -20,12 +20,13 @@ mod problem;
 mod registry;
 mod request;
 mod response;
+mod room;
 mod server;
 mod service;
 mod transfers;
 mod writer;
 
-pub use admission::{Admission, SMALL_ANSWER_BYTES_MAX};
+pub use admission::{Admission, EventRoom, SMALL_ANSWER_BYTES_MAX};
 pub use chunked::{ChunkDecoder, ChunkError, ChunkProgress};
 #[cfg(test)]
 pub(crate) use connection::task_bytes;

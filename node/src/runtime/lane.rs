@@ -191,7 +191,7 @@ impl LaneOwner {
         }
         if !relief && self.full == room {
             self.full = !room;
-            self.lane_metrics.disk_full.set(i64::from(!room));
+            self.lane_metrics.full.set(i64::from(!room));
             if room {
                 tracing::info!("there is room for the log again, writes go on");
             } else {

@@ -145,7 +145,7 @@ group! {
         recovery_micros: Gauge = "recovery_microseconds";
         /// Bytes of torn tails cut at the last start.
         torn: Gauge = "torn_tail_bytes";
-        /// Whether the volume is full, so that writes are refused.
+        /// One while writes are refused because hardly any room is left on the volume.
         full: Gauge = "volume_full";
         /// Bytes that are missing in the reserve for a full volume.
         reserve_missing: Gauge = "reserve_missing_bytes";
@@ -207,8 +207,8 @@ lane_group! {
         queue: Gauge = "lane_queue_commands";
         /// Bytes of the log that no checkpoint has made superfluous yet.
         log: Gauge = "log_bytes";
-        /// One while writes are refused because the volume is full.
-        disk_full: Gauge = "disk_full";
+        /// One while writes are refused because the log finds no room for its next segment.
+        full: Gauge = "log_full";
     }
 }
 

@@ -1,6 +1,6 @@
 //! POST: append, close, or both.
 
-use super::errors::{OVERLOADED, Rejection, append_problem, write_failure};
+use super::errors::{NO_ROOM_FOR_LENGTHS, OVERLOADED, Rejection, append_problem, write_failure};
 use super::names::decode_name;
 use super::state::{write_closed, write_incarnation, write_next_offset};
 use super::{Api, Sse, fields};
@@ -21,10 +21,8 @@ pub(super) async fn append(
         Ok(command) => command,
         Err(rejection) => return rejection.write(out),
     };
-    let Some(_room) = room_for_lengths(&command.body, exchange) else {
-        return Body::Full(
-            OVERLOADED.write(out, "too many request bytes are in flight; send the request again"),
-        );
+    let Some(_room) = room_for_lengths(&command.body, exchange).await else {
+        return Body::Full(OVERLOADED.write(out, NO_ROOM_FOR_LENGTHS));
     };
     let (stamped, name) = (command.producer.is_some(), command.name.clone());
     match api.engine().append(command).await {
@@ -69,13 +67,17 @@ pub(super) fn body_messages(
 }
 
 /// The lengths of a body's messages may take more memory than the body, for which room was made before it was read.
-pub(super) fn room_for_lengths(
+pub(super) async fn room_for_lengths(
     body: &Result<Option<Messages>, BodyError>,
     exchange: &Exchange<'_>,
 ) -> Option<Grant> {
     match body {
         Ok(Some(messages)) if messages.lengths().len() > 1 => {
-            exchange.registry().admission.beside_request(size_of_val(messages.lengths()))
+            let (admission, bytes) = (&exchange.registry().admission, size_of_val(messages.lengths()));
+            match admission.beside_request_now(bytes) {
+                Some(grant) => Some(grant),
+                None => Box::pin(admission.beside_request(bytes)).await,
+            }
         }
         _ => Some(Grant::default()),
     }

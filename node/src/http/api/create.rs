@@ -1,7 +1,7 @@
 //! PUT: create, confirm, or fork.
 
 use super::append::{body_messages, room_for_lengths};
-use super::errors::{OVERLOADED, Rejection, create_problem, write_failure};
+use super::errors::{NO_ROOM_FOR_LENGTHS, OVERLOADED, Rejection, create_problem, write_failure};
 use super::names::{decode_name, decode_source};
 use super::state::{write_bounds, write_closed, write_content_type, write_incarnation, write_next_offset};
 use super::{Api, Sse, fields};
@@ -21,10 +21,8 @@ pub(super) async fn create(
         Ok(parsed) => parsed,
         Err(rejection) => return rejection.write(out),
     };
-    let Some(_room) = room_for_lengths(&create.body, exchange) else {
-        return Body::Full(
-            OVERLOADED.write(out, "too many request bytes are in flight; send the request again"),
-        );
+    let Some(_room) = room_for_lengths(&create.body, exchange).await else {
+        return Body::Full(OVERLOADED.write(out, NO_ROOM_FOR_LENGTHS));
     };
     match api.engine().create(create, fork).await {
         Ok(created) => {

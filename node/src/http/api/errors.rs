@@ -220,6 +220,12 @@ pub(super) fn failure_problem(failure: &Failure) -> Problem {
 pub(super) const OVERLOADED: Problem =
     Problem::refused(503, "overloaded", "The server has as much work as it may hold").retry_after(1);
 
+/// Why an answer is not given.
+pub(super) const NO_ROOM_FOR_ANSWER: &str = "too many response bytes are in flight; send the request again";
+/// Why a body of many messages is not taken.
+pub(super) const NO_ROOM_FOR_LENGTHS: &str = "too many request bytes are in flight to keep the lengths of so many messages; \
+     send the request again, or fewer messages at a time";
+
 /// Answers with the node's own trouble.
 pub(super) fn write_failure<L>(out: &mut ResponseHead, failure: &Failure) -> Body<L> {
     Body::Full(failure_problem(failure).write(out, &failure.to_string()))

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
-use super::errors::{OVERLOADED, Rejection, write_failure};
+use super::errors::{NO_ROOM_FOR_ANSWER, OVERLOADED, Rejection, write_failure};
 use super::etag::incarnation_text;
 use super::instant::format_instant;
 use super::query::{decimal, pairs};
@@ -39,7 +39,7 @@ pub(super) async fn list(
     };
     let room = exchange.registry().admission.response_of(query.limit * LISTED_BYTES_MAX).await;
     let Some(grant) = room else {
-        return Body::Full(OVERLOADED.write(out, "too many response bytes are in flight"));
+        return Body::Full(OVERLOADED.write(out, NO_ROOM_FOR_ANSWER));
     };
     match api.engine().list(&query.prefix, query.after.as_deref(), query.limit).await {
         Ok(streams) => {

@@ -3,15 +3,16 @@
 use std::future::Future;
 use std::pin::pin;
 use std::task::Poll;
+use std::time::Duration;
 
-use super::errors::{OVERLOADED, write_read_error};
+use super::errors::{NO_ROOM_FOR_ANSWER, OVERLOADED, write_read_error};
 use super::etag::Etag;
 use super::query::ReadQuery;
 use super::read::{compose, framing, write_cached, write_head, write_uncached};
 use super::state::{write_closed, write_incarnation, write_next_offset};
 use super::{Api, Sse};
-use crate::http::wire::{Body, Exchange, Grant, ResponseHead};
-use crate::runtime::{ReadBatch, ReadFrom, TailEvent};
+use crate::http::wire::{Body, Exchange, Grant, ResponseHead, SMALL_ANSWER_BYTES_MAX};
+use crate::runtime::{ReadBatch, ReadFrom, TailEvent, Tailer};
 use crate::telemetry::Held;
 use crate::types::{Incarnation, Offset, StreamName};
 
@@ -30,8 +31,8 @@ pub(super) async fn long_poll(
         Err(error) => return write_read_error(out, &error),
     };
     let event = {
-        let settings = api.settings();
-        let mut next = pin!(tailer.next(settings.read_bytes_max, settings.long_poll_timeout));
+        // A small answer needs no room; what is more is read again once there is room for it.
+        let mut next = pin!(tailer.next(SMALL_ANSWER_BYTES_MAX, api.settings().long_poll_timeout));
         let mut interrupted = pin!(exchange.interrupted());
         std::future::poll_fn(|cx| match next.as_mut().poll(cx) {
             Poll::Ready(event) => Poll::Ready(Some(event)),
@@ -41,11 +42,13 @@ pub(super) async fn long_poll(
     };
     let cursor = api.cursor(query.cursor);
     match event {
+        Some(TailEvent::Batch(batch)) if is_all_of_a_little(&batch) => {
+            write_news(out, batch, from, cursor, Grant::default())
+        }
         Some(TailEvent::Batch(batch)) => {
-            match exchange.registry().admission.response_of(batch.wire_bytes()).await {
-                Some(grant) => write_news(out, batch, from, cursor, grant),
-                None => Body::Full(OVERLOADED.write(out, "too many response bytes are in flight")),
-            }
+            let first = batch.start;
+            drop(batch);
+            gather(api, &mut tailer, (from, first, cursor), exchange, out).await
         }
         Some(TailEvent::TimedOut(state) | TailEvent::ShuttingDown(state)) => {
             write_nothing(out, state.incarnation, state.tail, cursor, false)
@@ -53,6 +56,44 @@ pub(super) async fn long_poll(
         Some(TailEvent::Ended(error)) => write_read_error(out, &error),
         // The server closes, or nobody listens any more.
         None => write_nothing(out, tailer.began().incarnation, tailer.position(), cursor, false),
+    }
+}
+
+fn is_all_of_a_little(batch: &ReadBatch) -> bool {
+    batch.up_to_date() && batch.wire_bytes() <= SMALL_ANSWER_BYTES_MAX
+}
+
+/// More than a little: as much as there is room for, and nothing is held while there is none.
+async fn gather(
+    api: &Api,
+    tailer: &mut Tailer,
+    (from, first, cursor): (ReadFrom, Offset, u64),
+    exchange: &Exchange<'_>,
+    out: &mut ResponseHead,
+) -> Body<Sse> {
+    let admission = &exchange.registry().admission;
+    let mut grant = admission.response(api.settings().read_bytes_max).unwrap_or_default();
+    loop {
+        tailer.go_back(first);
+        let bytes_max = grant.bytes().max(SMALL_ANSWER_BYTES_MAX);
+        let batch = match tailer.next(bytes_max, Duration::ZERO).await {
+            TailEvent::Batch(batch) => batch,
+            TailEvent::Ended(error) => return write_read_error(out, &error),
+            // There were messages, and messages go with their stream only.
+            TailEvent::TimedOut(state) | TailEvent::ShuttingDown(state) => {
+                return write_nothing(out, state.incarnation, state.tail, cursor, false);
+            }
+        };
+        // A single message may be larger than an answer should be.
+        let bytes = batch.wire_bytes();
+        if bytes <= bytes_max || admission.is_whole_response(&grant) {
+            return write_news(out, batch, from, cursor, grant);
+        }
+        drop((batch, std::mem::take(&mut grant)));
+        match Box::pin(admission.response_of(bytes)).await {
+            Some(larger) => grant = larger,
+            None => return Body::Full(OVERLOADED.write(out, NO_ROOM_FOR_ANSWER)),
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::errors::{OVERLOADED, write_read_error};
+use super::errors::{NO_ROOM_FOR_ANSWER, OVERLOADED, write_read_error};
 use super::etag::Etag;
 use super::query::ReadQuery;
 use super::state::{write_closed, write_content_type, write_earliest, write_incarnation, write_next_offset};
@@ -47,9 +47,7 @@ pub(super) async fn read(
                     match Box::pin(admission.response_of(bytes)).await {
                         Some(larger) => grant = larger,
                         None => {
-                            return Body::Full(
-                                OVERLOADED.write(out, "too many response bytes are in flight"),
-                            );
+                            return Body::Full(OVERLOADED.write(out, NO_ROOM_FOR_ANSWER));
                         }
                     }
                     continue;

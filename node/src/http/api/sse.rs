@@ -1,19 +1,23 @@
 //! GET with `live=sse`: an event of data, an event of control, and again. Invariant: no payload can forge an event, and
 //! every data event is followed by its own control event.
 
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use tokio::time::Instant;
+use tokio::time::error::Elapsed;
+use tokio::time::{Instant, timeout};
 
 use super::Api;
 use super::errors::write_read_error;
 use super::query::ReadQuery;
 use super::state::{write_closed, write_incarnation};
 use crate::http::wire::{
-    Body, Exchange, Grant, Live, LiveStep, Registry, ResponseHead, SMALL_ANSWER_BYTES_MAX,
+    Body, EventRoom, Exchange, Grant, Live, LiveStep, Registry, ResponseHead, SMALL_ANSWER_BYTES_MAX,
 };
 use crate::runtime::{ReadBatch, ReadFrom, Segment, TailEvent, Tailer};
 use crate::telemetry::Held;
@@ -22,8 +26,8 @@ use crate::types::{ContentType, Offset, StreamName};
 /// Bytes of one base64 line: a multiple of 3, so that the lines joined are the encoding of the whole.
 const BASE64_CHUNK_BYTES: usize = 3 * 1024;
 
-/// An event of base64 is a third longer than its messages, and is held twice while it is framed.
-const COPIES_OF_AN_EVENT: usize = 3;
+/// An event is held beside its messages until it is framed, and is longer than they by what frames them.
+const COPIES_OF_AN_EVENT: usize = 2;
 
 /// How payloads are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,7 +64,24 @@ pub struct Sse {
     registry: Arc<Registry>,
     /// The memory of the event that is being sent.
     sending: Grant,
+    /// It waits for the memory of an event of so many bytes, and keeps its place in the line while it says nothing.
+    waiting: Option<Waiting>,
+    /// It has read an event that needed memory, so it goes before those of whom that is not known.
+    proven: bool,
+    newcomer: Option<Grant>,
     _counted: Held,
+}
+
+/// A place in the line of those who wait for memory.
+struct Waiting {
+    room: Pin<Box<dyn Future<Output = EventRoom> + Send>>,
+    bytes: usize,
+}
+
+impl fmt::Debug for Waiting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "waiting for {} bytes", self.bytes)
+    }
 }
 
 pub(super) async fn sse(
@@ -93,6 +114,9 @@ pub(super) async fn sse(
         greeted: false,
         registry: Arc::clone(exchange.registry()),
         sending: Grant::default(),
+        waiting: None,
+        proven: false,
+        newcomer: None,
         _counted: Held::new(&exchange.registry().metrics.http.sse_readers),
     })
 }
@@ -105,18 +129,18 @@ impl Live for Sse {
         let wait = if self.greeted { left.min(settings.sse_keep_alive) } else { Duration::ZERO };
         let event_bytes_max = settings.sse_event_bytes_max;
         // The event before is sent. A subscriber that waits holds no memory, and one that has news waits for its share.
+        self.proven |= self.newcomer.take().is_some();
         self.sending = Grant::default();
-        match self.event(event_bytes_max, wait).await {
+        let Ok(event) = self.event(event_bytes_max, wait, left.min(settings.sse_keep_alive)).await else {
+            return self.say_nothing(out);
+        };
+        match event {
             TailEvent::Batch(batch) => self.write_batch(out, &batch),
             TailEvent::TimedOut(state) if !self.greeted => {
                 self.write_control(out, state.tail, true, false);
                 LiveStep::More
             }
-            TailEvent::TimedOut(_) if Instant::now() >= self.ends_at => LiveStep::End,
-            TailEvent::TimedOut(_) => {
-                out.extend_from_slice(b":\n\n");
-                LiveStep::More
-            }
+            TailEvent::TimedOut(_) => self.say_nothing(out),
             TailEvent::Ended(_) => LiveStep::End,
             TailEvent::ShuttingDown(_) => {
                 self.finish(out);
@@ -136,25 +160,53 @@ impl Live for Sse {
 }
 
 impl Sse {
-    /// The next event, and the memory for it set aside. Cancel-safe: nothing is consumed while it waits.
-    async fn event(&mut self, bytes_max: usize, wait: Duration) -> TailEvent {
+    /// The next event, and the memory for it set aside; an error when there was no memory in time. Cancel-safe: nothing is
+    /// consumed while it waits.
+    async fn event(
+        &mut self,
+        bytes_max: usize,
+        wait: Duration,
+        patience: Duration,
+    ) -> Result<TailEvent, Elapsed> {
+        if self.waiting.is_some() {
+            return self.event_in_time(patience).await;
+        }
         let event = self.tailer.next(bytes_max, wait).await;
-        let TailEvent::Batch(batch) = &event else { return event };
+        let TailEvent::Batch(batch) = &event else { return Ok(event) };
         let bytes = COPIES_OF_AN_EVENT * batch.wire_bytes();
         // A small event is in the socket before anybody asks for its memory, or takes its share when the socket is full.
         if bytes <= SMALL_ANSWER_BYTES_MAX {
-            return event;
+            return Ok(event);
         }
-        if let Some(grant) = self.registry.admission.response_of_now(bytes) {
-            self.sending = grant;
-            return event;
+        if let Some(room) = self.registry.admission.event_now(bytes, self.proven) {
+            (self.sending, self.newcomer) = (room.grant, room.newcomer);
+            return Ok(event);
         }
         self.tailer.go_back(batch.start);
         drop(event);
-        let grant = self.registry.admission.response_in_time(bytes).await;
-        self.sending = grant;
+        let (registry, proven) = (Arc::clone(&self.registry), self.proven);
+        let room = Box::pin(async move { registry.admission.event_in_time(bytes, proven).await });
+        self.waiting = Some(Waiting { room, bytes });
+        self.event_in_time(patience).await
+    }
+
+    /// The event whose memory it waits for.
+    async fn event_in_time(&mut self, patience: Duration) -> Result<TailEvent, Elapsed> {
+        let Some(waiting) = &mut self.waiting else { return Ok(self.tailer.next(0, Duration::ZERO).await) };
+        let room = timeout(patience, &mut waiting.room).await?;
+        let bytes = waiting.bytes;
+        (self.sending, self.newcomer, self.waiting) = (room.grant, room.newcomer, None);
         // What was there is there still, perhaps with more behind it.
-        self.tailer.next(bytes / COPIES_OF_AN_EVENT, Duration::ZERO).await
+        Ok(self.tailer.next(bytes / COPIES_OF_AN_EVENT, Duration::ZERO).await)
+    }
+
+    /// There is nothing to send, or no memory to send it: the connection is there still, until its time is over.
+    fn say_nothing(&self, out: &mut Vec<u8>) -> LiveStep {
+        if Instant::now() >= self.ends_at {
+            return LiveStep::End;
+        }
+        out.extend_from_slice(b":\n\n");
+        LiveStep::More
     }
 
     fn write_batch(&mut self, out: &mut Vec<u8>, batch: &ReadBatch) -> LiveStep {
@@ -162,6 +214,7 @@ impl Sse {
             write_data(out, self.payload, &batch.segments);
         }
         self.write_control(out, batch.next, batch.up_to_date(), batch.finished());
+        self.sending.shrink(out.len());
         if batch.finished() { LiveStep::End } else { LiveStep::More }
     }
 

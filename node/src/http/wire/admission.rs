@@ -6,30 +6,44 @@
 //! needs, or nothing; so whoever has some of it can finish, and gives it back. And whoever is slow while others wait is
 //! cut (see `transfers`), so a few slow peers do not hold what many need.
 
-use std::future::pending;
+use std::future::{Future, pending, poll_fn};
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
 use super::registry::Watch;
-use super::transfers::{Entered, Transfers};
+use super::room::{Pool, Room, SMALL_BYTES_MAX, Share};
+use super::transfers::Entered;
 use super::{Grant, Limits};
 
-/// Bodies and answers up to this have a part of the budget to themselves, so that large ones, even fast ones, do not stop
-/// everybody who needs a little.
-const SMALL_BYTES_MAX: usize = 64 * 1024;
 /// Answers up to this size need no room in advance: the socket takes them. If it does not, they take room then, or end.
 pub const SMALL_ANSWER_BYTES_MAX: usize = 4 * 1024;
 /// Heads that arrive slowly, or are kept while their request waits, beyond what each connection may keep anyway.
 const HEADS_BUDGET: usize = 4 << 20;
-/// Requests that may wait for room at a time: each holds its read buffer meanwhile.
-const WAITING_MAX: usize = 256;
-/// How often somebody who waits looks for new slow ones.
+/// Events up to this have half of the room for events to themselves: whoever is slow with larger ones does not stop them.
+const SMALL_EVENT_BYTES_MAX: usize = 512 * 1024;
+/// The part of the room for answers that events have to themselves, so that subscribers, who may read as slowly as they
+/// like between two events, never stop those who ask.
+const EVENTS_PART: usize = 4;
+/// Requests that may wait for room at a time: each keeps a head of up to 2 KiB meanwhile.
+const WAITING_MAX: usize = 4096;
+/// How often somebody who waits looks for new slow ones, when few wait; with more, each looks less often.
 const LOOK_INTERVAL: Duration = Duration::from_millis(10);
+const LOOKING_MAX: u32 = 64;
+
+/// The memory of an event.
+#[derive(Debug, Default)]
+pub struct EventRoom {
+    /// That of the event itself.
+    pub grant: Grant,
+    /// What its subscriber has as a newcomer, until it has read the event.
+    pub newcomer: Option<Grant>,
+}
 
 /// The budgets of a server.
 #[derive(Debug)]
@@ -39,78 +53,12 @@ pub struct Admission {
     reserve: Arc<Semaphore>,
     requests_budget: usize,
     responses: Room,
+    events: Room,
+    /// What subscribers of whom nothing is known yet may have of it: those who have read an event find the rest free of them.
+    newcomers: Room,
     heads: Pool,
     patience: Duration,
     waiting: AtomicUsize,
-}
-
-/// Bytes that are shared, and who holds them while its peer takes its time.
-#[derive(Debug)]
-struct Pool {
-    permits: Arc<Semaphore>,
-    bytes: usize,
-    transfers: Arc<Transfers>,
-}
-
-/// A budget of which a part is for small ones only.
-#[derive(Debug)]
-struct Room {
-    large: Pool,
-    small: Pool,
-}
-
-/// Which part of a budget somebody has taken from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Share {
-    Small,
-    Large,
-}
-
-impl Pool {
-    fn new(bytes: usize, patience: Duration) -> Self {
-        let bytes = bytes.min(Semaphore::MAX_PERMITS);
-        Self { permits: Arc::new(Semaphore::new(bytes)), bytes, transfers: Transfers::new(bytes, patience) }
-    }
-
-    fn now(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.permits).try_acquire_many_owned(u32::try_from(bytes).ok()?).ok()
-    }
-
-    async fn in_time(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.permits).acquire_many_owned(u32::try_from(bytes).ok()?).await.ok()
-    }
-
-    fn used(&self) -> usize {
-        self.bytes - self.permits.available_permits()
-    }
-}
-
-impl Room {
-    fn new(bytes: usize, patience: Duration) -> Self {
-        let small = bytes / 4;
-        Self { large: Pool::new(bytes - small, patience), small: Pool::new(small, patience) }
-    }
-
-    fn is_small(&self, bytes: usize) -> bool {
-        bytes <= SMALL_BYTES_MAX.min(self.small.bytes)
-    }
-
-    /// Small ones fall back to the part for all, never the other way round.
-    fn now(&self, bytes: usize, small: bool) -> Option<(OwnedSemaphorePermit, Share)> {
-        let own = small.then(|| self.small.now(bytes)).flatten().map(|permit| (permit, Share::Small));
-        own.or_else(|| self.large.now(bytes).map(|permit| (permit, Share::Large)))
-    }
-
-    fn pool(&self, share: Share) -> &Pool {
-        match share {
-            Share::Small => &self.small,
-            Share::Large => &self.large,
-        }
-    }
-
-    fn used(&self) -> usize {
-        self.large.used() + self.small.used()
-    }
 }
 
 /// Somebody's place among those who wait.
@@ -136,13 +84,17 @@ impl Admission {
         // Beside the reserve there must be as much again, or a body could be finished but never begun.
         let reserve = limits.body_bytes_max.min(Semaphore::MAX_PERMITS / 2);
         let requests_budget = limits.request_bytes_in_flight_max.max(2 * reserve);
-        let responses_budget = limits.response_bytes_in_flight_max.max(2 * SMALL_BYTES_MAX);
+        let responses_budget = limits.response_bytes_in_flight_max.max(EVENTS_PART * SMALL_BYTES_MAX);
+        let events = responses_budget / EVENTS_PART;
+        let halves = (events - events / 2, events / 2);
         let patience = limits.admission_wait;
         Self {
             requests: Room::new(requests_budget - reserve, patience),
             reserve: Arc::new(Semaphore::new(reserve)),
             requests_budget,
-            responses: Room::new(responses_budget, patience),
+            responses: Room::new(responses_budget - events, patience),
+            events: Room::split(halves, SMALL_EVENT_BYTES_MAX, patience),
+            newcomers: Room::split((halves.0 / 2, halves.1 / 2), SMALL_EVENT_BYTES_MAX, patience),
             heads: Pool::new(HEADS_BUDGET, patience),
             patience,
             waiting: AtomicUsize::new(0),
@@ -210,7 +162,7 @@ impl Admission {
             if entered.is_cut() {
                 break false;
             }
-            match timeout_at((began + self.patience).min(now + LOOK_INTERVAL), &mut all).await {
+            match timeout_at((began + self.patience).min(now + self.look_interval()), &mut all).await {
                 Ok(Some(reserve)) => {
                     grant.finish_with(reserve);
                     break true;
@@ -237,7 +189,7 @@ impl Admission {
         loop {
             let now = Instant::now();
             pool.transfers.cut_slow(now, bytes);
-            match timeout_at(ends.min(now + LOOK_INTERVAL), &mut room).await {
+            match timeout_at(ends.min(now + self.look_interval()), &mut room).await {
                 Ok(permit) => return permit,
                 Err(_) if Instant::now() >= ends => return None,
                 Err(_) => {}
@@ -245,9 +197,34 @@ impl Admission {
         }
     }
 
-    /// Room for what is kept beside the bodies of requests, the lengths of their messages.
+    fn look_interval(&self) -> Duration {
+        let waiting = u32::try_from(self.waiting.load(Ordering::Relaxed)).unwrap_or(u32::MAX);
+        LOOK_INTERVAL * (1 + waiting / LOOKING_MAX)
+    }
+
+    /// Room for what is kept beside a body that has arrived, the lengths of its messages; `None` when there is none for as
+    /// long as a request may wait. Whoever waits has its body in memory, so the reserve serves it, too.
+    pub async fn beside_request(&self, bytes: usize) -> Option<Grant> {
+        let (pool, wanted) = self.requests.waits_in(bytes);
+        let all = u32::try_from(bytes.min(self.reserve_budget())).ok()?;
+        let finish = async {
+            let reserve = Arc::clone(&self.reserve).acquire_many_owned(all).await.ok()?;
+            let mut grant = Grant::default();
+            grant.finish_with(reserve);
+            Some(grant)
+        };
+        let room = async { self.wait(pool, wanted).await.map(Grant::from) };
+        let (mut finish, mut room) = (pin!(finish), pin!(room));
+        poll_fn(|cx| match finish.as_mut().poll(cx) {
+            Poll::Ready(found) => Poll::Ready(found),
+            Poll::Pending => room.as_mut().poll(cx),
+        })
+        .await
+    }
+
+    /// The same without waiting.
     #[must_use]
-    pub fn beside_request(&self, bytes: usize) -> Option<Grant> {
+    pub fn beside_request_now(&self, bytes: usize) -> Option<Grant> {
         self.requests.now(bytes, self.requests.is_small(bytes)).map(|(permit, _)| permit.into())
     }
 
@@ -283,7 +260,7 @@ impl Admission {
         if let Some(grant) = self.response_of_now(bytes) {
             return Some(grant);
         }
-        let (pool, bytes) = self.response_pool(bytes);
+        let (pool, bytes) = self.responses.waits_in(bytes);
         pool.transfers.cut_stalled(Instant::now(), bytes);
         self.wait(pool, bytes).await.map(Grant::from)
     }
@@ -301,20 +278,35 @@ impl Admission {
         grant.bytes() >= self.responses.large.bytes
     }
 
-    /// Where a response waits, and for how much.
-    fn response_pool(&self, bytes: usize) -> (&Pool, usize) {
-        let room = &self.responses;
-        let pool = if room.is_small(bytes) { &room.small } else { &room.large };
-        (pool, bytes.min(pool.bytes))
+    /// Room for an event, if there is some at once; whoever waits for room already is not overtaken. `proven`: the
+    /// subscriber has read such an event before.
+    #[must_use]
+    pub fn event_now(&self, bytes: usize, proven: bool) -> Option<EventRoom> {
+        let now = |room: &Room| {
+            let (pool, wanted) = room.waits_in(bytes);
+            pool.now(wanted).map(Grant::from)
+        };
+        let newcomer = if proven { None } else { Some(now(&self.newcomers)?) };
+        Some(EventRoom { newcomer, grant: now(&self.events)? })
     }
 
-    /// The same for an event, which can wait until there is room.
-    pub async fn response_in_time(&self, bytes: usize) -> Grant {
-        let (pool, bytes) = self.response_pool(bytes);
-        let mut found = pin!(pool.in_time(bytes));
+    /// The same for an event that waits until there is room.
+    pub async fn event_in_time(&self, bytes: usize, proven: bool) -> EventRoom {
+        let newcomer = match proven {
+            true => None,
+            false => Some(self.in_time(&self.newcomers, bytes).await),
+        };
+        EventRoom { newcomer, grant: self.in_time(&self.events, bytes).await }
+    }
+
+    /// Those who hold room of newcomers hold as much of the room for all events, and are cut there.
+    async fn in_time(&self, room: &Room, bytes: usize) -> Grant {
+        let (pool, wanted) = room.waits_in(bytes);
+        let (holders, _) = self.events.waits_in(bytes);
+        let mut found = pin!(pool.in_time(wanted));
         loop {
             let now = Instant::now();
-            pool.transfers.cut_slow(now, bytes);
+            holders.transfers.cut_slow(now, wanted);
             if let Ok(permit) = timeout_at(now + LOOK_INTERVAL * 5, &mut found).await {
                 return permit.map_or_else(Grant::default, Grant::from);
             }
@@ -323,7 +315,10 @@ impl Admission {
 
     /// An answer that the socket did not take, with `left` bytes to go; `None` when nobody can keep it.
     pub(super) fn stuck(&self, grant: &mut Grant, watch: &Arc<Watch>, left: usize) -> Option<Entered> {
-        let (room, now) = (&self.responses, Instant::now());
+        let now = Instant::now();
+        let of_events = |share: Share| grant.is_of(&self.events.pool(share).permits);
+        let is_event = of_events(Share::Small) || of_events(Share::Large);
+        let room = if is_event { &self.events } else { &self.responses };
         let share = if grant.bytes() > 0 {
             if grant.is_of(&room.small.permits) { Share::Small } else { Share::Large }
         } else {
@@ -372,17 +367,17 @@ impl Admission {
     /// Bytes of responses that may still be gathered.
     #[must_use]
     pub fn response_bytes_free(&self) -> usize {
-        self.responses.large.permits.available_permits() + self.responses.small.permits.available_permits()
+        self.responses.free() + self.events.free()
     }
 
     /// Bytes of responses that are set aside.
     pub(super) fn response_bytes_used(&self) -> i64 {
-        i64::try_from(self.responses.used()).unwrap_or(i64::MAX)
+        i64::try_from(self.responses.used() + self.events.used()).unwrap_or(i64::MAX)
     }
 
     /// How many transfers were cut so far.
     pub(super) fn transfers_cut(&self) -> u64 {
-        let rooms = [&self.requests, &self.responses];
+        let rooms = [&self.requests, &self.responses, &self.events];
         let cut = |room: &&Room| room.large.transfers.cut_count() + room.small.transfers.cut_count();
         rooms.iter().map(cut).sum::<u64>() + self.heads.transfers.cut_count()
     }

@@ -8,8 +8,8 @@ use bytes::{Bytes, BytesMut};
 use tokio::time::Instant;
 
 use super::Grant;
-use super::admission::Share;
 use super::registry::{Membership, Registry, Watch};
+use super::room::Share;
 use super::transfers::{CutMark, Entered};
 
 /// Room for the beginning of a body, and for the least that it grows by: a read buffer's worth.

@@ -148,7 +148,7 @@ impl<S: Service> Connection<S> {
             let mut out = Vec::new();
             let step = self.next_piece(&mut live, &mut out).await?;
             if !out.is_empty() {
-                self.write_piece(&out, chunked, step, live.grant()).await?;
+                self.write_piece(out, chunked, step, live.grant()).await?;
             } else if step == LiveStep::End && chunked {
                 self.write_slices(b"0\r\n\r\n", &[], Grant::default()).await?;
             }
@@ -182,24 +182,26 @@ impl<S: Service> Connection<S> {
 
     async fn write_piece(
         &mut self,
-        piece: &[u8],
+        piece: Vec<u8>,
         chunked: bool,
         step: LiveStep,
         grant: Grant,
     ) -> Result<(), Stop> {
         self.membership.registry.metrics.http.sent.inc_by(piece.len() as u64);
         if !chunked {
-            return self.write_slices(piece, &[], grant).await;
+            return self.write_slices(&piece, &[], grant).await;
         }
+        let end: &[u8] = if step == LiveStep::End { b"\r\n0\r\n\r\n" } else { b"\r\n" };
         let mut framed = buffers::take_output();
         framed.extend_from_slice(SIZE_LINE);
         write_hex(&mut framed, piece.len());
-        framed.extend_from_slice(piece);
-        framed.extend_from_slice(b"\r\n");
-        if step == LiveStep::End {
-            framed.extend_from_slice(b"0\r\n\r\n");
-        }
-        let written = self.write_slices(&framed, &[], grant).await;
+        let written = if piece.len() <= JOINED_BYTES_MAX {
+            framed.extend_from_slice(&piece);
+            framed.extend_from_slice(end);
+            self.write_slices(&framed, &[], grant).await
+        } else {
+            self.write_slices(&framed, &[Bytes::from(piece), Bytes::from_static(end)], grant).await
+        };
         buffers::give_output(framed);
         written
     }

@@ -9,7 +9,8 @@ fn admission(requests: usize, body: usize) -> Admission {
     Admission::new(&Limits {
         request_bytes_in_flight_max: requests,
         body_bytes_max: body,
-        response_bytes_in_flight_max: 256 * KIB,
+        // A quarter is for events.
+        response_bytes_in_flight_max: 4 * 256 * KIB / 3,
         admission_wait: Duration::from_millis(200),
         ..Limits::default()
     })
@@ -101,12 +102,57 @@ async fn of_bodies_that_want_the_last_room_the_slowest_is_cut() {
 #[tokio::test]
 async fn a_response_that_can_wait_gets_its_room_when_another_is_done_however_large_it_is() {
     let admission = admission(0, KIB);
-    let first = admission.response_of(192 * KIB).await.unwrap();
-    assert!(admission.response_of_now(100 * KIB).is_none());
-    let mut waiting = pin!(admission.response_in_time(1 << 30));
+    let large = admission.events.large.bytes;
+    let first = admission.event_in_time(large, true).await;
+    assert!(admission.event_now(100 * KIB, true).is_none());
+    let mut waiting = pin!(admission.event_in_time(1 << 30, true));
     assert!(tokio::time::timeout(Duration::from_millis(5), &mut waiting).await.is_err());
     drop(first);
-    assert_eq!(waiting.await.bytes(), 192 * KIB, "all there is for large ones");
+    assert_eq!(waiting.await.grant.bytes(), large, "all there is for large ones");
+}
+
+#[tokio::test]
+async fn events_and_answers_do_not_wait_for_each_other_nor_small_events_for_large_ones() {
+    let admission = admission(0, KIB);
+    let _large = admission.event_in_time(1 << 30, true).await;
+    let small = admission.events.small.bytes / 2;
+    assert!(admission.event_now(small, true).is_some());
+    assert_eq!(admission.response(128 * KIB).unwrap().bytes(), 128 * KIB);
+    let _answers = admission.response_of(1 << 30).await.unwrap();
+    assert!(admission.event_now(small, true).is_some());
+    assert!(admission.response_bytes_used() > 0 && admission.response_bytes_free() > 0);
+}
+
+#[tokio::test]
+async fn subscribers_that_have_read_an_event_find_room_however_many_newcomers_wait() {
+    let admission = admission(0, KIB);
+    let small = admission.events.small.bytes / 4;
+    let newcomers = [admission.event_now(small, false), admission.event_now(small, false)];
+    assert!(newcomers.iter().all(Option::is_some));
+    assert!(admission.event_now(small, false).is_none());
+    let mut waiting = pin!(admission.event_in_time(small, false));
+    assert!(tokio::time::timeout(Duration::from_millis(5), &mut waiting).await.is_err());
+    assert!(admission.event_now(2 * small, true).is_some());
+    drop(newcomers);
+    assert_eq!(waiting.await.grant.bytes(), small);
+}
+
+#[tokio::test]
+async fn what_is_kept_beside_a_body_waits_for_room_and_may_use_the_reserve() {
+    let admission = admission(16 * MIB, 4 * MIB);
+    let bodies = admission.request(9 * MIB, 9 * MIB).await.unwrap();
+    assert!(admission.beside_request_now(MIB).is_none());
+    let first = admission.beside_request(3 * MIB).await.expect("from the reserve");
+    let (second, ()) = tokio::join!(admission.beside_request(2 * MIB), async {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        drop(bodies);
+    });
+    assert!(second.is_some(), "from the body that ended");
+    drop((first, second));
+    assert_eq!(admission.request_bytes_free(), 16 * MIB);
+    let _all = admission.request(9 * MIB, 9 * MIB).await.unwrap();
+    let _reserve = admission.beside_request(4 * MIB).await.unwrap();
+    assert!(admission.beside_request(MIB).await.is_none(), "not for ever");
 }
 
 #[tokio::test]
@@ -119,7 +165,7 @@ async fn responses_get_smaller_before_they_are_refused_and_small_ones_need_no_ro
     assert!(admission.response(64 * KIB).is_none());
     assert_eq!(admission.response_of(SMALL_ANSWER_BYTES_MAX).await.unwrap().bytes(), 0);
     second.shrink(10);
-    assert_eq!(admission.response_bytes_free(), 64 * KIB - 10);
+    assert_eq!(admission.responses.free(), 64 * KIB - 10);
 }
 
 #[tokio::test]
