@@ -81,6 +81,14 @@ fn a_leader_of_the_record_that_says_it_does_not_lead_is_replaced_after_a_second(
 }
 
 #[test]
+fn a_leader_of_another_epoch_than_the_records_does_not_count_as_its_leader() {
+    let mut stage = Stage::new();
+    stage.node(0).role = leading(0);
+    stage.pass(4);
+    assert_eq!(reason(&stage), Some(Reason::NotLeading));
+}
+
+#[test]
 fn a_leader_that_drains_hands_over_to_one_that_has_all_it_has() {
     let mut stage = Stage::new();
     stage.node(0).draining = true;

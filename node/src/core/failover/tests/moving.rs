@@ -84,6 +84,56 @@ fn a_sealing_that_another_began_is_joined_and_not_begun_again() {
 }
 
 #[test]
+fn what_is_lost_on_the_way_is_asked_and_ordered_again() {
+    let mut stage = Stage::new();
+    stage.node(0).up = false;
+    stage.lost = 4;
+    stage.tell(Input::Ended(id(0)));
+    stage.pass(4);
+    assert_eq!(stage.row().leader(), Ok(id(1)));
+    stage.lost = 1;
+    stage.node(1).up = false;
+    stage.node(0).up = true;
+    stage.node(0).role = super::stage::following(0);
+    stage.pass(0);
+    stage.tell(Input::Ended(id(1)));
+    stage.pass(4);
+    let leader = stage.row().leader().unwrap();
+    assert_eq!(stage.nodes[&leader].role, super::stage::leading(stage.row().epoch.0));
+}
+
+#[test]
+fn an_older_record_that_comes_late_changes_nothing() {
+    let mut stage = Stage::new();
+    let old = stage.record.clone();
+    stage.node(0).up = false;
+    stage.tell(Input::Ended(id(0)));
+    stage.pass(2);
+    stage.done.clear();
+    stage.tell(Input::Record(old));
+    stage.pass(4);
+    assert_eq!(stage.done, []);
+}
+
+#[test]
+fn seals_of_another_epoch_elect_nobody() {
+    let mut stage = Stage::new();
+    stage.node(0).up = false;
+    stage.tell(Input::Ended(id(0)));
+    let old: Vec<Input> = stage.answered.clone();
+    assert!(!old.is_empty());
+    let mut row = stage.row().clone();
+    row = row.activate(id(1)).unwrap_or(row).seal().unwrap();
+    let mut late = Stage::new();
+    late.nodes.values_mut().for_each(|node| node.up = false);
+    late.record.insert(SHARD, row.clone());
+    late.tell(Input::Record(late.record.clone()));
+    old.into_iter().for_each(|answer| late.tell(answer));
+    late.pass(4);
+    assert_eq!(late.row(), &row);
+}
+
+#[test]
 fn a_row_that_changed_meanwhile_is_decided_anew() {
     let mut stage = Stage::new();
     stage.record_down = true;

@@ -41,6 +41,10 @@ pub(super) struct Stage {
     pub(super) done: Vec<Action>,
     /// The record does not answer.
     pub(super) record_down: bool,
+    /// So many of the next seals and orders are lost on the way.
+    pub(super) lost: u32,
+    /// The seals that were answered.
+    pub(super) answered: Vec<Input>,
 }
 
 pub(super) fn leading(record: u64) -> RoleSeen {
@@ -65,6 +69,8 @@ impl Stage {
             now: Duration::from_secs(100),
             done: Vec::new(),
             record_down: false,
+            lost: 0,
+            answered: Vec::new(),
         };
         let rows = stage.record.clone();
         stage.tell(Input::Record(rows));
@@ -124,6 +130,7 @@ impl Stage {
                 self.tell(Input::Record(rows));
             }
             Action::Write(changes) if !self.record_down => self.write(&changes),
+            Action::Seal { .. } | Action::Lead { .. } if self.lost > 0 => self.lost -= 1,
             Action::Seal { shard, epoch, to } => self.seal(shard, epoch, to),
             Action::Lead { epoch, to, .. } => {
                 let node = self.nodes.get_mut(&to).unwrap();
@@ -160,7 +167,9 @@ impl Stage {
             history,
             configs: None,
         };
-        self.tell(Input::Sealed { shard, from, answer: Box::new(answer) });
+        let input = Input::Sealed { shard, from, answer: Box::new(answer) };
+        self.answered.push(input.clone());
+        self.tell(input);
     }
 
     pub(super) fn sealed(&self) -> usize {
