@@ -1,9 +1,12 @@
 //! How a shard gets another leader.
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
 use super::stage::{SHARD, Stage, id, voters};
-use crate::core::failover::{Action, Input, Trouble};
-use crate::core::replication::Phase;
-use crate::types::{LogIndex, RecordEpoch};
+use crate::core::failover::{Action, Choice, Input, Taste, Trouble, Undecided, choose};
+use crate::core::replication::{Phase, SealAnswer, ShardRow};
+use crate::types::{LogIndex, RecordEpoch, ReplicaId};
 
 #[test]
 fn nobody_is_sealed_while_too_few_voters_answer() {
@@ -87,19 +90,11 @@ fn a_sealing_that_another_began_is_joined_and_not_begun_again() {
 fn what_is_lost_on_the_way_is_asked_and_ordered_again() {
     let mut stage = Stage::new();
     stage.node(0).up = false;
-    stage.lost = 4;
+    (stage.lost, stage.lost_orders) = (4, 1);
     stage.tell(Input::Ended(id(0)));
     stage.pass(4);
-    assert_eq!(stage.row().leader(), Ok(id(1)));
-    stage.lost = 1;
-    stage.node(1).up = false;
-    stage.node(0).up = true;
-    stage.node(0).role = super::stage::following(0);
-    stage.pass(0);
-    stage.tell(Input::Ended(id(1)));
-    stage.pass(4);
-    let leader = stage.row().leader().unwrap();
-    assert_eq!(stage.nodes[&leader].role, super::stage::leading(stage.row().epoch.0));
+    assert_eq!((stage.row().leader(), stage.row().epoch), (Ok(id(1)), RecordEpoch(2)));
+    assert_eq!(stage.nodes[&id(1)].role, super::stage::leading(2), "the second order arrived");
 }
 
 #[test]
@@ -174,4 +169,26 @@ fn a_winner_outside_the_newest_set_becomes_a_voter_of_it() {
     stage.pass(2);
     assert_eq!(stage.row().leader(), Ok(id(2)));
     assert!(stage.row().configs.last().voters.contains(id(2)));
+}
+
+fn chosen(row: &ShardRow, seals: &BTreeMap<ReplicaId, SealAnswer>) -> Result<Choice, Undecided> {
+    choose(row, seals, Duration::ZERO, |_| Taste::default())
+}
+
+#[test]
+fn a_seal_of_another_epoch_or_of_somebody_who_does_not_vote_counts_for_nothing() {
+    let row = Stage::new().row().seal().unwrap();
+    let mut sealing = Stage::new();
+    sealing.record.insert(SHARD, row.clone());
+    sealing.tell(Input::Record(sealing.record.clone()));
+    let answers = sealing.answered.iter().filter_map(|input| match input {
+        Input::Sealed { from, answer, .. } => Some((*from, (**answer).clone())),
+        _ => None,
+    });
+    let seals: BTreeMap<_, _> = answers.collect();
+    assert!(chosen(&row, &seals).is_ok());
+    let later = row.activate(id(0)).unwrap().seal().unwrap();
+    assert_eq!(chosen(&later, &seals), Err(Undecided::Missing(vec![id(0), id(1), id(2)])));
+    let strangers = seals.into_iter().map(|(replica, seal)| (id(replica.0 + 7), seal)).collect();
+    assert_eq!(chosen(&row, &strangers), Err(Undecided::Missing(vec![id(0), id(1), id(2)])));
 }

@@ -41,8 +41,9 @@ pub(super) struct Stage {
     pub(super) done: Vec<Action>,
     /// The record does not answer.
     pub(super) record_down: bool,
-    /// So many of the next seals and orders are lost on the way.
+    /// So many of the next seals are lost on the way, and so many orders.
     pub(super) lost: u32,
+    pub(super) lost_orders: u32,
     /// The seals that were answered.
     pub(super) answered: Vec<Input>,
 }
@@ -70,6 +71,7 @@ impl Stage {
             done: Vec::new(),
             record_down: false,
             lost: 0,
+            lost_orders: 0,
             answered: Vec::new(),
         };
         let rows = stage.record.clone();
@@ -130,7 +132,8 @@ impl Stage {
                 self.tell(Input::Record(rows));
             }
             Action::Write(changes) if !self.record_down => self.write(&changes),
-            Action::Seal { .. } | Action::Lead { .. } if self.lost > 0 => self.lost -= 1,
+            Action::Seal { .. } if self.lost > 0 => self.lost -= 1,
+            Action::Lead { .. } if self.lost_orders > 0 => self.lost_orders -= 1,
             Action::Seal { shard, epoch, to } => self.seal(shard, epoch, to),
             Action::Lead { epoch, to, .. } => {
                 let node = self.nodes.get_mut(&to).unwrap();
