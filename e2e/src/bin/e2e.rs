@@ -125,8 +125,8 @@ async fn main() -> anyhow::Result<()> {
 
 fn model_walks(arguments: &ModelArguments) -> anyhow::Result<()> {
     let scopes: Vec<Scope> = match (arguments.bounds.as_slice(), arguments.scope.as_str()) {
-        (&[replicas, epochs, writes, crashes, changes, withdrawals, wipes], _) => {
-            vec![Scope { name: "as asked", replicas, epochs, writes, crashes, changes, withdrawals, wipes }]
+        (&[replicas, voters, epochs, writes, crashes, changes, withdrawals, wipes, reads], _) => {
+            vec![Scope { name: "as asked", replicas, voters, epochs, writes, crashes, changes, withdrawals, wipes, reads }]
         }
         (_, "small") => Scope::SMALL.to_vec(),
         (_, "large") => Scope::LARGE.to_vec(),
@@ -143,15 +143,14 @@ fn model_walks(arguments: &ModelArguments) -> anyhow::Result<()> {
     };
     for plant in plants {
         for scope in &scopes {
-            let started = std::time::Instant::now();
             let walk = Epochs { scope: *scope, plant }.walk(arguments.threads);
             let without = plant.map_or(String::new(), |plant| format!(" without {plant:?}"));
             println!(
                 "{}{without}: {} states, depth {}, {:.1} s, the last epoch commits: {}",
-                scope.name, walk.states, walk.depth, started.elapsed().as_secs_f64(), walk.reached_the_end
+                scope.name, walk.states, walk.depth, walk.time.as_secs_f64(), walk.reached_the_end
             );
-            if let Some((steps, lost)) = &walk.loss {
-                println!("  {lost} after {} steps", steps.len());
+            if let Some(steps) = &walk.loss {
+                println!("  after {} steps", steps.len());
                 steps.iter().for_each(|step| println!("    {step}"));
             }
             ensure!(plant.is_some() || walk.loss.is_none(), "something was lost");

@@ -1,0 +1,7 @@
+//! The rules of the product that the model goes by: everything that it takes from the node is named here.
+
+pub(super) use thalweg_node::core::replication::{
+    Config, ConfigVersion, Configs, Phase, ReplicaId, Sealed, ShardRow, Voters, confirms, quorum_index,
+    sees_every_commit, winners,
+};
+pub(super) use thalweg_node::types::{Boot, Epoch, LogIndex, RecordEpoch};
