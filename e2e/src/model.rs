@@ -16,6 +16,7 @@ mod plant;
 mod quorum;
 mod reads;
 mod record;
+mod report;
 mod row;
 mod rules;
 mod scope;
@@ -28,6 +29,7 @@ mod walk;
 mod world;
 
 pub use plant::Plant;
+pub use report::Report;
 pub use scope::Scope;
 pub use walk::{Progress, Walk};
 

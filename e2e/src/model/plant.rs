@@ -19,6 +19,8 @@ pub enum Plant {
     TrustsAnyFormerLeader,
     /// An election asks the newest set of voters only.
     AsksOnlyTheNewestSet,
+    /// An election asks the oldest set of voters only.
+    AsksOnlyTheOldestSet,
     /// An election prefers length to the epoch of the last entry.
     PrefersLength,
     /// A leader that an older set elected is not made a voter of the newest.
@@ -41,7 +43,7 @@ pub enum Plant {
 
 impl Plant {
     /// All of them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::CommitsWithoutOwnDisk,
         Self::CountsOldAcknowledgements,
         Self::CommitsWithoutBarrier,
@@ -49,6 +51,7 @@ impl Plant {
         Self::ForgetsPromises,
         Self::TrustsAnyFormerLeader,
         Self::AsksOnlyTheNewestSet,
+        Self::AsksOnlyTheOldestSet,
         Self::PrefersLength,
         Self::LeavesTheWinnerOutside,
         Self::CommitsByTheNewestSet,
@@ -63,7 +66,9 @@ impl Plant {
     /// The least that must happen for something to be lost without the rule.
     #[must_use]
     pub fn scope(self) -> Scope {
-        let least = Scope { name: "least", epochs: 2, writes: 0, crashes: 0, ..Scope::PLAIN };
+        let least = Scope { name: "as little as it takes", epochs: 2, writes: 0, crashes: 0, ..Scope::PLAIN };
+        // Of four voters two can be asked of which none holds what two of the other set do.
+        let four = Scope { replicas: 4, voters: 4, ..least };
         match self {
             Self::CommitsWithoutOwnDisk | Self::CountsOldAcknowledgements | Self::ResumesInItsOldEpoch => {
                 Scope { writes: 1, crashes: 1, ..least }
@@ -74,10 +79,11 @@ impl Plant {
             Self::PrefersLength => Scope { epochs: 3, crashes: 1, ..least },
             Self::AsksOnlyTheNewestSet | Self::ConfirmsAnything => Scope { changes: 1, ..least },
             Self::ConfirmsBelowTheCommit => Scope { replicas: 4, writes: 1, changes: 1, ..least },
-            Self::ForgetsWithdrawnSets => Scope { epochs: 3, changes: 1, withdrawals: 1, ..least },
-            Self::LeavesTheWinnerOutside => Scope { replicas: 4, voters: 4, epochs: 3, changes: 1, ..least },
-            Self::RemovesTheLeader => Scope { replicas: 4, voters: 4, changes: 1, ..least },
-            Self::CommitsByTheNewestSet => Scope { replicas: 4, voters: 4, changes: 1, withdrawals: 1, ..least },
+            Self::LeavesTheWinnerOutside => Scope { epochs: 3, changes: 1, ..four },
+            Self::RemovesTheLeader | Self::AsksOnlyTheOldestSet => Scope { changes: 1, ..four },
+            Self::ForgetsWithdrawnSets | Self::CommitsByTheNewestSet => {
+                Scope { changes: 1, withdrawals: 1, ..four }
+            }
             Self::ReadsBeforeTheBarrier | Self::CountsAnOlderRound => Scope { reads: 1, ..least },
         }
     }

@@ -51,7 +51,8 @@ pub(super) fn confirmable(model: &Epochs, world: &World, leader: Id) -> impl Ite
         id if id == leader => index(node.synced),
         id => index(node.acknowledged[usize::from(id)]),
     };
-    let enough = move |config: &Config| confirms(*config, index(start), index(committed), index(node.synced), held);
+    let enough =
+        move |config: &Config| confirms(*config, index(start), index(committed), index(node.synced), held);
     node.sets.iter().skip(1).filter(enough).map(|config| small(config.version.0))
 }
 
@@ -60,11 +61,14 @@ pub(super) fn seals_suffice(model: &Epochs, world: &World, configs: &Configs) ->
     let sealed = |voter: ReplicaId| world.seals[usize::from(of_product(voter))].is_some();
     let last_leader = Some(replica(world.row.last_leader));
     let formerly = |id: &Id| world.node(*id).led.record() > 0;
+    let by_one =
+        |config| Configs::new(vec![config]).is_some_and(|one| sees_every_commit(&one, last_leader, sealed));
     match model.plant {
-        Some(Plant::AsksOnlyTheNewestSet) => {
-            Configs::new(vec![configs.last()]).is_some_and(|newest| sees_every_commit(&newest, last_leader, sealed))
+        Some(Plant::AsksOnlyTheNewestSet) => by_one(configs.last()),
+        Some(Plant::AsksOnlyTheOldestSet) => by_one(configs.oldest()),
+        Some(Plant::TrustsAnyFormerLeader) if world.ids().filter(formerly).any(|id| sealed(replica(id))) => {
+            true
         }
-        Some(Plant::TrustsAnyFormerLeader) if world.ids().filter(formerly).any(|id| sealed(replica(id))) => true,
         _ => sees_every_commit(configs, last_leader, sealed),
     }
 }

@@ -21,7 +21,8 @@ pub(super) fn possible(model: &Epochs, world: &World, steps: &mut Vec<Step>) {
     }
     if used.changes < scope.changes {
         // What does not exist any more never comes back.
-        let there = |id: &Id| !world.node(*id).wiped || world.row.sets.masks().iter().any(|mask| mask >> id & 1 == 1);
+        let there =
+            |id: &Id| !world.node(*id).wiped || world.row.sets.masks().iter().any(|mask| mask >> id & 1 == 1);
         let possible = world.ids().filter(there).filter(|id| changed(model, &world.row, *id).is_some());
         steps.extend(possible.map(Step::Change));
     }

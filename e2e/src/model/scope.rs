@@ -57,13 +57,32 @@ impl Scope {
         Self { name: "plain, 3 epochs", epochs: 3, ..Self::PLAIN },
         Self { name: "plain, 2 writes, 2 crashes", writes: 2, crashes: 2, ..Self::PLAIN },
         Self { name: "reads, 3 epochs", epochs: 3, reads: 1, ..Self::PLAIN },
-        Self { name: "plain, 3 epochs, 2 writes, 2 crashes", epochs: 3, writes: 2, crashes: 2, ..Self::PLAIN },
+        Self {
+            name: "plain, 3 epochs, 2 writes, 2 crashes",
+            epochs: 3,
+            writes: 2,
+            crashes: 2,
+            ..Self::PLAIN
+        },
         Self { name: "shrink, 3 epochs", epochs: 3, changes: 1, ..Self::PLAIN },
         Self { name: "wiped out and in", replicas: 4, changes: 2, wipes: 1, ..Self::PLAIN },
         Self { name: "spare in, old out", replicas: 4, changes: 2, crashes: 0, ..Self::PLAIN },
         Self { name: "change taken back, 3 epochs", epochs: 3, changes: 1, withdrawals: 1, ..Self::PLAIN },
-        Self { name: "plain, 4 epochs, 2 writes, 2 crashes", epochs: 4, writes: 2, crashes: 2, ..Self::PLAIN },
-        Self { name: "wiped out and in, 3 epochs", replicas: 4, epochs: 3, changes: 2, wipes: 1, ..Self::PLAIN },
+        Self {
+            name: "plain, 4 epochs, 2 writes, 2 crashes",
+            epochs: 4,
+            writes: 2,
+            crashes: 2,
+            ..Self::PLAIN
+        },
+        Self {
+            name: "wiped out and in, 3 epochs",
+            replicas: 4,
+            epochs: 3,
+            changes: 2,
+            wipes: 1,
+            ..Self::PLAIN
+        },
     ];
 
     /// Why it does not fit into a state of the walk, if it does not.
@@ -71,11 +90,16 @@ impl Scope {
     pub fn too_large(&self) -> Option<&'static str> {
         let replicas = usize::from(self.replicas);
         let terms = self.epochs.saturating_add(self.crashes);
-        let entries = terms.saturating_add(self.writes).saturating_add(self.changes.saturating_add(self.withdrawals));
+        let entries =
+            terms.saturating_add(self.writes).saturating_add(self.changes.saturating_add(self.withdrawals));
         match self {
-            _ if replicas > REPLICAS_MAX || self.voters > self.replicas => Some("four replicas at most, and each voter is one"),
+            _ if replicas > REPLICAS_MAX || self.voters > self.replicas => {
+                Some("four replicas at most, and each voter is one")
+            }
             _ if self.voters == 0 || self.epochs == 0 => Some("a voter and an epoch at least"),
-            _ if self.epochs > Stamp::RECORDS_MAX || self.crashes > Stamp::BOOTS_MAX => Some("three crashes at most"),
+            _ if self.epochs > Stamp::RECORDS_MAX || self.crashes > Stamp::BOOTS_MAX => {
+                Some("three crashes at most")
+            }
             _ if usize::from(terms) > TERMS_MAX => Some("eight epochs and crashes at most"),
             _ if entries > ENTRIES_MAX => Some("sixteen entries at most"),
             _ if self.changes.saturating_add(self.withdrawals) > 3 => Some("three changes at most"),

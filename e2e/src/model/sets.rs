@@ -48,7 +48,12 @@ impl Sets {
     /// The version of the newest; 0 if there is none.
     #[must_use]
     pub(super) fn newest(&self) -> u8 {
-        self.masks.iter().take_while(|mask| **mask != 0).zip(self.first..).last().map_or(0, |(_, version)| version)
+        self.masks
+            .iter()
+            .take_while(|mask| **mask != 0)
+            .zip(self.first..)
+            .last()
+            .map_or(0, |(_, version)| version)
     }
 
     /// Each set with other names for its members.

@@ -54,7 +54,8 @@ fn of_leader(model: &Epochs, world: &World, id: Id, steps: &mut Vec<Step>) {
 /// What the leaders of all epochs ever sent to this replica.
 fn arrivals(world: &World, id: Id, steps: &mut Vec<Step>) {
     let node = world.node(id);
-    let others = (0..).zip(world.terms.iter()).filter(|(_, term)| term.leader != id && term.stamp >= node.promised);
+    let others =
+        (0..).zip(world.terms.iter()).filter(|(_, term)| term.leader != id && term.stamp >= node.promised);
     steps.extend(others.map(|(place, _)| Step::Replicate(place, id)));
 }
 

@@ -12,40 +12,68 @@ pub(super) fn step(before: &World, after: &World, step: Step, names: Names) -> S
     let who = |id: Id| format!("replica {}", names[usize::from(id)]);
     let end = |id: Id| after.node(id).log.len();
     match step {
-        Step::Write(id) => format!("{}, leader of {}, writes {}", who(id), epoch(before, id), entry(after, id)),
+        Step::Write(id) => {
+            format!("{}, leader of {}, writes {}", who(id), epoch(before, id), entry(after, id))
+        }
         Step::Sync(id) => format!("{} syncs its log up to entry {}", who(id), end(id)),
         Step::Replicate(term, to) => arrival(before, after, usize::from(term), (to, who(to))),
         Step::Commit(id) => {
             format!("{} commits up to entry {} in {}", who(id), after.node(id).committed, epoch(before, id))
         }
-        Step::Crash(id) => format!("{} restarts{}", who(id), lost_tail(before.node(id).log, after.node(id).log)),
+        Step::Crash(id) => {
+            format!("{} restarts{}", who(id), lost_tail(before.node(id).log, after.node(id).log))
+        }
         Step::Resume(id) => {
             format!("{} goes on by itself in {} with {}", who(id), epoch(after, id), entry(after, id))
         }
         Step::Seal => format!("the record begins epoch {} without a leader", after.row.epoch),
         Step::Promise(id) => {
             let seal = after.seals[usize::from(id)];
-            let has = seal.map_or(String::new(), |seal| format!(": it has up to entry {} of epoch {}", seal.end, seal.last));
+            let has = seal.map_or(String::new(), |seal| {
+                format!(": it has up to entry {} of epoch {}", seal.end, seal.last)
+            });
             format!("{} is sealed{has}", who(id))
         }
         Step::Choose(id) => {
-            format!("the record makes {} the leader of epoch {}; {}", who(id), after.row.epoch, listed(after, names))
+            format!(
+                "the record makes {} the leader of epoch {}; {}",
+                who(id),
+                after.row.epoch,
+                listed(after, names)
+            )
         }
         Step::Lead(place) => {
             let to = before.orders.get(usize::from(place)).map_or(0, |order| order.to);
-            format!("{} hears that it leads, and begins {} with {}", who(to), epoch(after, to), entry(after, to))
+            format!(
+                "{} hears that it leads, and begins {} with {}",
+                who(to),
+                epoch(after, to),
+                entry(after, to)
+            )
         }
         Step::Change(id) => format!("the record changes the place of {}; {}", who(id), listed(after, names)),
         Step::Withdraw => format!("the record takes the change back; {}", listed(after, names)),
         Step::Hear(id, _) => {
-            format!("{} hears of set {} and writes {}", who(id), after.node(id).sets.newest(), entry(after, id))
+            format!(
+                "{} hears of set {} and writes {}",
+                who(id),
+                after.node(id).sets.newest(),
+                entry(after, id)
+            )
         }
         Step::Confirm(id, version) => format!("{} lets set {version} stand alone", who(id)),
-        Step::Confirmed(version) => format!("the record hears that set {version} stands alone; {}", listed(after, names)),
+        Step::Confirmed(version) => {
+            format!("the record hears that set {version} stands alone; {}", listed(after, names))
+        }
         Step::Wipe(id) => format!("{} loses its disk", who(id)),
         Step::Read(id) => {
             let read = after.read.map_or((0, 0), |read| (read.least, read.index));
-            format!("a read begins when {} entries are committed; {} will answer with {}", read.0, who(id), read.1)
+            format!(
+                "a read begins when {} entries are committed; {} will answer with {}",
+                read.0,
+                who(id),
+                read.1
+            )
         }
         Step::Answer(id) => format!("{} confirms to the leader of the read that it leads", who(id)),
         Step::Return => "the read is answered".to_owned(),
@@ -82,7 +110,9 @@ fn epoch(world: &World, leader: Id) -> String {
 /// The last entry of a replica.
 fn entry(world: &World, id: Id) -> String {
     let log = world.node(id).log;
-    let kind = log.kind(log.len()).map_or(String::new(), |kind| format!("{kind:?} of epoch {}", log.stamp(log.len())));
+    let kind = log
+        .kind(log.len())
+        .map_or(String::new(), |kind| format!("{kind:?} of epoch {}", log.stamp(log.len())));
     format!("entry {} ({kind})", log.len())
 }
 
@@ -96,7 +126,8 @@ fn lost_tail(before: Log, after: Log) -> String {
 /// The sets of the record, their members by name.
 fn listed(world: &World, names: Names) -> String {
     let members = |mask: Mask| {
-        let mut members: Vec<Id> = (0..).zip(names).filter(|(id, _)| mask >> id & 1 == 1).map(|(_, name)| name).collect();
+        let mut members: Vec<Id> =
+            (0..).zip(names).filter(|(id, _)| mask >> id & 1 == 1).map(|(_, name)| name).collect();
         members.sort_unstable();
         format!("{members:?}")
     };

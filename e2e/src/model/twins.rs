@@ -27,13 +27,23 @@ type Key = (u128, u64, u64);
 /// What is a replica's own, whatever it is called.
 fn key(world: &World, id: Id) -> Key {
     let (node, place, row) = (world.node(id), usize::from(id), &world.row);
-    let seal = world.seals[place].map_or([0; 3], |seal| [seal.last.number(), seal.end, 1 + u8::from(seal.stale)]);
+    let seal =
+        world.seals[place].map_or([0; 3], |seal| [seal.last.number(), seal.end, 1 + u8::from(seal.stale)]);
     let roles = u8::from(node.wiped)
         | u8::from(node.leads) << 1
         | u8::from(row.leader == Some(id)) << 2
         | u8::from(row.last_leader == id) << 3;
     let [last, end, sealed] = seal;
-    let own = [node.promised.number(), node.led.number(), node.synced, node.start, node.committed, roles, last, end];
+    let own = [
+        node.promised.number(),
+        node.led.number(),
+        node.synced,
+        node.start,
+        node.committed,
+        roles,
+        last,
+        end,
+    ];
     let mut others = votes(&row.sets, id).wrapping_add(u64::from(sealed) << 32);
     for node in &world.nodes {
         let acknowledged = u64::from(node.acknowledged[place]);
@@ -71,7 +81,8 @@ fn renamed(world: &World, names: Names) -> World {
     let mut news: Names = SAME;
     names.iter().zip(0..).for_each(|(old, new)| news[usize::from(*old)] = new);
     let id = |old: Id| news[usize::from(old)];
-    let mask = |old: Mask| SAME.iter().filter(|id| old >> **id & 1 == 1).map(|old| 1 << id(*old)).sum::<Mask>();
+    let mask =
+        |old: Mask| SAME.iter().filter(|id| old >> **id & 1 == 1).map(|old| 1 << id(*old)).sum::<Mask>();
     let mut next = *world;
     next.nodes = names.map(|old| {
         let mut node = *world.node(old);
@@ -84,7 +95,9 @@ fn renamed(world: &World, names: Names) -> World {
     next.row.last_leader = id(world.row.last_leader);
     next.row.sets = world.row.sets.renamed(mask);
     next.terms.iter_mut().for_each(|term| term.leader = id(term.leader));
-    next.orders.iter_mut().for_each(|order| (order.to, order.sets) = (id(order.to), order.sets.renamed(mask)));
+    next.orders
+        .iter_mut()
+        .for_each(|order| (order.to, order.sets) = (id(order.to), order.sets.renamed(mask)));
     next.news.iter_mut().for_each(|news| news.sets = news.sets.renamed(mask));
     if let Some(read) = &mut next.read {
         (read.leader, read.answers) = (id(read.leader), mask(read.answers));
@@ -139,6 +152,10 @@ mod tests {
                 told_apart += usize::from(sorted(world).0 != sorted(&twin).0);
             }
         }
-        assert!(told_apart * 50 < states.len() * ORDERS.len(), "{told_apart} twins of {} were told apart", states.len());
+        assert!(
+            told_apart * 50 < states.len() * ORDERS.len(),
+            "{told_apart} twins of {} were told apart",
+            states.len()
+        );
     }
 }

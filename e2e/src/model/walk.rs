@@ -15,6 +15,8 @@ const NOTHING_LOST: &str = "nothing that was committed is lost";
 const REACHED_THE_END: &str = "the last epoch commits";
 /// How often a long walk says how far it is.
 const PROGRESS_EVERY: Duration = Duration::from_secs(2);
+/// How late it may be noticed that a walk is over.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// What a walk through all states found.
 #[derive(Debug)]
@@ -61,7 +63,7 @@ impl Epochs {
     pub fn walk_and_tell(self, threads: usize, tell: impl FnMut(Progress) + Send) -> Walk {
         let started = Stopwatch::start();
         let checker = self.builder(threads).spawn_bfs();
-        let checker = checker.join_and_report(&mut Teller(tell));
+        let checker = checker.join_and_report(&mut Teller { tell, told: Duration::ZERO });
         self.found(&checker, started)
     }
 
@@ -127,16 +129,23 @@ impl Model for States {
     }
 }
 
-struct Teller<F>(F);
+struct Teller<F> {
+    tell: F,
+    told: Duration,
+}
 
 impl<F: FnMut(Progress)> Reporter<States> for Teller<F> {
     fn report_checking(&mut self, data: ReportData) {
-        self.0(Progress { states: data.unique_states, depth: data.max_depth, time: data.duration });
+        if data.done || data.duration < self.told + PROGRESS_EVERY {
+            return;
+        }
+        self.told = data.duration;
+        (self.tell)(Progress { states: data.unique_states, depth: data.max_depth, time: data.duration });
     }
 
     fn report_discoveries(&mut self, _: &States, _: BTreeMap<&'static str, ReportDiscovery<States>>) {}
 
     fn delay(&self) -> Duration {
-        PROGRESS_EVERY
+        LOOK_EVERY
     }
 }

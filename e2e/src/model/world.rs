@@ -240,7 +240,9 @@ impl World {
         }
         let leads = |term: &Term| node(term.leader).leads && node(term.leader).led == term.stamp;
         let reaches = |term: &Term| {
-            (0..).zip(nodes.iter()).any(|(id, node)| id != term.leader && !node.wiped && node.promised <= term.stamp)
+            (0..)
+                .zip(nodes.iter())
+                .any(|(id, node)| id != term.leader && !node.wiped && node.promised <= term.stamp)
         };
         terms.retain(|term| leads(term) || reaches(term));
         orders.retain(|order| {
@@ -249,7 +251,8 @@ impl World {
         });
         news.retain(|told| {
             let waits = orders.iter().any(|order| order.record == told.record);
-            let leads = |node: &Node| node.led.record() == told.record && node.sets.newest() < told.sets.newest();
+            let leads =
+                |node: &Node| node.led.record() == told.record && node.sets.newest() < told.sets.newest();
             // A leader that restarts hears of it as well.
             waits || nodes.iter().any(|node| leads(node) && node.promised.record() == told.record)
         });
@@ -279,7 +282,10 @@ impl Node {
     /// Whether it holds what it said when it was sealed, and nothing else.
     #[must_use]
     pub(super) fn is_as_sealed(&self, seal: Seal) -> bool {
-        !self.wiped && self.log.len() == seal.end && self.synced == seal.end && self.log.stamp(seal.end) == seal.last
+        !self.wiped
+            && self.log.len() == seal.end
+            && self.synced == seal.end
+            && self.log.stamp(seal.end) == seal.last
     }
 
     fn forget_roles_that_are_over(&mut self) {
@@ -306,7 +312,16 @@ impl Hash for Node {
         let roles = u8::from(self.wiped) | u8::from(self.leads) << 1;
         self.log.hash(state);
         self.sets.hash(state);
-        state.write_u64(u64::from_le_bytes([one, two, three, four, roles, self.synced, self.start, self.committed]));
+        state.write_u64(u64::from_le_bytes([
+            one,
+            two,
+            three,
+            four,
+            roles,
+            self.synced,
+            self.start,
+            self.committed,
+        ]));
         state.write_u16(u16::from_le_bytes([self.promised.number(), self.led.number()]));
     }
 }
