@@ -50,7 +50,7 @@ impl Epochs {
     fn after(&self, world: &World, step: Step) -> Option<World> {
         let mut next = *world;
         step::take(self, &mut next, step)?;
-        next.forget_what_cannot_matter(self.plant);
+        next.forget_what_cannot_matter(self);
         Some(next)
     }
 }

@@ -122,7 +122,7 @@ mod tests {
             let Some(step) = next.get(turn * 31 % next.len().max(1)) else { continue };
             let mut after = world;
             if step::take(model, &mut after, *step).is_some() {
-                after.forget_what_cannot_matter(model.plant);
+                after.forget_what_cannot_matter(model);
                 states.push(after);
             }
         }

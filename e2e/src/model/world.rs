@@ -2,13 +2,14 @@
 
 use std::hash::{Hash, Hasher};
 
+use super::Epochs;
 use super::few::Few;
 use super::log::{Kind, Log, Stamp};
 use super::plant::Plant;
 use super::row::Row;
 use super::rules::{LogIndex, ReplicaId, Sealed, ShardRow, Voters};
 use super::scope::Scope;
-use super::sets::Sets;
+use super::sets::{Mask, Sets};
 
 /// Replicas, the spare ones included.
 pub(super) const REPLICAS_MAX: usize = 4;
@@ -227,11 +228,11 @@ impl World {
     }
 
     /// Drops what no step can use any more, so that states that differ only in it are one.
-    pub(super) fn forget_what_cannot_matter(&mut self, plant: Option<Plant>) {
-        if !plant.is_some_and(Plant::needs_the_past) {
+    pub(super) fn forget_what_cannot_matter(&mut self, model: &Epochs) {
+        if !model.plant.is_some_and(Plant::needs_the_past) {
             self.nodes.iter_mut().for_each(Node::forget_roles_that_are_over);
         }
-        let Self { row, nodes, terms, seals, orders, news, read, confirmed: _, .. } = self;
+        let Self { nodes, terms, seals, orders, news, read, .. } = self;
         let node = |id: Id| &nodes[usize::from(id)];
         for (seal, node) in seals.iter_mut().zip(nodes.iter()) {
             if let Some(seal) = seal {
@@ -257,7 +258,25 @@ impl World {
             waits || nodes.iter().any(|node| leads(node) && node.promised.record() == told.record)
         });
         *read = read.filter(|read| node(read.leader).leads);
-        debug_assert!(row.epoch > 0, "the record begins with epoch 1");
+        if self.used.changes == model.scope.changes {
+            self.forget_who_never_votes_again();
+        }
+    }
+
+    /// Nobody counts such a replica, and nobody elects it: it may as well not exist.
+    fn forget_who_never_votes_again(&mut self) {
+        let leaders = self.nodes.iter().map(|node| &node.sets);
+        let letters =
+            self.news.iter().map(|told| &told.sets).chain(self.orders.iter().map(|order| &order.sets));
+        let lists = leaders.chain(letters).chain([&self.row.sets]);
+        let listed: Mask =
+            lists.flat_map(Sets::masks).fold(1 << self.row.last_leader, |all, mask| all | mask);
+        for (place, node) in
+            self.nodes.iter_mut().enumerate().filter(|(place, node)| listed >> place & 1 == 0 && !node.leads)
+        {
+            *node = Node { wiped: true, ..Node::fresh() };
+            self.seals[place] = None;
+        }
     }
 }
 
