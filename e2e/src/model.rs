@@ -11,7 +11,9 @@
 //! and cut prefixes, and whether anything ever goes on.
 
 mod few;
+mod forget;
 mod log;
+mod node;
 mod plant;
 mod quorum;
 mod reads;
@@ -50,7 +52,7 @@ impl Epochs {
     fn after(&self, world: &World, step: Step) -> Option<World> {
         let mut next = *world;
         step::take(self, &mut next, step)?;
-        next.forget_what_cannot_matter(self);
+        forget::what_cannot_matter(self, &mut next);
         Some(next)
     }
 }

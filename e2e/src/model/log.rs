@@ -75,6 +75,16 @@ pub(super) enum Kind {
     Config,
 }
 
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Start => "the start",
+            Self::Write => "a write",
+            Self::Config => "a set of voters",
+        })
+    }
+}
+
 /// Entries in order; the first has index 1.
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Log([u8; ENTRIES_MAX as usize]);

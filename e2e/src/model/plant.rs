@@ -78,7 +78,7 @@ impl Plant {
             Self::TrustsAnyFormerLeader => Scope { epochs: 3, writes: 1, ..least },
             Self::PrefersLength => Scope { epochs: 3, crashes: 1, ..least },
             Self::AsksOnlyTheNewestSet | Self::ConfirmsAnything => Scope { changes: 1, ..least },
-            Self::ConfirmsBelowTheCommit => Scope { replicas: 4, writes: 1, changes: 1, ..least },
+            Self::ConfirmsBelowTheCommit => Scope { writes: 1, changes: 1, ..least },
             Self::LeavesTheWinnerOutside => Scope { epochs: 3, changes: 1, ..four },
             Self::RemovesTheLeader | Self::AsksOnlyTheOldestSet => Scope { changes: 1, ..four },
             Self::ForgetsWithdrawnSets | Self::CommitsByTheNewestSet => {

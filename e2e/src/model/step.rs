@@ -2,12 +2,13 @@
 
 use super::Epochs;
 use super::log::{Kind, Stamp};
+use super::node::{Node, Seal};
 use super::plant::Plant;
 use super::quorum;
 use super::reads;
 use super::record;
 use super::sets::Sets;
-use super::world::{Id, Loss, Node, REPLICAS_MAX, Seal, Term, World};
+use super::world::{Id, Loss, REPLICAS_MAX, Term, World};
 
 /// Something that happens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -29,10 +29,11 @@ pub(super) fn step(before: &World, after: &World, step: Step, names: Names) -> S
         Step::Seal => format!("the record begins epoch {} without a leader", after.row.epoch),
         Step::Promise(id) => {
             let seal = after.seals[usize::from(id)];
-            let has = seal.map_or(String::new(), |seal| {
-                format!(": it has up to entry {} of epoch {}", seal.end, seal.last)
-            });
-            format!("{} is sealed{has}", who(id))
+            let has = match seal.map(|seal| (seal.end, seal.last)) {
+                Some((end @ 1.., last)) => format!("entries up to {end} of epoch {last}"),
+                _ => "nothing".to_owned(),
+            };
+            format!("{} is sealed and has {has} on its disk", who(id))
         }
         Step::Choose(id) => {
             format!(
@@ -51,7 +52,12 @@ pub(super) fn step(before: &World, after: &World, step: Step, names: Names) -> S
                 entry(after, to)
             )
         }
-        Step::Change(id) => format!("the record changes the place of {}; {}", who(id), listed(after, names)),
+        Step::Change(id) if votes(after, id) => {
+            format!("the record makes {} a voter; {}", who(id), listed(after, names))
+        }
+        Step::Change(id) => {
+            format!("the record takes {} out of the voters; {}", who(id), listed(after, names))
+        }
         Step::Withdraw => format!("the record takes the change back; {}", listed(after, names)),
         Step::Hear(id, _) => {
             format!(
@@ -110,9 +116,8 @@ fn epoch(world: &World, leader: Id) -> String {
 /// The last entry of a replica.
 fn entry(world: &World, id: Id) -> String {
     let log = world.node(id).log;
-    let kind = log
-        .kind(log.len())
-        .map_or(String::new(), |kind| format!("{kind:?} of epoch {}", log.stamp(log.len())));
+    let kind =
+        log.kind(log.len()).map_or(String::new(), |kind| format!("{kind} of epoch {}", log.stamp(log.len())));
     format!("entry {} ({kind})", log.len())
 }
 
@@ -121,6 +126,11 @@ fn lost_tail(before: Log, after: Log) -> String {
         0 => String::new(),
         _ => format!(" and loses what lies behind entry {}", after.len()),
     }
+}
+
+/// Whether a replica is in the newest set of the record.
+fn votes(world: &World, id: Id) -> bool {
+    world.row.sets.masks().iter().rfind(|mask| **mask != 0).is_some_and(|mask| mask >> id & 1 == 1)
 }
 
 /// The sets of the record, their members by name.
