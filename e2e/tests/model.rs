@@ -30,7 +30,10 @@ fn every_state_of_the_small_scopes_keeps_what_was_committed() -> anyhow::Result<
         ("three epochs", 18_104),
         ("shrink", 25_545),
         ("spare in", 38_104),
+        ("taken back", 63_907),
+        ("disk lost", 121_659),
         ("read", 3_368),
+        ("read and shrink", 15_357),
     ]);
     for scope in Scope::SMALL {
         let walk = walked(Epochs { scope, plant: None })?;

@@ -44,12 +44,15 @@ impl Scope {
     };
 
     /// Walked through by the tests: seconds.
-    pub const SMALL: [Self; 5] = [
+    pub const SMALL: [Self; 8] = [
         Self::PLAIN,
         Self { name: "three epochs", epochs: 3, crashes: 0, ..Self::PLAIN },
         Self { name: "shrink", changes: 1, crashes: 0, ..Self::PLAIN },
         Self { name: "spare in", replicas: 4, changes: 1, crashes: 0, writes: 0, ..Self::PLAIN },
+        Self { name: "taken back", changes: 1, withdrawals: 1, crashes: 0, writes: 0, ..Self::PLAIN },
+        Self { name: "disk lost", replicas: 4, changes: 1, wipes: 1, crashes: 0, writes: 0, ..Self::PLAIN },
         Self { name: "read", reads: 1, crashes: 0, ..Self::PLAIN },
+        Self { name: "read and shrink", reads: 1, changes: 1, crashes: 0, writes: 0, ..Self::PLAIN },
     ];
 
     /// Walked through by `make model`: hours, and gigabytes.
