@@ -80,11 +80,7 @@ mod tests {
             (&[config(1, &[1, 2, 3])], 9, &[9, 5, 0, 0], 0),
         ];
         for (configs, own, indexes, expected) in cases {
-            assert_eq!(
-                quorum_index(configs, LogIndex(own), held(indexes)),
-                LogIndex(expected),
-                "{configs:?}"
-            );
+            assert_eq!(quorum_index(configs, LogIndex(own), held(indexes)), LogIndex(expected), "{configs:?}");
         }
     }
 
@@ -95,10 +91,7 @@ mod tests {
             confirms(new, LogIndex(start), LogIndex(committed), LogIndex(9), held(indexes))
         };
         assert!(confirm(3, 5, &[9, 5, 9, 0]));
-        assert!(
-            !confirm(3, 5, &[9, 4, 9, 4]),
-            "the newcomer and the follower lack what the old set committed"
-        );
+        assert!(!confirm(3, 5, &[9, 4, 9, 4]), "the newcomer and the follower lack what the old set committed");
         assert!(!confirm(6, 5, &[9, 5, 9, 5]), "nothing of this epoch yet");
     }
 }

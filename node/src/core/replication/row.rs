@@ -160,10 +160,7 @@ mod tests {
         assert_eq!(sealing.change(set(&[0, 1])), Err(RowError::Sealing));
         assert_eq!(sealing.confirm(RecordEpoch(2), ConfigVersion(2)), Err(RowError::Sealing));
         let active = sealing.activate(ReplicaId(1)).unwrap();
-        assert_eq!(
-            (active.epoch, active.leader(), active.last_leader),
-            (RecordEpoch(2), Ok(ReplicaId(1)), ReplicaId(1))
-        );
+        assert_eq!((active.epoch, active.leader(), active.last_leader), (RecordEpoch(2), Ok(ReplicaId(1)), ReplicaId(1)));
         assert_eq!(active.activate(ReplicaId(2)), Err(RowError::HasLeader));
     }
 

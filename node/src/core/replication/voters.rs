@@ -179,8 +179,7 @@ impl Configs {
     /// Everybody who votes in any of the sets, in order.
     #[must_use]
     pub fn everybody(&self) -> Vec<ReplicaId> {
-        let mut ids: Vec<ReplicaId> =
-            self.0.iter().flat_map(|config| config.voters.as_slice()).copied().collect();
+        let mut ids: Vec<ReplicaId> = self.0.iter().flat_map(|config| config.voters.as_slice()).copied().collect();
         ids.sort_unstable();
         ids.dedup();
         ids
