@@ -9,80 +9,66 @@ use super::world::{Id, Loss, World};
 /// What happens, told by the states before and after; `names` is what the replicas are called in the telling.
 #[must_use]
 pub(super) fn step(before: &World, after: &World, step: Step, names: Names) -> String {
-    let who = |id: Id| format!("replica {}", names[usize::from(id)]);
-    let end = |id: Id| after.node(id).log.len();
     match step {
-        Step::Write(id) => {
-            format!("{}, leader of {}, writes {}", who(id), epoch(before, id), entry(after, id))
+        Step::Seal | Step::Choose(_) | Step::Change(_) | Step::Withdraw | Step::Confirmed(_) => {
+            format!("the record {}; {}", of_record(after, step, names), listed(after, names))
         }
-        Step::Sync(id) => format!("{} syncs its log up to entry {}", who(id), end(id)),
-        Step::Replicate(term, to) => arrival(before, after, usize::from(term), (to, who(to))),
-        Step::Commit(id) => {
-            format!("{} commits up to entry {} in {}", who(id), after.node(id).committed, epoch(before, id))
-        }
-        Step::Crash(id) => {
-            format!("{} restarts{}", who(id), lost_tail(before.node(id).log, after.node(id).log))
-        }
-        Step::Resume(id) => {
-            format!("{} goes on by itself in {} with {}", who(id), epoch(after, id), entry(after, id))
-        }
-        Step::Seal => format!("the record begins epoch {} without a leader", after.row.epoch),
-        Step::Promise(id) => {
-            let seal = after.seals[usize::from(id)];
-            let has = match seal.map(|seal| (seal.end, seal.last)) {
-                Some((end @ 1.., last)) => format!("entries up to {end} of epoch {last}"),
-                _ => "nothing".to_owned(),
-            };
-            format!("{} is sealed and has {has} on its disk", who(id))
-        }
-        Step::Choose(id) => {
-            format!(
-                "the record makes {} the leader of epoch {}; {}",
-                who(id),
-                after.row.epoch,
-                listed(after, names)
-            )
-        }
-        Step::Lead(place) => {
-            let to = before.orders.get(usize::from(place)).map_or(0, |order| order.to);
-            format!(
-                "{} hears that it leads, and begins {} with {}",
-                who(to),
-                epoch(after, to),
-                entry(after, to)
-            )
-        }
-        Step::Change(id) if votes(after, id) => {
-            format!("the record makes {} a voter; {}", who(id), listed(after, names))
-        }
-        Step::Change(id) => {
-            format!("the record takes {} out of the voters; {}", who(id), listed(after, names))
-        }
-        Step::Withdraw => format!("the record takes the change back; {}", listed(after, names)),
-        Step::Hear(id, _) => {
-            format!(
-                "{} hears of set {} and writes {}",
-                who(id),
-                after.node(id).sets.newest(),
-                entry(after, id)
-            )
-        }
-        Step::Confirm(id, version) => format!("{} lets set {version} stand alone", who(id)),
-        Step::Confirmed(version) => {
-            format!("the record hears that set {version} stands alone; {}", listed(after, names))
-        }
-        Step::Wipe(id) => format!("{} loses its disk", who(id)),
-        Step::Read(id) => {
-            let read = after.read.map_or((0, 0), |read| (read.least, read.index));
-            format!(
-                "a read begins when {} entries are committed; {} will answer with {}",
-                read.0,
-                who(id),
-                read.1
-            )
-        }
-        Step::Answer(id) => format!("{} confirms to the leader of the read that it leads", who(id)),
         Step::Return => "the read is answered".to_owned(),
+        _ => {
+            let id = whose(before, step);
+            format!("{} {}", name(names, id), of_replica(before, after, step, id))
+        }
+    }
+}
+
+fn of_record(after: &World, step: Step, names: Names) -> String {
+    match step {
+        Step::Choose(id) => format!("makes {} the leader of epoch {}", name(names, id), after.row.epoch),
+        Step::Change(id) if votes(after, id) => format!("makes {} a voter", name(names, id)),
+        Step::Change(id) => format!("takes {} out of the voters", name(names, id)),
+        Step::Withdraw => "takes the change back".to_owned(),
+        Step::Confirmed(version) => format!("hears that set {version} stands alone"),
+        _ => format!("begins epoch {} without a leader", after.row.epoch),
+    }
+}
+
+/// The replica that does it, or to which it happens.
+fn whose(before: &World, step: Step) -> Id {
+    match step {
+        Step::Lead(place) => before.orders.get(usize::from(place)).map_or(0, |order| order.to),
+        Step::Write(id) | Step::Sync(id) | Step::Replicate(_, id) | Step::Commit(id) | Step::Crash(id) => id,
+        Step::Resume(id) | Step::Promise(id) | Step::Hear(id, _) | Step::Confirm(id, _) => id,
+        Step::Wipe(id) | Step::Read(id) | Step::Answer(id) | Step::Choose(id) | Step::Change(id) => id,
+        Step::Seal | Step::Withdraw | Step::Confirmed(_) | Step::Return => before.row.last_leader,
+    }
+}
+
+fn of_replica(before: &World, after: &World, step: Step, id: Id) -> String {
+    let (old, new) = (before.node(id), after.node(id));
+    let entry = last_entry(new.log);
+    match step {
+        Step::Write(_) => format!("leads in epoch {} and writes {entry}", new.led),
+        Step::Sync(_) => format!("syncs its log up to entry {}", new.synced),
+        Step::Replicate(term, _) => arrival(before, after, usize::from(term), id),
+        Step::Commit(_) => format!("commits up to entry {} in epoch {}", new.committed, new.led),
+        Step::Crash(_) if new.log == old.log => "restarts".to_owned(),
+        Step::Crash(_) => format!("restarts and loses what lies behind entry {}", new.log.len()),
+        Step::Resume(_) => format!("goes on by itself in epoch {} with {entry}", new.led),
+        Step::Promise(_) => match after.seals[usize::from(id)].map(|seal| (seal.end, seal.last)) {
+            Some((end @ 1.., last)) => {
+                format!("is sealed and has entries up to {end} of epoch {last} on its disk")
+            }
+            _ => "is sealed and has nothing on its disk".to_owned(),
+        },
+        Step::Lead(_) => format!("hears that it leads, and begins epoch {} with {entry}", new.led),
+        Step::Hear(..) => format!("hears of set {} and writes {entry}", new.sets.newest()),
+        Step::Confirm(_, version) => format!("lets set {version} stand alone"),
+        Step::Wipe(_) => "loses its disk".to_owned(),
+        Step::Read(_) => {
+            let (index, least) = after.read.map_or((0, 0), |read| (read.index, read.least));
+            format!("begins a read of the first {index} entries when {least} are committed")
+        }
+        _ => "confirms to the leader of the read that it leads".to_owned(),
     }
 }
 
@@ -97,35 +83,26 @@ pub(super) fn loss(loss: Loss) -> &'static str {
     }
 }
 
-fn arrival(before: &World, after: &World, term: usize, (to, who): (Id, String)) -> String {
+fn arrival(before: &World, after: &World, term: usize, to: Id) -> String {
     let stamp = before.terms.get(term).map(|term| term.stamp).unwrap_or_default();
     let (old, new) = (before.node(to), after.node(to));
     if new.log.len() < old.log.len() {
-        return format!("{who} follows epoch {stamp} and cuts its log behind entry {}", new.log.len());
+        return format!("follows epoch {stamp} and cuts its log behind entry {}", new.log.len());
     }
     if new.log == old.log {
-        return format!("{who} follows epoch {stamp} and acknowledges up to entry {}", new.synced);
+        return format!("follows epoch {stamp} and acknowledges up to entry {}", new.synced);
     }
-    format!("{who} follows epoch {stamp}, takes and acknowledges {}", entry(after, to))
+    format!("follows epoch {stamp}, takes and acknowledges {}", last_entry(new.log))
 }
 
-fn epoch(world: &World, leader: Id) -> String {
-    format!("epoch {}", world.node(leader).led)
+fn name(names: Names, id: Id) -> String {
+    format!("replica {}", names[usize::from(id)])
 }
 
-/// The last entry of a replica.
-fn entry(world: &World, id: Id) -> String {
-    let log = world.node(id).log;
-    let kind =
-        log.kind(log.len()).map_or(String::new(), |kind| format!("{kind} of epoch {}", log.stamp(log.len())));
-    format!("entry {} ({kind})", log.len())
-}
-
-fn lost_tail(before: Log, after: Log) -> String {
-    match before.len() - after.len() {
-        0 => String::new(),
-        _ => format!(" and loses what lies behind entry {}", after.len()),
-    }
+fn last_entry(log: Log) -> String {
+    let end = log.len();
+    let kind = log.kind(end).map_or(String::new(), |kind| format!(" ({kind} of epoch {})", log.stamp(end)));
+    format!("entry {end}{kind}")
 }
 
 /// Whether a replica is in the newest set of the record.
