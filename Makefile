@@ -47,7 +47,7 @@ long: ## the long tier: hours of crash images and kills in rounds, goes on where
 	@scripts/setup test
 	@scripts/long $(ROUNDS)
 
-model: ## walks every state of the model of epochs within its large scopes: minutes, up to 6 GiB of memory (ARGS="--plant all")
+model: ## walks every state of the model of epochs within its large scopes: about 10 minutes, 2 GiB of memory (ARGS="--plant all")
 	@scripts/setup build
 	cargo run --release --package thalweg-e2e --bin e2e -- model $(or $(ARGS),--scope large)
 

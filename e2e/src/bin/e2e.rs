@@ -34,7 +34,7 @@ enum Verb {
 const MODEL_EXAMPLES: &str = "\
 Examples:
   e2e model                                   every small scope, seconds
-  e2e model --scope large                     every large one: minutes to hours, gigabytes
+  e2e model --scope large                     every large one: minutes, up to 2 GiB
   e2e model --scope 'wiped out and in'        one by its name; --list shows them all
   e2e model --plant all                       takes out one rule after the other and tells how something is lost
   e2e model --plant PrefersLength             the same for one rule, in the smallest scope that shows it
@@ -44,7 +44,7 @@ Examples:
 #[derive(clap::Args)]
 #[command(after_help = MODEL_EXAMPLES)]
 struct ModelArguments {
-    /// The small scopes (seconds) or the large ones (hours), or one by its name.
+    /// The small scopes (seconds) or the large ones (minutes), or one by its name.
     #[arg(long, default_value = "small")]
     scope: String,
     /// Takes this rule out and tells how something is lost; `all` takes out one after the other.
