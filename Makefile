@@ -1,10 +1,11 @@
 # Every verb of this repository. The line behind `##` is what `make help` shows.
 # Arguments: ARGS="--shards 4" for run and bench, SECONDS_EACH=600 for fuzz, ROUNDS=10 for long.
-# TEST_CRASH_IMAGES, TEST_BIT_FLIPS, TEST_KILL_CYCLES, TEST_SEED (numbers) and TEST_CONFORMANCE=all make the same tests do more.
+# TEST_CRASH_IMAGES, TEST_BIT_FLIPS, TEST_KILL_CYCLES, TEST_SEED (numbers), TEST_CONFORMANCE=all and TEST_MODEL=all make the same tests do more.
+# model takes ARGS, too: ARGS="--scope 'shrink, 3 epochs'", ARGS="--plant all".
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench fuzz long docs deny setup
+.PHONY: help run test check bench fuzz long model docs deny setup
 STEP := scripts/step
 ARGS ?=
 SECONDS_EACH ?= 60
@@ -45,6 +46,10 @@ fuzz: ## fuzzes each parser for SECONDS_EACH=60 seconds (installs a nightly tool
 long: ## the long tier: hours of crash images and kills in rounds, goes on where it was interrupted (ROUNDS=1000)
 	@scripts/setup test
 	@scripts/long $(ROUNDS)
+
+model: ## walks every state of the model of epochs within its large scopes: about 10 minutes, 2 GiB of memory (ARGS="--plant all")
+	@scripts/setup build
+	cargo run --release --package thalweg-e2e --bin e2e -- model $(or $(ARGS),--scope large)
 
 docs: ## writes the generated pages anew (docs/configuration.md)
 	UPDATE_DOCS=1 cargo test --package thalweg-node --lib -- the_documentation_page_is_current

@@ -3,12 +3,12 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, ensure};
+use anyhow::ensure;
 use clap::{Parser, Subcommand};
 use thalweg_e2e::conformance;
 use thalweg_e2e::cycles::Cycles;
 use thalweg_e2e::growth;
-use thalweg_e2e::model::{Epochs, Plant, Scope};
+use thalweg_e2e::model::{Epochs, Plant, Progress, Report, Scope};
 use thalweg_e2e::server::{AolMode, FsyncMode, NodeOptions, ServerKind};
 
 /// Checks of a running Thalweg node, or of a rival.
@@ -31,20 +31,37 @@ enum Verb {
     Model(ModelArguments),
 }
 
+const MODEL_EXAMPLES: &str = "\
+Examples:
+  e2e model                                   every small scope, seconds
+  e2e model --scope large                     every large one: minutes, up to 2 GiB
+  e2e model --scope 'wiped out and in'        one by its name; --list shows them all
+  e2e model --plant all                       takes out one rule after the other and tells how something is lost
+  e2e model --plant PrefersLength             the same for one rule, in the smallest scope that shows it
+  e2e model --bounds 3,3,2,1,1,0,0,0,1        bounds of your own
+  e2e model --scope large --json              an object per walk, one per line";
+
 #[derive(clap::Args)]
+#[command(after_help = MODEL_EXAMPLES)]
 struct ModelArguments {
-    /// The small scopes (seconds) or the large ones (hours), or one by its name.
+    /// The small scopes (seconds) or the large ones (minutes), or one by its name.
     #[arg(long, default_value = "small")]
     scope: String,
-    /// Takes this rule out and shows how something is lost; `all` takes out one after the other.
+    /// Takes this rule out and tells how something is lost; `all` takes out one after the other.
     #[arg(long)]
     plant: Option<String>,
-    /// Bounds instead of a named scope: replicas,epochs,writes,crashes,changes,withdrawals,wipes.
+    /// Bounds instead of a named scope: replicas,voters,epochs,writes,crashes,changes,withdrawals,wipes,reads.
     #[arg(long, value_delimiter = ',')]
     bounds: Vec<u8>,
-    /// Threads.
-    #[arg(long, default_value_t = 2)]
-    threads: usize,
+    /// Threads; with more than one the way to a loss may not be the shortest.
+    #[arg(long)]
+    threads: Option<usize>,
+    /// Prints an object per walk, and no progress.
+    #[arg(long)]
+    json: bool,
+    /// Lists the scopes and the rules, and walks nowhere.
+    #[arg(long)]
+    list: bool,
 }
 
 #[derive(clap::Args)]
@@ -124,48 +141,72 @@ async fn main() -> anyhow::Result<()> {
 }
 
 fn model_walks(arguments: &ModelArguments) -> anyhow::Result<()> {
-    let scopes: Vec<Scope> = match (arguments.bounds.as_slice(), arguments.scope.as_str()) {
-        (&[replicas, epochs, writes, crashes, changes, withdrawals, wipes], _) => {
-            vec![Scope { name: "as asked", replicas, epochs, writes, crashes, changes, withdrawals, wipes }]
-        }
-        (_, "small") => Scope::SMALL.to_vec(),
-        (_, "large") => Scope::LARGE.to_vec(),
-        (_, name) => {
-            Scope::SMALL.into_iter().chain(Scope::LARGE).filter(|scope| scope.name == name).collect()
-        }
-    };
-    ensure!(!scopes.is_empty(), "no scope is called {}", arguments.scope);
-    let plants: Vec<Option<Plant>> = match arguments.plant.as_deref() {
-        None => vec![None],
-        Some("all") => Plant::ALL.into_iter().map(Some).collect(),
-        Some(name) => {
-            let found = Plant::ALL.into_iter().find(|plant| format!("{plant:?}") == name);
-            vec![Some(
-                found.with_context(|| format!("no rule is called {name}; there are {:?}", Plant::ALL))?,
-            )]
-        }
-    };
-    for plant in plants {
-        for scope in &scopes {
-            let started = std::time::Instant::now();
-            let walk = Epochs { scope: *scope, plant }.walk(arguments.threads);
-            let without = plant.map_or(String::new(), |plant| format!(" without {plant:?}"));
-            println!(
-                "{}{without}: {} states, depth {}, {:.1} s, the last epoch commits: {}",
-                scope.name,
-                walk.states,
-                walk.depth,
-                started.elapsed().as_secs_f64(),
-                walk.reached_the_end
-            );
-            if let Some((steps, lost)) = &walk.loss {
-                println!("  {lost} after {} steps", steps.len());
-                steps.iter().for_each(|step| println!("    {step}"));
-            }
-            ensure!(plant.is_some() || walk.loss.is_none(), "something was lost");
-        }
+    if arguments.list {
+        Scope::SMALL.iter().chain(&Scope::LARGE).for_each(|scope| println!("{scope:?}"));
+        Plant::ALL.iter().for_each(|plant| println!("{plant:?}: {:?}", plant.scope()));
+        return Ok(());
     }
+    let mut complaints = Vec::new();
+    for model in models(arguments)? {
+        let scope = model.scope;
+        ensure!(scope.too_large().is_none(), "{}: {}", scope.name, scope.too_large().unwrap_or_default());
+        // A shortest way to a loss is worth more than a short walk.
+        let threads = arguments.threads.unwrap_or(if model.plant.is_some() { 1 } else { 2 });
+        let walk = model.walk_and_tell(threads, |Progress { states, depth, time }| {
+            if !arguments.json {
+                println!("  {}: {states} states, depth {depth}, {} s", scope.name, time.as_secs());
+            }
+        });
+        let report = Report { model, walk: &walk };
+        println!("{}", if arguments.json { report.json() } else { report.text() });
+        complaints.extend(report.complaint());
+    }
+    ensure!(complaints.is_empty(), complaints.join("; "));
     Ok(())
+}
+
+/// What is to be walked: scopes with every rule in place, or rules taken out.
+fn models(arguments: &ModelArguments) -> anyhow::Result<Vec<Epochs>> {
+    let asked = match *arguments.bounds.as_slice() {
+        [] => None,
+        [replicas, voters, epochs, writes, crashes, changes, withdrawals, wipes, reads] => {
+            let name = "as asked";
+            Some(Scope {
+                name,
+                replicas,
+                voters,
+                epochs,
+                writes,
+                crashes,
+                changes,
+                withdrawals,
+                wipes,
+                reads,
+            })
+        }
+        _ => anyhow::bail!("--bounds takes nine numbers; see e2e model --help"),
+    };
+    let Some(plant) = arguments.plant.as_deref() else {
+        let scopes = asked.map_or_else(|| scopes(&arguments.scope), |scope| Ok(vec![scope]))?;
+        return Ok(scopes.into_iter().map(|scope| Epochs { scope, plant: None }).collect());
+    };
+    let plants: Vec<Plant> =
+        Plant::ALL.into_iter().filter(|known| plant == "all" || format!("{known:?}") == plant).collect();
+    ensure!(!plants.is_empty(), "no rule is called {plant}; there are {:?}", Plant::ALL);
+    let of = |plant: Plant| Epochs { scope: asked.unwrap_or(plant.scope()), plant: Some(plant) };
+    Ok(plants.into_iter().map(of).collect())
+}
+
+fn scopes(name: &str) -> anyhow::Result<Vec<Scope>> {
+    let all = || Scope::SMALL.into_iter().chain(Scope::LARGE);
+    let named = match name {
+        "small" => Scope::SMALL.to_vec(),
+        "large" => Scope::LARGE.to_vec(),
+        name => all().filter(|scope| scope.name == name).collect(),
+    };
+    let names: Vec<&str> = all().map(|scope| scope.name).collect();
+    ensure!(!named.is_empty(), "no scope is called {name}; there are small, large, {}", names.join("; "));
+    Ok(named)
 }
 
 async fn conformance_runs(arguments: ConformanceArguments) -> anyhow::Result<()> {
