@@ -4,7 +4,7 @@ use super::Epochs;
 use super::plant::Plant;
 use super::quorum::{confirmable, seals_suffice};
 use super::row::Row;
-use super::rules::{Configs, Sealed, winners};
+use super::rules::{ConfigVersion, Configs, Sealed, winners};
 use super::sets::{Sets, id as of_product};
 use super::step::Step;
 use super::world::{Id, News, Order, REPLICAS_MAX, World};
@@ -72,8 +72,8 @@ pub(super) fn take(model: &Epochs, world: &mut World, step: Step) -> Option<()> 
 pub(super) fn confirm(world: &mut World, leader: Id, version: u8) -> Option<()> {
     let epoch = world.row.epoch;
     let node = world.node_mut(leader);
-    let versions = super::rules::ConfigVersion(u64::from(version));
-    node.sets = Sets::from(&node.sets.configs()?.confirmed(versions));
+    let confirmed = node.sets.configs()?.confirmed(ConfigVersion(u64::from(version)));
+    node.sets = Sets::from(&confirmed);
     if node.led.record() == epoch {
         world.confirmed |= 1 << version;
     }
