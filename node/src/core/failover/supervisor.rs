@@ -253,19 +253,14 @@ impl Supervisor {
 
     /// The record is as it is: elections follow it.
     fn learn(&mut self, rows: BTreeMap<ShardId, ShardRow>, out: &mut Vec<Action>) {
-        for (shard, row) in &rows {
+        for (shard, row) in rows {
             // Reads may overtake each other; an epoch never falls, so an older row is known for what it is.
-            if self.rows.get(shard).is_some_and(|known| known.epoch > row.epoch) {
+            if self.rows.get(&shard).is_some_and(|known| known.epoch > row.epoch) {
                 continue;
             }
-            self.elections.follow(
-                *shard,
-                row,
-                self.now,
-                self.suspected.get(shard).map(|(_, reason)| *reason),
-                out,
-            );
-            self.rows.insert(*shard, row.clone());
+            let reason = self.suspected.get(&shard).map(|(_, reason)| *reason);
+            self.elections.follow(shard, &row, self.now, reason, out);
+            self.rows.insert(shard, row);
         }
     }
 }

@@ -188,11 +188,10 @@ impl Leading {
             }
             kept
         });
+        wanted.retain(|id| !self.peers.contains_key(id));
         for id in wanted {
-            if !self.peers.contains_key(&id) {
-                self.peers.insert(id, Peer::default());
-                self.connected(id, out);
-            }
+            self.peers.insert(id, Peer::default());
+            self.connected(id, out);
         }
     }
 
@@ -315,7 +314,7 @@ impl Replica {
         &mut self,
         ask: Ask,
         epoch: RecordEpoch,
-        configs: Configs,
+        configs: &Configs,
         learners: Vec<ReplicaId>,
         out: &mut Vec<Effect>,
     ) {
@@ -327,7 +326,7 @@ impl Replica {
         }
         // What is on its way already is built upon, so that no answer to it is forgotten.
         let base = leading.told.as_ref().map_or(&leading.configs, |told| &told.configs);
-        let configs = base.hearing(&configs);
+        let configs = base.hearing(configs);
         let mut asks = leading.told.take().map(|told| told.asks).unwrap_or_default();
         asks.push(ask);
         let ticket = self.kept.change(|memory| memory.configs = Some(configs.clone()));
