@@ -49,6 +49,8 @@ mod snapshot_cut;
 #[cfg(test)]
 mod snapshot_damage;
 #[cfg(test)]
+mod snapshot_tool;
+#[cfg(test)]
 mod snapshot_world;
 #[cfg(test)]
 mod start_under_way;
