@@ -11,6 +11,7 @@ mod pace;
 mod progress;
 mod reader;
 mod restore;
+mod sink;
 mod writer;
 
 pub use directory::{SNAPSHOTS_FOLDER, Snapshots, existing, file_name, indexes};

@@ -122,7 +122,7 @@ fn the_rate_of_writing_is_kept_and_progress_can_be_asked() {
             Stepped::Done(taken) => break taken,
             Stepped::Wait(wait) => {
                 let done = progress.now();
-                assert!(done.rows > 0 && done.rows <= done.rows_total);
+                assert!(done.rows_total > 0 && done.rows <= done.rows_total);
                 (now, waited) = (now + wait + Duration::from_millis(1), waited + wait);
                 hand.set(UnixMillis(i64::try_from(now.as_millis()).unwrap()));
             }
