@@ -1,6 +1,8 @@
 //! `node snapshot`: starts the engine on the directory and stops it again, so that the tables hold all of the log, and takes
-//! a snapshot of each shard. Invariant: what was acknowledged before the node stopped, however it stopped, is in them.
+//! a snapshot of each shard. Invariant: what was acknowledged before the node stopped, however it stopped, is in them; of a
+//! shard that a node would not serve there is none.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -31,7 +33,7 @@ pub(super) struct Order<'a> {
 }
 
 pub(super) fn take(order: &Order<'_>, clock: &Arc<dyn Clock>) -> anyhow::Result<Report> {
-    settle(order.data, clock)?;
+    let refused = settle(order.data, clock)?;
     let nothing = || format!("{} holds no data of a node", order.data.display());
     let opened = Opened::at(order.data)?.with_context(nothing)?;
     let target = match order.to {
@@ -44,6 +46,10 @@ pub(super) fn take(order: &Order<'_>, clock: &Arc<dyn Clock>) -> anyhow::Result<
     let columns = ["shard", "log index", "rows", "row bytes", "file bytes", "milliseconds", "file"];
     let mut report = Report::new(&columns);
     for shard in opened.layout.shards.shards() {
+        if let Some(reason) = refused.get(&shard) {
+            report.damage(format!("shard {shard}: no snapshot, because a node would not serve it: {reason}"));
+            continue;
+        }
         match one(order, &opened, &target, shard, clock) {
             Ok(taken) => {
                 report.row(vec![
@@ -65,10 +71,11 @@ pub(super) fn take(order: &Order<'_>, clock: &Arc<dyn Clock>) -> anyhow::Result<
     Ok(report)
 }
 
-/// Brings the tables to the end of the log, exactly as a start and a clean stop do.
-fn settle(data: &Path, clock: &Arc<dyn Clock>) -> anyhow::Result<()> {
+/// Brings the tables to the end of the log, exactly as a start and a clean stop do; gives the shards of which anything may
+/// be missing.
+fn settle(data: &Path, clock: &Arc<dyn Clock>) -> anyhow::Result<BTreeMap<ShardId, String>> {
     let root = existing(data)?;
-    let Some(layout) = Layout::read(root.as_ref())? else { return Ok(()) };
+    let Some(layout) = Layout::read(root.as_ref())? else { return Ok(BTreeMap::new()) };
     // Asked for at once, because what a start says about a held lock is meant for servers.
     drop(DirectoryLock::acquire(root.as_ref())?);
     let config = Config {
@@ -79,8 +86,9 @@ fn settle(data: &Path, clock: &Arc<dyn Clock>) -> anyhow::Result<()> {
     };
     let metrics = Arc::new(Metrics::new(config.lanes));
     let running = runtime::start_on(root, &config, clock, metrics)?;
+    let refused = running.report.damaged.iter().cloned().collect();
     running.stop();
-    Ok(())
+    Ok(refused)
 }
 
 fn one(

@@ -158,6 +158,10 @@ fn damage_is_named_and_the_older_snapshot_is_restored_with_a_warning() {
     let serving = Serving::on(&new);
     let found: Vec<String> = (0..STREAMS).map(|stream| serving.read(stream)).collect();
     assert_eq!(found, texts, "nothing was written between the two");
+    fs::remove_file(data.join("tables/shard-001.redb")).unwrap();
+    let partly = refused(&format!("snapshot --data {data_text}"), 1);
+    assert!(partly.contains("shard 1: no snapshot") && partly.contains("shard-001.redb"), "{partly}");
+    assert_eq!(partly.matches(".snapshot").count(), 3, "the others are taken: {partly}");
     refused("verify no/such/place", 1);
     refused("snapshot --data", 2);
     let empty = folder.path().join("empty");

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use super::directory::{file_name, indexes};
+use super::directory::{SNAPSHOTS_FOLDER, file_name, indexes};
 use super::error::SnapshotError;
 use super::progress::Progress;
 use super::reader::{Refused, SnapshotFile};
@@ -53,7 +53,7 @@ pub fn restore_newest(
     place: &Place,
     progress: &Progress,
 ) -> Result<Restored, SnapshotError> {
-    let found = indexes(directory.as_ref()).map_err(SnapshotError::device("", "listed"))?;
+    let found = indexes(directory.as_ref()).map_err(SnapshotError::device(SNAPSHOTS_FOLDER, "listed"))?;
     let mut damaged = Vec::new();
     for index in found.into_iter().rev().filter(|index| upto.is_none_or(|upto| *index <= upto)) {
         let attempt = SnapshotFile::open(directory.as_ref(), &file_name(index)).and_then(|snapshot| {
