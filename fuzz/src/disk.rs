@@ -7,6 +7,10 @@ use thalweg_node::codec::op::{decode_ops, encode_ops};
 use thalweg_node::codec::record::{HEADER_BYTES, LaneKey, MAGIC, RecordHeader};
 use thalweg_node::codec::seal::{Place, SEAL_BYTES, seal};
 use thalweg_node::codec::segment::{SegmentHeader, decode_heads};
+use thalweg_node::codec::snapshot::{
+    BLOCK_BYTES_MAX, BLOCK_HEAD_BYTES, BlockHead, Rows, SnapshotFooter, SnapshotHeader, encode_block,
+    open_block,
+};
 use thalweg_node::types::{LaneId, ShardId, StreamId};
 
 /// Bytes of a checksum at the end of a header.
@@ -60,4 +64,36 @@ pub fn segment(bytes: &[u8]) {
         assert_eq!(SegmentHeader::decode(&header.encode()), Ok(header), "a segment header must read back");
     }
     let _ = decode_heads(bytes);
+}
+
+/// Snapshots: a header, and a block behind it if there is one. What is taken is within its bounds and is written back to
+/// the same.
+pub fn snapshot(bytes: &[u8]) {
+    let mut right = bytes.to_vec();
+    let length = bytes.get(12..16).and_then(|raw| raw.try_into().ok()).map_or(0, u32::from_le_bytes) as usize;
+    if let Some(body) = length.checked_sub(CHECKSUM_BYTES).filter(|_| length <= bytes.len()) {
+        let checksum = crc32c::crc32c(&right[..body]);
+        right[body..length].copy_from_slice(&checksum.to_le_bytes());
+    }
+    let Ok((header, key, end)) = SnapshotHeader::decode(&right) else { return };
+    let (written, again) = header.encode();
+    assert_eq!((written.as_slice(), again), (&right[..end], key), "a header is written as it was read");
+    let _ = SnapshotFooter::decode(key, &right[end..]);
+    let Some((head, stored)) = right[end..].split_first_chunk::<BLOCK_HEAD_BYTES>() else { return };
+    let mut head = *head;
+    let seed = u32::from_le_bytes(written[end - CHECKSUM_BYTES..].try_into().unwrap_or_default());
+    let Ok(BlockHead { stored_bytes, .. }) = BlockHead::decode(&head) else { return };
+    let Some(stored) = stored.get(..stored_bytes) else { return };
+    let checksum = crc32c::crc32c_append(seed, &0_u64.to_le_bytes());
+    let checksum = crc32c::crc32c_append(crc32c::crc32c_append(checksum, &head[CHECKSUM_BYTES..]), stored);
+    head[..CHECKSUM_BYTES].copy_from_slice(&checksum.to_le_bytes());
+    let mut rows = Vec::new();
+    let Ok(found) = open_block(key, 0, &head, stored, &mut rows) else { return };
+    assert!(rows.len() == found.raw_bytes && rows.len() <= BLOCK_BYTES_MAX, "a block is as long as it says");
+    assert!(Rows::new(&rows).flatten().all(|(key, value)| key.len() + value.len() < rows.len()));
+    let mut block = Vec::new();
+    encode_block(key, 0, found.table, found.compression, &rows, &mut block);
+    let Some((head, stored)) = block.split_first_chunk() else { unreachable!("a block has a head") };
+    let mut read = Vec::new();
+    assert!(open_block(key, 0, head, stored, &mut read).is_ok() && read == rows, "a block must read back");
 }

@@ -9,7 +9,7 @@ mod edge;
 mod request;
 mod subscriptions;
 
-pub use disk::{chunk, op, record, segment};
+pub use disk::{chunk, op, record, segment, snapshot};
 pub use edge::{config, json, name};
 pub use request::{chunked, http_head, query, sse};
 pub use subscriptions::{glob, subscription_body, subscription_fact, webhook_url};
@@ -30,6 +30,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("query", query),
     ("record", record),
     ("segment", segment),
+    ("snapshot", snapshot),
     ("sse", sse),
     ("subscription_body", subscription_body),
     ("subscription_fact", subscription_fact),

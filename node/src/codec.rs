@@ -10,6 +10,7 @@ pub mod op;
 pub mod record;
 pub mod seal;
 pub mod segment;
+pub mod snapshot;
 pub mod subscription;
 pub mod superblock;
 pub mod voters;

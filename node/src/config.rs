@@ -18,6 +18,7 @@ mod relations;
 mod settings;
 mod size;
 mod text;
+mod tool;
 mod value;
 
 pub use choice::{LogFormat, LogLevel, Switch, WebhookTargets};
@@ -29,3 +30,4 @@ pub use print::markdown;
 pub use settings::{Config, SETTINGS};
 pub use size::Size;
 pub use text::{CorsOrigin, NodeName};
+pub use tool::{ToolCall, Verb};

@@ -17,6 +17,8 @@ pub mod store;
 
 pub mod runtime;
 
+pub mod tool;
+
 pub mod http;
 
 pub mod run;

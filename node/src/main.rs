@@ -1,15 +1,16 @@
-//! The `node` binary: read the configuration, start logging, serve.
+//! The `node` binary: read the configuration, start logging, serve; or carry out a verb.
 
 use std::process::ExitCode;
 
-use thalweg_node::config::Invocation;
-use thalweg_node::run::run;
+use thalweg_node::config::{Invocation, ToolCall};
+use thalweg_node::run::{run, run_tool};
 use thalweg_node::telemetry::start_logging;
 
 #[expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line program answers its caller")]
 fn main() -> ExitCode {
     let effective = match Invocation::parse(std::env::args_os(), std::env::vars()) {
         Ok(Invocation::Serve(effective)) => effective,
+        Ok(Invocation::Tool(call)) => return tool(&call),
         Ok(Invocation::Print(text)) => {
             print!("{text}");
             return ExitCode::SUCCESS;
@@ -26,6 +27,21 @@ fn main() -> ExitCode {
     }
     match run(config) {
         Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("node: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// 0: done, and nothing is damaged; 1: something is, or it could not be done.
+#[expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line program answers its caller")]
+fn tool(call: &ToolCall) -> ExitCode {
+    match run_tool(call) {
+        Ok((text, is_sound)) => {
+            print!("{text}");
+            if is_sound { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        }
         Err(error) => {
             eprintln!("node: {error:#}");
             ExitCode::FAILURE

@@ -9,7 +9,7 @@ use anyhow::Context;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, interval_at, timeout};
 
-use crate::config::Config;
+use crate::config::{Config, ToolCall};
 use crate::http::api::{Api, Front, Settings, Site};
 use crate::http::subscriptions::{refusing, router};
 use crate::http::wire::{Limits, Registry, common_headers, listen, serve};
@@ -34,6 +34,12 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     // What still runs on a thread of its own (a start that was given up, a name that is being resolved) is not waited for.
     tokio.shutdown_background();
     ended
+}
+
+/// Does what a verb asks for; gives what is to be printed, and whether nothing was found damaged.
+pub fn run_tool(call: &ToolCall) -> anyhow::Result<(String, bool)> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    crate::tool::run(call, &clock)
 }
 
 /// One fewer than there are cores: what the owners of the log and the system's network need is worth more than a second

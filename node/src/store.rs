@@ -1,9 +1,10 @@
-//! What lies on the volume: the log, the tables, the superblock, the layout manifest, the lock and the reserve.
+//! What lies on the volume: the log, the tables, their snapshots, the superblock, the layout manifest, the lock and the reserve.
 
 pub mod aol;
 pub mod layout;
 pub mod lock;
 pub mod publish;
 pub mod reserve;
+pub mod snapshots;
 pub mod superblock;
 pub mod tables;

@@ -3,13 +3,15 @@
 use clap::builder::styling::Styles;
 use clap::{Arg, ArgAction, Command};
 
-use super::{ConfigError, Effective, Layers, SETTINGS};
+use super::{ConfigError, Effective, Layers, SETTINGS, ToolCall, tool};
 
 /// What the process was asked to do.
 #[derive(Debug)]
 pub enum Invocation {
     /// Serve, with this configuration.
     Serve(Box<Effective>),
+    /// Work on a data directory that is not served.
+    Tool(ToolCall),
     /// Print this to standard output and end: help, version or `--print-config`.
     Print(String),
 }
@@ -32,6 +34,7 @@ Examples:
   node --aol async --long-poll-timeout 2s    faster and less durable, short waits
   THALWEG_SHARDS=1 node --print-config       what would be in force, and where each value comes from
   node --print-config > node.toml && node --config node.toml
+  node snapshot --help                       and the other verbs, for a node that is stopped
 
 Every flag is also a variable (--tail-cache: THALWEG_TAIL_CACHE) and a key of the file (tail-cache).
 Times are written 250ms, 2s, 5m; sizes 64MiB, 1GiB or plain bytes.";
@@ -47,6 +50,9 @@ impl Invocation {
             Err(error) if !error.use_stderr() => return Ok(Self::Print(error.to_string())),
             Err(error) => return Err(InvocationError::Flags(error.to_string())),
         };
+        if let Some((verb, matches)) = matches.subcommand() {
+            return Ok(Self::Tool(tool::call(verb, matches)));
+        }
         let variables: Vec<(String, String)> = variables.into_iter().collect();
         let named = variables.iter().find(|(name, _)| name == "THALWEG_CONFIG").map(|(_, path)| path);
         let mut layers = Layers::default();
@@ -91,6 +97,9 @@ fn command() -> Command {
         .arg(config)
         .arg(print)
         .args(flags)
+        .args_conflicts_with_subcommands(true)
+        .disable_help_subcommand(true)
+        .subcommands(tool::commands())
 }
 
 #[cfg(test)]
@@ -105,7 +114,7 @@ mod tests {
     fn printed(arguments: &[&str]) -> String {
         match parse(arguments).unwrap() {
             Invocation::Print(text) => text,
-            Invocation::Serve(_) => panic!("nothing was printed"),
+            other => panic!("nothing was printed: {other:?}"),
         }
     }
 

@@ -22,7 +22,7 @@ use crate::config::Config;
 use crate::seam::Clock;
 use crate::seam::disk::{Dir, RealDir};
 use crate::store::aol::{Held, Lane, LaneOptions, Record, RecoveryReport};
-use crate::store::layout::Layout;
+use crate::store::layout::{Layout, lane_folder};
 use crate::store::reserve::{Reserve, Spare};
 use crate::store::tables::{Identity, Place, Tables, TablesError};
 use crate::telemetry::Metrics;
@@ -172,7 +172,7 @@ fn open_log(
     replays: &mut Replays,
     progress: &StartProgress,
 ) -> anyhow::Result<(Lane, RecoveryReport)> {
-    let name = lane_name(lane);
+    let name = lane_folder(lane);
     let directory = volume.root.subdir(&name)?;
     let options = LaneOptions {
         segment_bytes: config.segment_size.get(),
@@ -193,14 +193,10 @@ fn open_log(
         .with_context(|| format!("cannot use the log in {}", config.data.join(name).display()))
 }
 
-fn lane_name(lane: LaneId) -> String {
-    format!("lane-{:03}", lane.0)
-}
-
 /// What the logs take, for the eyes of whoever waits; whatever is wrong with them is found when they are read.
 fn log_bytes(volume: &Volume, lanes: u16) -> u64 {
     let lane_bytes = |lane: u16| -> std::io::Result<u64> {
-        let directory = volume.root.subdir(&lane_name(LaneId(lane)))?;
+        let directory = volume.root.subdir(&lane_folder(LaneId(lane)))?;
         directory.list()?.iter().map(|name| directory.open(name)?.len()).sum()
     };
     (0..lanes).filter_map(|lane| lane_bytes(lane).ok()).sum()

@@ -13,7 +13,7 @@ use super::publish::{TEMPORARY_SUFFIX, publish, read_whole};
 use super::reserve::RESERVE_FILE;
 use super::superblock::COPIES;
 use crate::seam::disk::{Dir, EntryKind};
-use crate::types::ShardCount;
+use crate::types::{LaneId, ShardCount};
 
 /// The manifest's name.
 pub const LAYOUT_FILE: &str = "layout.toml";
@@ -29,6 +29,12 @@ const MANIFEST_BYTES_MAX: usize = 16 * 1024;
 const FILES: [&str; 6] = [LAYOUT_FILE, LOCK_FILE, RESERVE_FILE, COPIES[0], COPIES[1], "shard-"];
 /// Folders that are parts of the engine; `lost+found` is the file system's own.
 const FOLDERS: [&str; 7] = ["lane-", "shard-", "tables", "slots", "snapshots", "quarantine", "lost+found"];
+
+/// The folder of a lane's log.
+#[must_use]
+pub fn lane_folder(lane: LaneId) -> String {
+    format!("lane-{:03}", lane.0)
+}
 
 /// How a volume is laid out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -164,6 +170,11 @@ impl Layout {
             return Err(unreadable("it is not as it was written"));
         }
         Ok(layout)
+    }
+
+    /// The layout of a data directory that has one. Changes nothing.
+    pub fn read(dir: &dyn Dir) -> Result<Option<Self>, LayoutError> {
+        read_whole(dir, LAYOUT_FILE, MANIFEST_BYTES_MAX)?.map(|bytes| Self::decode(&bytes)).transpose()
     }
 
     /// Checks a data directory against the wanted layout, or lays out an empty one. Returns whether the directory is new.

@@ -6,12 +6,15 @@
 mod apply;
 mod blocks;
 mod chunks;
+pub mod content;
+mod cut;
 mod fault;
 mod file;
 mod late;
 mod open;
 mod read;
 mod reap;
+mod rebuild;
 mod row;
 mod run;
 mod schema;
@@ -30,9 +33,11 @@ use redb::{Database, Durability};
 use fault::Fault;
 use late::CatchUp;
 
+pub use cut::{Cut, CutCursor};
 pub use fault::{ReadFault, TablesError};
 pub use open::{Identity, Place, file_name};
 pub use read::Reader;
+pub use rebuild::{CarriedRow, Rebuild};
 pub use row::StreamEntry;
 pub use scrub::{ScrubCursor, Scrubbed};
 pub use state::{Applied, EpochStart, ShardState, Totals};
@@ -68,13 +73,16 @@ struct Shared {
     /// The file was opened again and lacks what readers have seen: they are refused until [`Tables::readmit`].
     is_behind: AtomicBool,
     damage: Mutex<Arc<str>>,
+    /// The cut that is being read, if any.
+    cut: Mutex<Option<cut::Held>>,
 }
 
 impl Shared {
     fn new(database: Database, shard: ShardId) -> Self {
         let database = RwLock::new(Some(database));
         let damage = Mutex::new("".into());
-        Self { database, shard, is_damaged: AtomicBool::default(), is_behind: AtomicBool::default(), damage }
+        let (is_damaged, is_behind, cut) = Default::default();
+        Self { database, shard, is_damaged, is_behind, damage, cut }
     }
 
     /// Runs one access. A panic inside the database (its answer to a page that makes no sense) becomes damage; so does
@@ -256,6 +264,7 @@ impl Tables {
         let Some(source) = &self.source else { return Err(self.shared.damage()) };
         self.shared.damaged("it is being opened again");
         let mut database = self.shared.database.write().unwrap_or_else(PoisonError::into_inner);
+        cut::end(&self.shared);
         // The old one lets go of the file first. Its end may meet the same damage as its life did.
         let old = database.take();
         let _panicked = catch_unwind(AssertUnwindSafe(|| drop(old)));
@@ -281,6 +290,8 @@ impl Tables {
         {
             let mut database = self.shared.database.write().unwrap_or_else(PoisonError::into_inner);
             let Some(database) = database.as_mut() else { return Err(self.shared.damage()) };
+            // The database does not move pages that a reader may hold.
+            cut::end(&self.shared);
             match catch_unwind(AssertUnwindSafe(|| database.compact())) {
                 Ok(Ok(_)) => {}
                 Ok(Err(error)) => return Err(self.shared.damaged(&error.to_string())),

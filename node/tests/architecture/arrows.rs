@@ -15,7 +15,8 @@ pub(crate) const ROOMS: &[(&str, &[&str])] = &[
     ("store", &["types", "codec", "config", "telemetry", "seam"]),
     ("runtime", &["types", "codec", "config", "telemetry", "core", "seam", "store"]),
     ("http", &["types", "codec", "config", "telemetry", "core", "seam", "runtime"]),
-    ("run", &["types", "codec", "config", "telemetry", "core", "seam", "store", "runtime", "http"]),
+    ("tool", &["types", "codec", "config", "telemetry", "seam", "store", "runtime"]),
+    ("run", &["types", "codec", "config", "telemetry", "core", "seam", "store", "runtime", "http", "tool"]),
 ];
 
 /// What would make a decision depend on something other than its arguments.

@@ -43,6 +43,16 @@ mod metrics;
 #[cfg(test)]
 mod refused_starts;
 #[cfg(test)]
+mod snapshot_crash;
+#[cfg(test)]
+mod snapshot_cut;
+#[cfg(test)]
+mod snapshot_damage;
+#[cfg(test)]
+mod snapshot_tool;
+#[cfg(test)]
+mod snapshot_world;
+#[cfg(test)]
 mod start_under_way;
 #[cfg(test)]
 mod subscription_requests;

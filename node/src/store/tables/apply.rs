@@ -105,7 +105,7 @@ pub(super) fn apply(
     Ok(next)
 }
 
-type StateTable<'t> = Table<'t, &'static [u8; 1], Bytes>;
+pub(super) type StateTable<'t> = Table<'t, &'static [u8; 1], Bytes>;
 
 pub(super) fn write_state(
     table: &mut StateTable<'_>,

@@ -5,9 +5,9 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use redb::{Builder, Database, Durability, ReadableDatabase, StorageBackend};
+use redb::{Builder, Database, Durability, ReadableDatabase, StorageBackend, WriteTransaction};
 
-use super::apply::{Scratch, write_epochs, write_state};
+use super::apply::{Scratch, StateTable, write_epochs, write_state};
 use super::blocks::CheckedBlocks;
 use super::fault::{TablesError, corrupt, other, panic_text};
 use super::file::TableFile;
@@ -107,6 +107,34 @@ impl Place {
         marker.clear()?;
         opened
     }
+
+    /// A new file under its temporary name. Fails if the shard has a file.
+    pub(super) fn begin_file(&self) -> Result<TableFile, TablesError> {
+        let name = file_name(self.identity.shard);
+        match self.directory.open(&name) {
+            Ok(_) => return Err(TablesError::Exists { file: name }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(device(&error)),
+        }
+        let file = empty(self.directory.as_ref(), &temporary_name(&name)).map_err(|error| device(&error))?;
+        locked(&file)
+    }
+
+    /// Gives the file, which its database has synced and let go, its name.
+    pub(super) fn show_file(&self) -> Result<(), TablesError> {
+        let name = file_name(self.identity.shard);
+        let shown = self.directory.rename(&temporary_name(&name), &name).and_then(|()| self.directory.sync());
+        shown.map_err(|error| device(&error))
+    }
+
+    /// Removes what [`Self::begin_file`] began.
+    pub(super) fn drop_file(&self) -> io::Result<()> {
+        self.directory.remove(&temporary_name(&file_name(self.identity.shard)))
+    }
+}
+
+fn temporary_name(name: &str) -> String {
+    format!("{name}.new")
 }
 
 impl Tables {
@@ -130,21 +158,11 @@ impl Tables {
 
     /// The same with everything that there is to say.
     pub fn create_at(place: &Place) -> Result<Self, TablesError> {
-        let name = file_name(place.identity.shard);
-        match place.directory.open(&name) {
-            Ok(_) => return Err(TablesError::Exists { file: name }),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(device(&error)),
-        }
-        let temporary = format!("{name}.new");
-        let file = empty(place.directory.as_ref(), &temporary).map_err(|error| device(&error))?;
-        let tables = Self::create_on(locked(&file)?, place.identity, place.cache_bytes)?;
+        let tables = Self::create_on(place.begin_file()?, place.identity, place.cache_bytes)?;
         // What no room was found for is not in the file: then there is no file.
         tables.catch_up()?;
-        drop((tables, file));
-        // The database itself has synced the temporary file.
-        let placed = place.directory.rename(&temporary, &name).and_then(|()| place.directory.sync());
-        placed.map_err(|error| device(&error))?;
+        drop(tables);
+        place.show_file()?;
         Self::open_at(place)
     }
 
@@ -235,11 +253,11 @@ fn seal_bytes(cache_bytes: usize) -> usize {
     cache_bytes / 16
 }
 
-fn checked<B: StorageBackend>(backend: B, cache_bytes: usize) -> CheckedBlocks<B> {
+pub(super) fn checked<B: StorageBackend>(backend: B, cache_bytes: usize) -> CheckedBlocks<B> {
     CheckedBlocks::new(backend, seal_bytes(cache_bytes))
 }
 
-fn open_database(
+pub(super) fn open_database(
     blocks: CheckedBlocks<impl StorageBackend>,
     cache_bytes: usize,
 ) -> Result<Database, TablesError> {
@@ -247,7 +265,7 @@ fn open_database(
     Ok(Builder::new().set_cache_size(page_bytes).create_with_backend(blocks)?)
 }
 
-fn guarded<T>(access: impl FnOnce() -> Result<T, TablesError>) -> Result<T, TablesError> {
+pub(super) fn guarded<T>(access: impl FnOnce() -> Result<T, TablesError>) -> Result<T, TablesError> {
     catch_unwind(AssertUnwindSafe(access)).unwrap_or_else(|panic| {
         Err(TablesError::Damaged { reason: format!("panic: {}", panic_text(&*panic)).into() })
     })
@@ -261,25 +279,35 @@ fn initialise(database: &Database, identity: Identity) -> Result<(), TablesError
     let mut transaction = begin(database, Durability::Immediate)?;
     transaction.set_quick_repair(true);
     {
-        transaction.open_table(NAMES)?;
-        transaction.open_table(STREAMS)?;
-        transaction.open_table(CHUNKS)?;
-        transaction.open_table(PRODUCERS)?;
-        transaction.open_table(PINS)?;
-        transaction.open_table(EXPIRY)?;
-        transaction.open_table(DOOMED)?;
-        transaction.open_table(FACTS)?;
-        let mut table = transaction.open_table(STATE)?;
+        let mut table = make_tables(&transaction)?;
         let state = ShardState::default();
         write_state(&mut table, identity.shard, &state)?;
         write_epochs(&mut table, identity.shard, &state)?;
-        let mut value = unsealed();
-        value.extend_from_slice(&identity_bytes(identity));
-        // The seal of the identity is bound to shard 0, so that a file of another shard says whose it is.
-        let value = sealed(ShardId(0), TableNumber::State, &IDENTITY_ROW, value);
-        table.insert(&IDENTITY_ROW, value.as_slice())?;
     }
+    write_identity(&transaction, identity)?;
     Ok(transaction.commit()?)
+}
+
+/// Makes all tables; gives that of the state.
+pub(super) fn make_tables(transaction: &WriteTransaction) -> Result<StateTable<'_>, TablesError> {
+    transaction.open_table(NAMES)?;
+    transaction.open_table(STREAMS)?;
+    transaction.open_table(CHUNKS)?;
+    transaction.open_table(PRODUCERS)?;
+    transaction.open_table(PINS)?;
+    transaction.open_table(EXPIRY)?;
+    transaction.open_table(DOOMED)?;
+    transaction.open_table(FACTS)?;
+    Ok(transaction.open_table(STATE)?)
+}
+
+pub(super) fn write_identity(transaction: &WriteTransaction, identity: Identity) -> Result<(), TablesError> {
+    let mut value = unsealed();
+    value.extend_from_slice(&identity_bytes(identity));
+    // The seal of the identity is bound to shard 0, so that a file of another shard says whose it is.
+    let value = sealed(ShardId(0), TableNumber::State, &IDENTITY_ROW, value);
+    transaction.open_table(STATE)?.insert(&IDENTITY_ROW, value.as_slice())?;
+    Ok(())
 }
 
 fn identity_bytes(identity: Identity) -> [u8; 20] {
@@ -290,7 +318,7 @@ fn identity_bytes(identity: Identity) -> [u8; 20] {
     bytes
 }
 
-fn load(database: &Database, identity: Identity) -> Result<ShardState, TablesError> {
+pub(super) fn load(database: &Database, identity: Identity) -> Result<ShardState, TablesError> {
     const WHAT: &str = "the shard state";
     let table = database.begin_read()?.open_table(STATE)?;
     let row = |shard: ShardId, key: [u8; 1]| -> Result<Vec<u8>, TablesError> {

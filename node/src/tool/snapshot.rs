@@ -1,0 +1,120 @@
+//! `node snapshot`: starts the engine on the directory and stops it again, so that the tables hold all of the log, and takes
+//! a snapshot of each shard. Invariant: what was acknowledged before the node stopped, however it stopped, is in them; of a
+//! shard that a node would not serve there is none.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Context;
+
+use super::report::Report;
+use super::watch::{Watch, pause};
+use super::{Opened, existing};
+use crate::codec::snapshot::Compression;
+use crate::config::{Config, Size};
+use crate::runtime;
+use crate::seam::Clock;
+use crate::seam::disk::Dir;
+use crate::store::layout::Layout;
+use crate::store::lock::DirectoryLock;
+use crate::store::snapshots::{Progress, SnapshotError, Snapshots, Step, Taken, WriteOptions};
+use crate::store::tables::Tables;
+use crate::telemetry::Metrics;
+use crate::types::ShardId;
+
+/// What is to be done.
+pub(super) struct Order<'a> {
+    pub(super) data: &'a Path,
+    pub(super) to: Option<&'a Path>,
+    pub(super) lz4: bool,
+    pub(super) rate: Option<Size>,
+    pub(super) keep: u32,
+}
+
+pub(super) fn take(order: &Order<'_>, clock: &Arc<dyn Clock>) -> anyhow::Result<Report> {
+    let refused = settle(order.data, clock)?;
+    let nothing = || format!("{} holds no data of a node", order.data.display());
+    let opened = Opened::at(order.data)?.with_context(nothing)?;
+    let target = match order.to {
+        Some(path) => {
+            std::fs::create_dir_all(path).with_context(|| format!("cannot make {}", path.display()))?;
+            existing(path)?
+        }
+        None => Arc::clone(&opened.root),
+    };
+    let columns = ["shard", "log index", "rows", "row bytes", "file bytes", "milliseconds", "file"];
+    let mut report = Report::new(&columns);
+    for shard in opened.layout.shards.shards() {
+        if let Some(reason) = refused.get(&shard) {
+            report.damage(format!("shard {shard}: no snapshot, because a node would not serve it: {reason}"));
+            continue;
+        }
+        match one(order, &opened, &target, shard, clock) {
+            Ok(taken) => {
+                report.row(vec![
+                    shard.0.into(),
+                    taken.index.0.into(),
+                    taken.rows.into(),
+                    taken.raw_bytes.into(),
+                    taken.bytes.into(),
+                    u64::try_from(taken.took.as_millis()).unwrap_or(u64::MAX).into(),
+                    taken.file.into(),
+                ]);
+                if let Err(error) = taken.pruned {
+                    report.damage(format!("shard {shard}: older snapshots stay: {error}"));
+                }
+            }
+            Err(error) => report.damage(format!("shard {shard}: no snapshot: {error}")),
+        }
+    }
+    Ok(report)
+}
+
+/// Brings the tables to the end of the log, exactly as a start and a clean stop do; gives the shards of which anything may
+/// be missing.
+fn settle(data: &Path, clock: &Arc<dyn Clock>) -> anyhow::Result<BTreeMap<ShardId, String>> {
+    let root = existing(data)?;
+    let Some(layout) = Layout::read(root.as_ref())? else { return Ok(BTreeMap::new()) };
+    // Asked for at once, because what a start says about a held lock is meant for servers.
+    drop(DirectoryLock::acquire(root.as_ref())?);
+    let config = Config {
+        data: data.to_owned(),
+        shards: layout.shards,
+        lanes: u32::from(layout.lanes),
+        ..Config::default()
+    };
+    let metrics = Arc::new(Metrics::new(config.lanes));
+    let running = runtime::start_on(root, &config, clock, metrics)?;
+    let refused = running.report.damaged.iter().cloned().collect();
+    running.stop();
+    Ok(refused)
+}
+
+fn one(
+    order: &Order<'_>,
+    opened: &Opened,
+    target: &Arc<dyn Dir>,
+    shard: ShardId,
+    clock: &Arc<dyn Clock>,
+) -> Result<Taken, SnapshotError> {
+    let device = |error| SnapshotError::Device { file: format!("of shard {shard}"), verb: "begun", error };
+    let tables = Tables::open_at(&opened.place(shard).map_err(device)?)?;
+    let options = WriteOptions {
+        compression: if order.lz4 { Compression::Lz4 } else { Compression::None },
+        bytes_per_second: order.rate.map_or(u64::MAX, Size::get),
+        free_bytes_min: 0,
+        keep: usize::try_from(order.keep).unwrap_or(usize::MAX),
+    };
+    let snapshots = Snapshots::open(target, opened.identity(shard))?;
+    let progress = Arc::<Progress>::default();
+    let _watch = Watch::over(format!("snapshot of shard {shard}"), &progress).map_err(device)?;
+    let mut writing = snapshots.begin(&tables.reader(), clock, options, &progress)?;
+    loop {
+        match writing.step()? {
+            Step::Wrote => {}
+            Step::Wait(time) => pause(time),
+            Step::Done(taken) => return Ok(taken),
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! Promise: with the verbs of the binary a person takes snapshots of a stopped node, sees what is in them and whether they
+//! are intact, and makes a node of them that answers as the first one did.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
+
+const NODE: &str = env!("CARGO_BIN_EXE_node");
+const STREAMS: usize = 9;
+
+fn node(arguments: &str) -> Output {
+    Command::new(NODE).args(arguments.split(' ')).stdin(Stdio::null()).output().unwrap()
+}
+
+/// Standard output of a verb that must succeed.
+fn done(arguments: &str) -> String {
+    let output = node(arguments);
+    assert!(output.status.success(), "{arguments}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Everything that a verb says which must fail with this code.
+fn refused(arguments: &str, code: i32) -> String {
+    let output = node(arguments);
+    let text = [output.stdout, output.stderr].concat();
+    let text = String::from_utf8(text).unwrap();
+    assert_eq!(output.status.code(), Some(code), "{arguments}: {text}");
+    text
+}
+
+/// A node that serves, killed when it is dropped.
+struct Serving {
+    child: Child,
+    address: String,
+    /// The node goes on greeting: its standard output must stay open.
+    _greeting: BufReader<ChildStdout>,
+}
+
+impl Serving {
+    fn on(data: &Path) -> Self {
+        let mut command = Command::new(NODE);
+        command.args(["--listen", "127.0.0.1:0", "--shards", "4", "--data"]).arg(data);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let mut greeting = BufReader::new(child.stdout.take().unwrap());
+        let address = loop {
+            let mut line = String::new();
+            assert!(greeting.read_line(&mut line).unwrap() > 0, "it did not start");
+            if let Some(address) = line.trim_end().strip_prefix("listening on http://") {
+                break address.to_owned();
+            }
+        };
+        Self { child, address, _greeting: greeting }
+    }
+
+    fn ask(&self, method: &str, path: &str, body: &str) -> (String, String) {
+        let mut text = format!("{method} /v1/stream/{path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n");
+        write!(text, "content-type: text/plain\r\ncontent-length: {}\r\n\r\n{body}", body.len()).unwrap();
+        let mut stream = TcpStream::connect(&self.address).unwrap();
+        stream.write_all(text.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        (head.to_owned(), body.to_owned())
+    }
+
+    fn append(&self, stream: usize, text: &str) {
+        let (head, _) = self.ask("POST", &format!("s{stream}"), text);
+        assert!(head.starts_with("HTTP/1.1 204"), "{head}");
+    }
+
+    fn read(&self, stream: usize) -> String {
+        let (head, body) = self.ask("GET", &format!("s{stream}?offset=-1"), "");
+        assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+        body
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+/// Fills a directory and kills the node that did it; gives what each stream holds.
+fn filled(data: &Path) -> Vec<String> {
+    let serving = Serving::on(data);
+    for stream in 0..STREAMS {
+        assert!(serving.ask("PUT", &format!("s{stream}"), "").0.starts_with("HTTP/1.1 201"));
+        (0..=stream).for_each(|number| serving.append(stream, &format!("{number} of {stream}, ")));
+    }
+    let refusal = refused(&format!("snapshot --data {}", data.display()), 1);
+    assert!(refusal.contains(&format!("pid {}", serving.child.id())), "{refusal}");
+    (0..STREAMS).map(|stream| serving.read(stream)).collect()
+}
+
+#[test]
+fn a_killed_node_is_taken_verified_restored_and_answers_as_before() {
+    let folder = tempfile::tempdir().unwrap();
+    let [data, backup, new] = ["data", "backup", "new"].map(|name| folder.path().join(name));
+    let texts = filled(&data);
+    let (data_text, backup_text) = (data.display(), backup.display());
+    let json: serde_json::Value =
+        serde_json::from_str(&done(&format!("snapshot --data {data_text} --to {backup_text} --json")))
+            .unwrap();
+    assert_eq!(json["rows"].as_array().unwrap().len(), 4);
+    let json: serde_json::Value =
+        serde_json::from_str(&done(&format!("inspect {data_text} --json"))).unwrap();
+    let streams = json["rows"].as_array().unwrap().iter().filter_map(|row| row["streams"].as_u64());
+    assert_eq!(streams.sum::<u64>(), STREAMS as u64);
+    for path in [&data, &backup] {
+        let text = done(&format!("verify {}", path.display()));
+        assert!(text.contains("shard") && !text.contains("DAMAGED"), "{text}");
+    }
+    let text = done(&format!("restore --from {backup_text} --data {}", new.display()));
+    assert!(text.contains("of cluster"), "{text}");
+    let again = refused(&format!("restore --from {backup_text} --data {}", new.display()), 1);
+    assert!(again.contains("not empty"), "{again}");
+    for _ in 0..2 {
+        let serving = Serving::on(&new);
+        for (stream, text) in texts.iter().enumerate() {
+            assert!(serving.read(stream).starts_with(text.as_str()), "stream {stream}");
+            serving.append(stream, "more");
+        }
+    }
+    assert!(Serving::on(&new).read(3).ends_with("moremore"));
+    assert!(!done(&format!("verify {}", new.display())).contains("DAMAGED"));
+}
+
+#[test]
+fn damage_is_named_and_the_older_snapshot_is_restored_with_a_warning() {
+    let folder = tempfile::tempdir().unwrap();
+    let [data, new] = ["data", "new"].map(|name| folder.path().join(name));
+    let texts = filled(&data);
+    let data_text = data.display();
+    done(&format!("snapshot --data {data_text} --compression none"));
+    done(&format!("snapshot --data {data_text} --rate 50MiB"));
+    let shard = data.join("snapshots/shard-002");
+    let mut files: Vec<_> = fs::read_dir(&shard).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    assert_eq!(files.len(), 2, "{files:?}");
+    let newest = files.pop().unwrap();
+    let mut bytes = fs::read(&newest).unwrap();
+    let middle = bytes.len() - 200;
+    bytes[middle] ^= 4;
+    fs::write(&newest, &bytes).unwrap();
+    let name = newest.file_name().unwrap().to_str().unwrap();
+    for path in [data.clone(), newest.clone()] {
+        let text = refused(&format!("verify {}", path.display()), 1);
+        assert!(text.contains("DAMAGED") && text.contains(name) && text.contains("block"), "{text}");
+    }
+    assert!(done(&format!("inspect {}", newest.display())).contains("log index"), "its ends are intact");
+    let warned = refused(&format!("restore --from {data_text} --data {}", new.display()), 1);
+    assert!(warned.contains("an older snapshot was taken") && warned.contains(name), "{warned}");
+    let serving = Serving::on(&new);
+    let found: Vec<String> = (0..STREAMS).map(|stream| serving.read(stream)).collect();
+    assert_eq!(found, texts, "nothing was written between the two");
+    fs::remove_file(data.join("tables/shard-001.redb")).unwrap();
+    let partly = refused(&format!("snapshot --data {data_text}"), 1);
+    assert!(partly.contains("shard 1: no snapshot") && partly.contains("shard-001.redb"), "{partly}");
+    assert_eq!(partly.matches(".snapshot").count(), 3, "the others are taken: {partly}");
+    refused("verify no/such/place", 1);
+    refused("snapshot --data", 2);
+    let empty = folder.path().join("empty");
+    fs::create_dir(&empty).unwrap();
+    assert!(refused(&format!("snapshot --data {}", empty.display()), 1).contains("no data of a node"));
+    assert!(refused(&format!("restore --from {0} --data {0}", empty.display()), 1).contains("no snapshot"));
+    assert_eq!(fs::read_dir(&empty).unwrap().count(), 0, "a refusal leaves nothing behind");
+}
