@@ -53,10 +53,14 @@ struct Starting {
 
 impl Starting {
     async fn begin(data: &Path) -> anyhow::Result<Self> {
+        Self::telling(data, Stdio::null()).await
+    }
+
+    async fn telling(data: &Path, greeting: Stdio) -> anyhow::Result<Self> {
         let port = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let mut command = kind().command(address, data, 1000)?;
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
+        command.stdin(Stdio::null()).stdout(greeting).stderr(Stdio::null()).kill_on_drop(true);
         let child = command.spawn()?;
         let pid = child.id().and_then(|id| Pid::from_raw(id.cast_signed())).context("it ended at once")?;
         let connected = tokio::time::timeout(PATIENCE, async {
@@ -119,4 +123,20 @@ async fn a_node_answers_while_it_starts_and_sigterm_ends_a_start_in_order() -> a
         );
     }
     starting.stop().await
+}
+
+#[tokio::test]
+async fn a_node_whose_greeting_nobody_reads_serves_all_the_same() -> anyhow::Result<()> {
+    let data = tempfile::tempdir()?;
+    let (unread, greeting) = std::io::pipe()?;
+    drop(unread);
+    let mut started = Starting::telling(data.path(), Stdio::from(greeting)).await?;
+    tokio::time::timeout(PATIENCE, async {
+        while started.readiness().await?.0 != 200 {}
+        let created = started.client.exchange(&Request::create("s", "text/plain")).await?;
+        ensure!(created.head.status == 201, "{}", created.head.status);
+        Ok(())
+    })
+    .await??;
+    started.stop().await
 }

@@ -1,6 +1,7 @@
 //! From a configuration to a serving node, and to its end. The only place that takes the real clock, the real disk and
 //! the signals of the system.
 
+use std::io::Write;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -200,14 +201,18 @@ fn greet(config: &Config, address: SocketAddr, report: &StartReport) {
     let shards = config.shards.get();
     let data = config.data.display();
     let base = format!("http://{address}/v1/stream/hello");
-    #[expect(clippy::print_stdout, reason = "the greeting is the program's answer to whoever started it")]
-    {
-        println!("thalweg {version} · 1 node · {shards} shards · {} · data in {data}", config.durability());
-        println!("listening on http://{address}\n");
-        println!("Try, in another terminal:");
-        println!("  curl -X PUT  {base} -H 'content-type: text/plain'");
-        println!("  curl -X POST {base} -H 'content-type: text/plain' -d 'one '");
-        println!("  curl         '{base}?offset=-1'");
+    let greeting = format!(
+        "thalweg {version} · 1 node · {shards} shards · {durability} · data in {data}\n\
+         listening on http://{address}\n\n\
+         Try, in another terminal:\n  \
+         curl -X PUT  {base} -H 'content-type: text/plain'\n  \
+         curl -X POST {base} -H 'content-type: text/plain' -d 'one '\n  \
+         curl         '{base}?offset=-1'\n",
+        durability = config.durability()
+    );
+    // Whoever reads no further (`node | head`) wants the node all the same.
+    if let Err(error) = std::io::stdout().lock().write_all(greeting.as_bytes()) {
+        tracing::debug!(%error, "nobody reads the greeting");
     }
 }
 
