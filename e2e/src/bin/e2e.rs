@@ -10,6 +10,8 @@ use thalweg_e2e::cycles::Cycles;
 use thalweg_e2e::growth;
 use thalweg_e2e::model::{Epochs, Plant, Scope};
 use thalweg_e2e::server::{AolMode, FsyncMode, NodeOptions, ServerKind};
+use thalweg_e2e::sim;
+use thalweg_e2e::stopwatch::Stopwatch;
 
 /// Checks of a running Thalweg node, or of a rival.
 #[derive(Parser)]
@@ -29,6 +31,30 @@ enum Verb {
     Growth(GrowthArguments),
     /// Walks through every state of the model of epochs within a scope.
     Model(ModelArguments),
+    /// Simulates replicated shards, one world per seed, in virtual time.
+    Sim(SimArguments),
+}
+
+#[derive(clap::Args)]
+struct SimArguments {
+    /// One seed, with an event log.
+    #[arg(long, conflicts_with_all = ["seeds", "from"])]
+    seed: Option<u64>,
+    /// So many seeds.
+    #[arg(long, default_value_t = 100)]
+    seeds: u64,
+    /// The first of them.
+    #[arg(long, default_value_t = 1)]
+    from: u64,
+    /// Virtual seconds of each.
+    #[arg(long, default_value_t = 600)]
+    virtual_s: u64,
+    /// Plants this bug in the driver.
+    #[arg(long)]
+    plant: Option<String>,
+    /// Shows no event log for a single seed.
+    #[arg(long)]
+    quiet: bool,
 }
 
 #[derive(clap::Args)]
@@ -120,6 +146,7 @@ async fn main() -> anyhow::Result<()> {
         Verb::Cycles(arguments) => cycles(arguments).await,
         Verb::Growth(arguments) => growth_runs(arguments).await,
         Verb::Model(arguments) => model_walks(&arguments),
+        Verb::Sim(arguments) => simulations(&arguments),
     }
 }
 
@@ -166,6 +193,55 @@ fn model_walks(arguments: &ModelArguments) -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+fn simulations(arguments: &SimArguments) -> anyhow::Result<()> {
+    let plant = arguments.plant.as_deref().map(plant_of).transpose()?;
+    let (from, seeds) = arguments.seed.map_or((arguments.from, arguments.seeds), |seed| (seed, 1));
+    let lines = arguments.seed.is_some() && !arguments.quiet;
+    let watch = Stopwatch::start();
+    let (mut figures, mut shown) = (sim::Figures::default(), Duration::ZERO);
+    for seed in from..from + seeds {
+        let virtual_micros = arguments.virtual_s * 1_000_000;
+        let outcome = sim::simulate(&sim::Scope { seed, virtual_micros, plant, lines });
+        outcome.lines.iter().for_each(|line| println!("{line}"));
+        figures.add(&outcome.figures);
+        if let Some(violation) = &outcome.violation {
+            println!("seed {seed}: {violation}\nto see it again: make sim SEED={seed}");
+            println!("{}", told(&figures, seed - from + 1, watch.elapsed()));
+            anyhow::bail!("seed {seed} shows a violation");
+        }
+        if watch.elapsed() >= shown + Duration::from_secs(2) {
+            shown = watch.elapsed();
+            println!("seed {seed}: {}", told(&figures, seed - from + 1, shown));
+        }
+    }
+    println!("seeds {from} to {}: {}", from + seeds - 1, told(&figures, seeds, watch.elapsed()));
+    Ok(())
+}
+
+fn plant_of(name: &str) -> anyhow::Result<sim::Plant> {
+    let found = sim::Plant::ALL.into_iter().find(|plant| format!("{plant:?}") == name);
+    found.with_context(|| format!("no bug is called {name}; there are {:?}", sim::Plant::ALL))
+}
+
+fn told(figures: &sim::Figures, seeds: u64, took: Duration) -> String {
+    let micros = Duration::from_micros(figures.micros).as_secs_f64();
+    format!(
+        "{seeds} seeds, {:.1} virtual hours in {:.1} s ({:.0} x real time); {} writes and {} reads answered, \
+         {} leaders opened, {} crashes, {} disks replaced, {} partitions, {} messages, {} events",
+        micros / 3600.0,
+        took.as_secs_f64(),
+        micros / took.as_secs_f64(),
+        figures.writes,
+        figures.reads,
+        figures.elections,
+        figures.crashes,
+        figures.wipes,
+        figures.partitions,
+        figures.messages,
+        figures.events
+    )
 }
 
 async fn conformance_runs(arguments: ConformanceArguments) -> anyhow::Result<()> {

@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use thalweg_node::core::replication::{ConfigVersion, Configs, ReplicaId, Voters};
 use thalweg_node::types::RecordEpoch;
+use thalweg_node::types::{ConfigVersion, Configs, ReplicaId, Voters};
 
 use super::log::{Kind, Log, Stamp};
 use super::steps::quorum_of;

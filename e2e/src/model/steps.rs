@@ -1,9 +1,8 @@
 //! Which steps are possible: what the rules allow, less the rule that a plant takes out.
 
-use thalweg_node::core::replication::{
-    Config, ConfigVersion, Configs, Phase, ReplicaId, confirms, quorum_index, sees_every_commit, winners,
-};
+use thalweg_node::core::replication::{Phase, confirms, quorum_index, sees_every_commit, winners};
 use thalweg_node::types::LogIndex;
+use thalweg_node::types::{Config, ConfigVersion, Configs, ReplicaId};
 
 use super::step::{Step, toggled};
 use super::world::{Id, Node, Role, World, index, replica};

@@ -1,7 +1,7 @@
 //! Everything that the walk tells apart: the record, the replicas, and what is on its way between them.
 
-use thalweg_node::core::replication::{Configs, ReplicaId, Sealed, ShardRow, Voters};
-use thalweg_node::types::{Epoch, LogIndex};
+use thalweg_node::core::replication::{Sealed, ShardRow};
+use thalweg_node::types::{Configs, Epoch, LogIndex, ReplicaId, Voters};
 
 use super::Scope;
 use super::log::{Kind, Log, Stamp};
