@@ -140,8 +140,8 @@ impl World {
     /// A replica answers an operator.
     pub(super) fn node_answers(&mut self, node: NodeId, shard: Shard, ask: Ask, answer: Answer) {
         self.check_answer(node, shard, &answer);
-        if matches!(answer, Answer::Sealed(_)) {
-            self.say(node, || format!("answers the seal of shard {shard}: {}", told(&answer)));
+        if matches!(answer, Answer::Sealed(_) | Answer::Refused(_)) {
+            self.say(node, || format!("answers for shard {shard}: {}", told(&answer)));
         }
         if let Some((operator, life, shard)) = self.asks.remove(&ask) {
             let reply = self.reply(node, shard, answer);
@@ -172,7 +172,6 @@ impl World {
                 end: replica.history().end(),
                 committed: replica.committed(),
                 versions: configs.map(|configs| (configs.oldest().version, configs.last().version)),
-                retired: replica.memory().retired,
             }
         });
         Status { node, replica: it.id, shards: shards.collect() }

@@ -59,7 +59,6 @@ pub(super) struct ShardStatus {
     pub(super) committed: LogIndex,
     /// The sets of voters that it goes by as a leader: the oldest and the newest.
     pub(super) versions: Option<(ConfigVersion, ConfigVersion)>,
-    pub(super) retired: bool,
 }
 
 /// What an operator wants done.

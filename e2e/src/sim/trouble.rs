@@ -15,6 +15,8 @@ const PAUSE_MAX: Micros = 30 * SECOND;
 const PARTITION_MAX: Micros = 30 * SECOND;
 const CLOG_MAX: Micros = 5 * SECOND;
 const OUTAGE_MAX: Micros = 30 * SECOND;
+/// A disk that was just lost may be about to be made a voter: two such losses are more than a shard can bear.
+const WIPES_APART: Micros = 20 * SECOND;
 
 impl World {
     /// Trouble begins, and the next of its kind is awaited.
@@ -137,10 +139,11 @@ impl World {
 
     /// A disk is replaced by an empty one, where the record says that the shards can bear that.
     fn wipe(&mut self, node: NodeId) {
-        let id = self.nodes[node].id;
-        if !(0..self.ledgers.len()).all(|shard| self.may_lose(shard, id)) {
+        let (id, now) = (self.nodes[node].id, self.queue.now());
+        if now < self.wiped + WIPES_APART || !(0..self.ledgers.len()).all(|shard| self.bears_a_loss(shard)) {
             return;
         }
+        self.wiped = now;
         if self.nodes[node].up {
             self.stop(node);
         }
@@ -161,14 +164,13 @@ impl World {
         self.queue.after(delay, Event::Start { node });
     }
 
-    /// Whether a shard can bear the loss of a disk: it does not vote, or all others that vote are there.
-    fn may_lose(&self, shard: usize, id: ReplicaId) -> bool {
+    /// Whether a shard can bear the loss of a disk: all that vote have theirs, and nothing else is under way.
+    fn bears_a_loss(&self, shard: usize) -> bool {
         let row = self.record.now(shard);
-        let everybody = row.configs.everybody();
-        let there = |id: &ReplicaId| self.nodes[self.homes[id.0 as usize]].id == *id;
+        let there = |id: ReplicaId| self.nodes[self.homes[id.0 as usize]].id == id;
         let settled = matches!(row.phase, Phase::Active { .. }) && !row.configs.is_changing();
-        !everybody.contains(&id)
-            || (settled && everybody.iter().all(there) && row.configs.last().voters.count() >= 3)
+        let voters = row.configs.last().voters;
+        settled && voters.count() >= 3 && voters.iter().all(there)
     }
 
     /// Some ways are blocked for a while: those of one node, of one half, or of a ring; in one direction or both.

@@ -37,6 +37,8 @@ pub(super) struct World {
     pub(super) homes: Vec<NodeId>,
     pub(super) network: Network,
     pub(super) record: Record,
+    /// When a disk was replaced last.
+    pub(super) wiped: Micros,
     /// Until when the record does not answer.
     pub(super) outage: Micros,
     pub(super) operators: Vec<(u64, Operator)>,
@@ -77,6 +79,7 @@ impl World {
             homes: (0..nodes).collect(),
             network: Network::default(),
             record: Record::new(rows.unwrap_or_default()),
+            wiped: 0,
             outage: 0,
             operators: (0..operators).map(|_| (0, Operator::new(nodes, shards, scope.plant))).collect(),
             asks: std::collections::BTreeMap::new(),

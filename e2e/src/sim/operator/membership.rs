@@ -68,7 +68,7 @@ impl Operator {
         let voters = row.configs.last().voters;
         if let Some(id) = self.desks[shard].adding {
             let status = self.heard(now, id, homes).map(|status| &status.shards[shard]);
-            let fit = status.is_some_and(|status| !status.retired) && !voters.contains(id);
+            let fit = status.is_some() && !voters.contains(id);
             if !fit {
                 self.desks[shard].adding = None;
                 return None;
@@ -76,7 +76,7 @@ impl Operator {
             let near = status.is_some_and(|status| status.end.0 + LAG_MAX >= led.committed.0);
             return near.then(|| row.change(voters.with(id)?).ok()).flatten();
         }
-        let current = |id| self.current(now, home(homes, id), shard).filter(|now| *now != id);
+        let current = |id| self.current(now, home(homes, id)).filter(|now| *now != id);
         let replaced = voters.iter().find_map(|old| Some((old, current(old)?)));
         if let Some((old, new)) = replaced {
             if voters.contains(new) {
@@ -88,7 +88,7 @@ impl Operator {
         match self.desks[shard].whim.take() {
             Some(Whim::Add) => {
                 let nodes = 0..self.seen.len();
-                let spare = nodes.filter_map(|node| self.current(now, node, shard));
+                let spare = nodes.filter_map(|node| self.current(now, node));
                 self.desks[shard].adding = spare.into_iter().find(|id| !voters.contains(*id));
                 None
             }
@@ -100,9 +100,9 @@ impl Operator {
         }
     }
 
-    /// Who lives on a node now and may vote.
-    fn current(&self, now: Micros, node: NodeId, shard: Shard) -> Option<ReplicaId> {
+    /// Who lives on a node now.
+    fn current(&self, now: Micros, node: NodeId) -> Option<ReplicaId> {
         let (at, status) = self.seen[node].as_ref()?;
-        (*at + super::SILENCE_MAX >= now && !status.shards[shard].retired).then_some(status.replica)
+        (*at + super::SILENCE_MAX >= now).then_some(status.replica)
     }
 }
