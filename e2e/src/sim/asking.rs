@@ -3,7 +3,7 @@
 use thalweg_node::codec::record::RecordKind;
 use thalweg_node::core::replication::{Entry, Input};
 
-use super::client::{Asked, Op, OpId, PATIENCE, THINKS};
+use super::client::{Asked, Op, OpId, PATIENCE};
 use super::event::{Event, NodeId};
 use super::network::trip;
 use super::plant::Plant;
@@ -85,7 +85,7 @@ impl World {
                 *leader = (*leader + 1) % nodes;
             }
         }
-        let thinks = MILLI + self.dice.below(THINKS);
+        let thinks = MILLI + self.dice.below(self.faults.thinks);
         self.queue.after(thinks, Event::Client(client));
     }
 

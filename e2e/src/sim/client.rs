@@ -3,15 +3,13 @@
 use thalweg_node::types::{Chain, LogIndex};
 
 use super::event::{NodeId, Shard};
-use super::queue::{MILLI, Micros, SECOND};
+use super::queue::{Micros, SECOND};
 
 /// An operation, by its place in the history.
 pub(super) type OpId = usize;
 
 /// How long a client waits.
 pub(super) const PATIENCE: Micros = 5 * SECOND;
-/// How long it thinks at most.
-pub(super) const THINKS: Micros = 800 * MILLI;
 
 /// How an operation ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

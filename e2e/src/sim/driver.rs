@@ -8,15 +8,20 @@ use thalweg_node::types::{Configs, Epoch, LogIndex, ReplicaId};
 
 use super::client::Op;
 use super::event::{Event, NodeId, Shard};
-use super::log::configs_of;
+use super::log::{configs_of, count};
 use super::network::chance;
+use super::node::Shipped;
 use super::operator::Reply;
 use super::plant::Plant;
-use super::queue::Micros;
+use super::queue::{Micros, SECOND};
 use super::world::World;
 
 /// Entries in one message.
 const SHIP_MAX: usize = 64;
+/// Entries that may be on their way to a follower.
+const WINDOW: u64 = 512;
+/// An acknowledgement takes no longer, or the connection is taken for dead.
+const STUCK_MAX: Micros = 6 * SECOND;
 /// A write to the disk takes at least so long, and so much more by chance.
 const SYNC_MIN: Micros = 150;
 const SYNC_MORE: Micros = 400;
@@ -57,8 +62,13 @@ impl World {
                 }
                 Effect::Cut { to } => self.cut(node, shard, to),
                 Effect::Send { to, message } => self.send(node, shard, to, message),
-                Effect::Ship { to, after } => drop(local.shipping.insert(to, after)),
-                Effect::Unship(to) => drop(local.shipping.remove(&to)),
+                Effect::Ship { to, after } => {
+                    let shipped = Shipped { sent: after, held: after, moved: self.queue.now() };
+                    local.shipping.insert(to, shipped);
+                }
+                Effect::Unship(to) => {
+                    local.shipping.remove(&to);
+                }
                 Effect::Committed(upto) => self.committed(node, shard, upto),
                 Effect::Opened(epoch) => self.opened(node, shard, epoch),
                 Effect::Closed(epoch) => self.closed(node, shard, epoch),
@@ -155,19 +165,25 @@ impl World {
         self.post(node, shard, to, message);
     }
 
-    /// Sends what is new in a leader's log.
+    /// Sends what is new in a leader's log, as far as a follower's window reaches.
     fn ship(&mut self, node: NodeId, shard: Shard) {
         let local = &self.nodes[node].locals[shard];
         let Some(replica) = local.replica.as_ref().filter(|_| !local.shipping.is_empty()) else { return };
         let (Some(epoch), end, committed) = (replica.leads(), local.log.end(), replica.committed()) else {
             return;
         };
-        let due: Vec<(ReplicaId, LogIndex)> =
-            local.shipping.iter().filter(|(_, sent)| **sent < end).map(|(to, sent)| (*to, *sent)).collect();
-        for (to, mut after) in due {
-            while after < end {
+        let room = |shipped: &Shipped| LogIndex(shipped.held.0 + WINDOW).min(end);
+        let due: Vec<(ReplicaId, LogIndex, LogIndex)> = local
+            .shipping
+            .iter()
+            .filter(|(_, shipped)| shipped.sent < room(shipped))
+            .map(|(to, shipped)| (*to, shipped.sent, room(shipped)))
+            .collect();
+        for (to, mut after, upto) in due {
+            while after < upto {
                 let log = &self.nodes[node].locals[shard].log;
-                let mut entries = log.behind(after, SHIP_MAX);
+                let most = SHIP_MAX.min(count(upto) - count(after));
+                let mut entries = log.behind(after, most);
                 let chain = log.chain_at(after).unwrap_or_default();
                 let next = LogIndex(after.0 + entries.len() as u64);
                 if self.plant == Some(Plant::DropsOnAFullLink) && entries.len() > 4 {
@@ -177,8 +193,30 @@ impl World {
                 self.post(node, shard, to, Message::Records(records));
                 after = next;
             }
-            self.nodes[node].locals[shard].shipping.insert(to, end);
+            if let Some(shipped) = self.nodes[node].locals[shard].shipping.get_mut(&to) {
+                shipped.sent = upto;
+            }
         }
+    }
+
+    /// A follower acknowledged: its window moves.
+    pub(super) fn held(&mut self, node: NodeId, shard: Shard, from: ReplicaId, synced: LogIndex) {
+        let now = self.queue.now();
+        if let Some(shipped) = self.nodes[node].locals[shard].shipping.get_mut(&from)
+            && (synced > shipped.held || shipped.held >= shipped.sent)
+        {
+            (shipped.held, shipped.moved) = (shipped.held.max(synced), now);
+        }
+    }
+
+    /// A connection on which nothing moves, though there is something to move, is given up.
+    pub(super) fn give_up_connections(&mut self, node: NodeId, shard: Shard) {
+        let now = self.queue.now();
+        let shipping = &self.nodes[node].locals[shard].shipping;
+        let stuck = |shipped: &Shipped| shipped.held < shipped.sent && now > shipped.moved + STUCK_MAX;
+        let given_up: Vec<ReplicaId> =
+            shipping.iter().filter(|(_, shipped)| stuck(shipped)).map(|(to, _)| *to).collect();
+        given_up.into_iter().for_each(|to| self.break_connection(node, self.homes[to.0 as usize]));
     }
 
     fn begin_sync(&mut self, node: NodeId) {
@@ -188,6 +226,7 @@ impl World {
         if it.disk.begin_sync(reaches) {
             let (life, delay) = (it.life, self.disk_delay());
             self.queue.after(delay, Event::LogSynced { node, life });
+            self.crash_within(node, self.faults.crash_in_sync_per_mille, delay);
         }
     }
 
@@ -201,6 +240,15 @@ impl World {
             it.locals.iter_mut().for_each(|local| local.saved = local.asked);
             let (life, delay) = (it.life, self.disk_delay());
             self.queue.after(delay, Event::MemorySaved { node, life });
+            self.crash_within(node, self.faults.crash_in_save_per_mille, delay);
+        }
+    }
+
+    /// Power may fail before something is on the disk.
+    fn crash_within(&mut self, node: NodeId, per_mille: u64, delay: Micros) {
+        if chance(&mut self.dice, per_mille) {
+            let (life, within) = (self.nodes[node].life, self.dice.below(delay));
+            self.queue.after(within, Event::Crash { node, life });
         }
     }
 

@@ -42,6 +42,8 @@ pub(super) enum Event {
     Arrive(Box<Letter>),
     /// Two nodes try to connect again.
     Connect { one: NodeId, other: NodeId },
+    /// The power of a node fails at a bad moment.
+    Crash { node: NodeId, life: u64 },
     /// A node starts.
     Start { node: NodeId },
     /// A node is no longer paused.
@@ -115,6 +117,7 @@ impl Event {
             Self::Put { operator, .. } => (20, *operator),
             Self::Peace => (21, 0),
             Self::Quiet => (22, 0),
+            Self::Crash { node, .. } => (23, *node),
         };
         (whom as u64) * 32 + kind
     }

@@ -48,12 +48,17 @@ pub(super) struct Faults {
     pub(super) reordered_per_mille: u64,
     pub(super) slow_sync_per_mille: u64,
     pub(super) slow_sync_max: Micros,
+    /// How often power fails while something is on its way to the disk.
+    pub(super) crash_in_sync_per_mille: u64,
+    pub(super) crash_in_save_per_mille: u64,
     pub(super) stale_per_mille: u64,
     pub(super) lost_answers_per_mille: u64,
     /// How often an operator does something that nobody needs, per mille of its rounds.
     pub(super) whims_per_mille: u64,
     /// How far clocks may differ in speed, per mille.
     pub(super) drift_per_mille: u64,
+    /// How long a client thinks at most.
+    pub(super) thinks: Micros,
 }
 
 impl Faults {
@@ -68,10 +73,13 @@ impl Faults {
             reordered_per_mille: 0,
             slow_sync_per_mille: 0,
             slow_sync_max: 0,
+            crash_in_sync_per_mille: 0,
+            crash_in_save_per_mille: 0,
             stale_per_mille: 0,
             lost_answers_per_mille: 0,
             whims_per_mille: 0,
             drift_per_mille: 0,
+            thinks: 500 * MILLI,
         }
     }
 
@@ -91,10 +99,13 @@ impl Faults {
         faults.reordered_per_mille = rate(300);
         faults.slow_sync_per_mille = rate(50);
         faults.slow_sync_max = 10 * MILLI + rate(5 * SECOND);
+        faults.crash_in_sync_per_mille = u64::from(rate(2) > 0);
+        faults.crash_in_save_per_mille = rate(100);
         faults.stale_per_mille = rate(500);
         faults.lost_answers_per_mille = rate(300);
         faults.whims_per_mille = rate(30);
         faults.drift_per_mille = rate(100);
+        faults.thinks = dice.pick(&[100, 400, 1000]).map_or(faults.thinks, |thinks| thinks * MILLI);
         faults
     }
 }

@@ -41,13 +41,22 @@ pub(super) struct Local {
     pub(super) asked: Ticket,
     pub(super) saved: Ticket,
     pub(super) cutting: Option<LogIndex>,
-    /// Followers that get entries, and the last that each was sent.
-    pub(super) shipping: BTreeMap<ReplicaId, LogIndex>,
+    /// Followers that get entries.
+    pub(super) shipping: BTreeMap<ReplicaId, Shipped>,
     /// Writes that wait to be committed.
     pub(super) writes: VecDeque<(LogIndex, OpId)>,
     /// Reads that wait for the next round, and for rounds under way.
     pub(super) reads: Vec<OpId>,
     pub(super) rounds: VecDeque<(u64, Vec<OpId>)>,
+}
+
+/// How far the log was sent to a follower.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Shipped {
+    pub(super) sent: LogIndex,
+    /// What it has acknowledged, and when that last moved.
+    pub(super) held: LogIndex,
+    pub(super) moved: Micros,
 }
 
 impl Local {

@@ -45,7 +45,8 @@ impl World {
                 }
                 Do::Ask(node, question) => {
                     let event = Event::Asked { operator, life, node, question: Box::new(question) };
-                    if !chance(&mut self.dice, self.faults.lost_per_mille) {
+                    let blocked = self.network.is_blocked(self.place(operator), node);
+                    if !blocked && !chance(&mut self.dice, self.faults.lost_per_mille) {
                         self.queue.after(delay, event);
                     }
                 }
@@ -108,7 +109,7 @@ impl World {
         let (to, shard, input) = match question {
             Question::Status => {
                 let reply = Reply::Status(self.status(node));
-                return self.tell(operator, life, reply);
+                return self.tell(operator, life, node, reply);
             }
             Question::Seal { to, shard, epoch } => {
                 self.say(node, || format!("is asked to seal shard {shard} for epoch {epoch}"));
@@ -145,12 +146,18 @@ impl World {
         }
         if let Some((operator, life, shard)) = self.asks.remove(&ask) {
             let reply = self.reply(node, shard, answer);
-            self.tell(operator, life, reply);
+            self.tell(operator, life, node, reply);
         }
     }
 
-    fn tell(&mut self, operator: usize, life: u64, reply: Reply) {
-        if !chance(&mut self.dice, self.faults.lost_answers_per_mille) {
+    /// Where an operator sits in the network.
+    const fn place(&self, operator: usize) -> NodeId {
+        self.nodes.len() + operator
+    }
+
+    fn tell(&mut self, operator: usize, life: u64, node: NodeId, reply: Reply) {
+        let blocked = self.network.is_blocked(node, self.place(operator));
+        if !blocked && !chance(&mut self.dice, self.faults.lost_answers_per_mille) {
             let delay = trip(&self.faults, &mut self.dice);
             self.queue.after(delay, Event::Told { operator, life, reply: Box::new(reply) });
         }

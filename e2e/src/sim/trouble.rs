@@ -56,7 +56,7 @@ impl World {
     }
 
     /// The power of a node fails; it starts again after a while.
-    fn crash(&mut self, node: NodeId) {
+    pub(super) fn crash(&mut self, node: NodeId) {
         if self.nodes[node].up {
             self.stop(node);
             let slow = if self.dice.once_in(3) { 20 * SECOND } else { SECOND };
@@ -174,8 +174,9 @@ impl World {
     }
 
     /// Some ways are blocked for a while: those of one node, of one half, or of a ring; in one direction or both.
+    /// Operators have their places behind the nodes.
     fn part(&mut self) {
-        let count = self.nodes.len();
+        let count = self.nodes.len() + self.operators.len();
         let mut ways = Vec::new();
         let (kind, both, one) = (self.dice.below(3), self.dice.once_in(2), self.some_node());
         let sides = self.dice.draw();
@@ -212,7 +213,7 @@ impl World {
         }
         for (from, to) in self.partitions.remove(&number).unwrap_or_default() {
             self.network.block(from, to, false);
-            if self.dice.once_in(2) {
+            if from.max(to) < self.nodes.len() && self.dice.once_in(2) {
                 self.break_connection(from, to);
             }
         }

@@ -51,6 +51,9 @@ impl World {
         {
             *epoch = leads;
         }
+        if let Message::Ack { synced, .. } = &message {
+            self.held(to, shard, sender, *synced);
+        }
         self.step(to, shard, Input::Heard { from: sender, message });
     }
 

@@ -156,6 +156,8 @@ impl World {
             }
             Event::Arrive(letter) => self.arrive(letter),
             Event::Connect { one, other } => self.connect(one, other),
+            Event::Crash { node, life } if self.lives(node, life) => self.crash(node),
+            Event::Crash { .. } => {}
             Event::Start { node } => self.start(node),
             Event::Wake { node } => self.wake(node),
             Event::Trouble(trouble) => self.trouble(trouble),
@@ -187,6 +189,7 @@ impl World {
         let passed = std::time::Duration::from_micros((now - started) * clock / 1000);
         for shard in 0..self.ledgers.len() {
             self.step(node, shard, Input::Tick(passed));
+            self.give_up_connections(node, shard);
         }
     }
 
