@@ -33,6 +33,8 @@ pub struct Replica {
     /// The sets of voters in the log: the last committed ones and those behind.
     voters: Vec<(LogIndex, Configs)>,
     role: Role,
+    /// A cut is on its way to the disk, whoever asked for it: what the log holds behind it counts for nothing.
+    cutting: bool,
     /// Seals that wait for the disk.
     seals: Vec<SealAsk>,
     /// Reports to leaders, counted: only the newest may be answered.
@@ -97,6 +99,7 @@ impl Replica {
             committed,
             voters,
             role: Role::Waiting,
+            cutting: false,
             seals: Vec::new(),
             reports: 0,
             now: Duration::ZERO,
