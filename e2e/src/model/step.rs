@@ -60,7 +60,7 @@ impl fmt::Display for Step {
 }
 
 /// Takes a step; `None` if nothing comes of it.
-pub fn take(model: &Epochs, world: &mut World, step: Step) -> Option<()> {
+pub(super) fn take(model: &Epochs, world: &mut World, step: Step) -> Option<()> {
     match step {
         Step::Write(leader) => {
             let number = world.used.writes;
@@ -225,6 +225,6 @@ fn withdraw(model: &Epochs, world: &mut World) -> Option<()> {
 }
 
 /// The set with this replica in it, if it is not, and without it, if it is.
-pub fn toggled(voters: Voters, id: ReplicaId) -> Option<Voters> {
+pub(super) fn toggled(voters: Voters, id: ReplicaId) -> Option<Voters> {
     if voters.contains(id) { voters.without(id) } else { voters.with(id) }
 }

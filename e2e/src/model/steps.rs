@@ -9,7 +9,7 @@ use super::world::{Id, Node, Role, World, index, replica};
 use super::{Epochs, Plant};
 
 /// All steps that may come next.
-pub fn possible(model: &Epochs, world: &World, steps: &mut Vec<Step>) {
+pub(super) fn possible(model: &Epochs, world: &World, steps: &mut Vec<Step>) {
     for id in world.ids().filter(|id| !world.node(*id).wiped) {
         of_replica(model, world, id, steps);
         arrivals(world, id, steps);
@@ -155,7 +155,7 @@ fn elections(model: &Epochs, world: &World, steps: &mut Vec<Step>) {
 }
 
 /// How far a leader may commit.
-pub fn quorum_of(model: &Epochs, world: &World, leader: Id) -> Option<u8> {
+pub(super) fn quorum_of(model: &Epochs, world: &World, leader: Id) -> Option<u8> {
     let node = world.node(leader);
     let configs = node.configs.as_ref()?.as_slice();
     let newest: &[Config] = configs.last().map(std::slice::from_ref).unwrap_or_default();

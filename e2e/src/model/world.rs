@@ -11,11 +11,11 @@ pub(super) const REPLICAS_MAX: usize = 4;
 const VOTERS_FIRST: u32 = 3;
 
 /// A replica in the model, as small as it can be.
-pub type Id = u8;
+pub(super) type Id = u8;
 
 /// The same for the product.
 #[must_use]
-pub fn replica(id: Id) -> ReplicaId {
+pub(super) fn replica(id: Id) -> ReplicaId {
     ReplicaId(u32::from(id))
 }
 
@@ -252,6 +252,6 @@ impl Node {
 
 /// An index for the product.
 #[must_use]
-pub fn index(index: u8) -> LogIndex {
+pub(super) fn index(index: u8) -> LogIndex {
     LogIndex(u64::from(index))
 }

@@ -43,12 +43,7 @@ impl World {
         for effect in out.drain(..) {
             let local = &mut self.nodes[node].locals[shard];
             match effect {
-                Effect::Save(ticket) => {
-                    local.asked = ticket;
-                    if self.plant == Some(Plant::ForgetsPromises) {
-                        self.feed(node, shard, Input::Saved(ticket));
-                    }
-                }
+                Effect::Save(ticket) => local.asked = ticket,
                 Effect::Append { kind, configs } => {
                     let place = local.replica.as_ref().and_then(|replica| replica.place());
                     let mut payload = Vec::new();

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use thalweg_node::core::replication::{Effect, Found, Memory, Replica, Ticket};
-use thalweg_node::types::{Boot, LogIndex, ReplicaId};
+use thalweg_node::types::{Boot, Configs, Epoch, LogIndex, RecordEpoch, ReplicaId};
 
 use super::client::OpId;
 use super::disk::{Disk, Reach};
@@ -108,8 +108,8 @@ impl Node {
             Some(Plant::AppliesTheUncommitted) => local.log.end(),
             _ => self.disk.applied[shard].min(local.log.end()),
         };
-        let (boot, memory) = misremembered(plant, boot, memory);
         let (history, voters) = (local.log.history(), local.log.voters());
+        let (boot, memory) = misremembered(plant, boot, memory, voters.first());
         let found = Found { me: self.id, boot, memory, history, committed, voters };
         local.replica = Some(Replica::start(found, out));
     }
@@ -126,7 +126,12 @@ impl Node {
 }
 
 /// What a start makes of its memory when a bug is planted there.
-fn misremembered(plant: Option<Plant>, boot: Boot, mut memory: Memory) -> (Boot, Memory) {
+fn misremembered(
+    plant: Option<Plant>,
+    boot: Boot,
+    mut memory: Memory,
+    first: Option<&(LogIndex, Configs)>,
+) -> (Boot, Memory) {
     match plant {
         Some(Plant::ResumesInItsOldEpoch) if memory.led.boot.0 > 1 && memory.led == memory.promised => {
             let boot = memory.led.boot;
@@ -135,10 +140,11 @@ fn misremembered(plant: Option<Plant>, boot: Boot, mut memory: Memory) -> (Boot,
             (boot, memory)
         }
         Some(Plant::ForgetsNewVoters) => {
-            memory.configs = memory.configs.map(|configs| {
-                let first = configs.oldest();
-                thalweg_node::types::Configs::new(vec![first]).unwrap_or(configs)
-            });
+            memory.configs = first.map(|(_, configs)| configs.clone());
+            (boot, memory)
+        }
+        Some(Plant::ForgetsPromises) => {
+            memory.promised = memory.led.max(Epoch { record: RecordEpoch(1), boot: Boot(0) });
             (boot, memory)
         }
         _ => (boot, memory),

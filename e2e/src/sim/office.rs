@@ -120,13 +120,8 @@ impl World {
                 (to, shard, Input::Seal { ask, epoch })
             }
             Question::Lead { to, shard, order } => {
-                let replica = self.nodes[node].locals[shard].replica.as_ref();
-                let expected = match replica.filter(|_| self.plant == Some(Plant::LeadsWhateverItIs)) {
-                    Some(replica) => replica.standing(),
-                    None => order.expected,
-                };
                 self.say(node, || format!("is told to lead shard {shard} in epoch {}", order.epoch));
-                (to, shard, Input::Lead(Box::new(Lead { ask, expected, ..order })))
+                (to, shard, Input::Lead(Box::new(Lead { ask, ..order })))
             }
             Question::Configure { to, shard, epoch, configs, learners } => {
                 (to, shard, Input::Configure { ask, epoch, configs, learners })

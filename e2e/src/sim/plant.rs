@@ -7,7 +7,7 @@ pub enum Plant {
     AcknowledgesBeforeCommit,
     /// A replica is told that its log is synced when it is only written.
     CountsTheUnsynced,
-    /// A replica is told that its memory is saved when the save only begins.
+    /// A promise does not survive a restart.
     ForgetsPromises,
     /// A seal is answered as if everything written were on the disk.
     SealsTheUnsynced,
@@ -27,7 +27,7 @@ pub enum Plant {
     CutsTooMuch,
     /// A leader that restarts goes on in the epoch of its earlier boot.
     ResumesInItsOldEpoch,
-    /// A restarted leader goes by the first set of voters again.
+    /// A restarted leader goes by the first set of voters of its log again.
     ForgetsNewVoters,
     /// All that is on the disk of a node that starts is taken for committed.
     AppliesTheUncommitted,
@@ -49,13 +49,11 @@ pub enum Plant {
     LeadsBeforeTheRecord,
     /// The record drops older sets of voters before the leader has confirmed the new one.
     ConfirmsUnasked,
-    /// The records of a replica that was told to lead are those of its seal, whatever it is now.
-    LeadsWhateverItIs,
 }
 
 impl Plant {
     /// All of them.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 23] = [
         Self::AcknowledgesBeforeCommit,
         Self::CountsTheUnsynced,
         Self::ForgetsPromises,
@@ -79,6 +77,5 @@ impl Plant {
         Self::AsksOnlyTheNewestSet,
         Self::LeadsBeforeTheRecord,
         Self::ConfirmsUnasked,
-        Self::LeadsWhateverItIs,
     ];
 }

@@ -131,8 +131,12 @@ impl World {
 
     /// A paused node goes on with what it missed.
     pub(super) fn wake(&mut self, node: NodeId) {
-        let Some(missed) = self.nodes[node].paused.take() else { return };
+        let Some(mut missed) = self.nodes[node].paused.take() else { return };
         self.say(node, || "goes on".to_owned());
+        // It may hear of everything else before it looks at its clock.
+        if self.dice.once_in(2) {
+            missed.sort_by_key(|event| matches!(event, Event::Tick { .. }));
+        }
         missed.into_iter().for_each(|event| self.happens(event));
         self.connect_to_all(node);
     }
