@@ -31,7 +31,31 @@ fn the_same_seed_is_the_same_run() {
 }
 
 /// Each bug with a seed that shows it.
-const FOUND: [(Plant, u64); 0] = [];
+const FOUND: [(Plant, u64); 23] = [
+    (Plant::SealsTheUnsynced, 287),
+    (Plant::AsksOnlyTheNewestSet, 223),
+    (Plant::ReadsWithoutARound, 15),
+    (Plant::ForgetsPromises, 1),
+    (Plant::ForgetsNewVoters, 9),
+    (Plant::AcknowledgesBeforeCommit, 1),
+    (Plant::CountsTheUnsynced, 1),
+    (Plant::CountsAnEmptyDisk, 1),
+    (Plant::ReadsFromAnOlderRound, 1),
+    (Plant::ReadsPastTheCommit, 8),
+    (Plant::DropsOnAFullLink, 1),
+    (Plant::CutsInMemoryOnly, 2),
+    (Plant::CutsTooMuch, 1),
+    (Plant::ResumesInItsOldEpoch, 2),
+    (Plant::AppliesTheUncommitted, 2),
+    (Plant::DuplicatesOnRetry, 1),
+    (Plant::RefusesTheUnknown, 1),
+    (Plant::PrefersLength, 55),
+    (Plant::TrustsOneSeal, 5),
+    (Plant::CountsOldAcknowledgements, 45),
+    (Plant::WritesWithoutPrecondition, 26),
+    (Plant::LeadsBeforeTheRecord, 95),
+    (Plant::ConfirmsUnasked, 36),
+];
 
 #[test]
 fn planted_bugs_are_found() {

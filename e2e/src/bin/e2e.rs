@@ -174,7 +174,7 @@ fn model_walks(arguments: &ModelArguments) -> anyhow::Result<()> {
     };
     for plant in plants {
         for scope in &scopes {
-            let started = std::time::Instant::now();
+            let started = Stopwatch::start();
             let walk = Epochs { scope: *scope, plant }.walk(arguments.threads);
             let without = plant.map_or(String::new(), |plant| format!(" without {plant:?}"));
             println!(

@@ -23,7 +23,8 @@ impl World {
         let is_write = !self.dice.once_in(3);
         let (begun, op) = (self.queue.now(), self.history.len());
         self.history.push(Asked { client, shard, is_write, begun, ended: None, outcome: Op::Pending });
-        let node = self.clients[client].leaders[shard];
+        let lost = self.dice.once_in(8);
+        let node = if lost { self.some_node() } else { self.clients[client].leaders[shard] };
         let delay = trip(&self.faults, &mut self.dice);
         self.queue.after(delay, Event::Request { node, op });
         self.queue.after(PATIENCE, Event::GiveUp { op });

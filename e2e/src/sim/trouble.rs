@@ -51,7 +51,7 @@ impl World {
         }
     }
 
-    fn some_node(&mut self) -> NodeId {
+    pub(super) fn some_node(&mut self) -> NodeId {
         usize::try_from(self.dice.below(self.nodes.len() as u64)).unwrap_or(0)
     }
 
@@ -133,9 +133,13 @@ impl World {
     pub(super) fn wake(&mut self, node: NodeId) {
         let Some(mut missed) = self.nodes[node].paused.take() else { return };
         self.say(node, || "goes on".to_owned());
-        // It may hear of everything else before it looks at its clock.
+        // It may hear its clients first, and everything else before it looks at its clock.
         if self.dice.once_in(2) {
-            missed.sort_by_key(|event| matches!(event, Event::Tick { .. }));
+            missed.sort_by_key(|event| match event {
+                Event::Request { .. } => 0,
+                Event::Tick { .. } => 2,
+                _ => 1,
+            });
         }
         missed.into_iter().for_each(|event| self.happens(event));
         self.connect_to_all(node);

@@ -129,7 +129,7 @@ impl Replica {
             Input::Seal { ask, epoch } => self.seal(ask, epoch, out),
             Input::Lead(lead) => self.lead(*lead, out),
             Input::Configure { ask, epoch, configs, learners } => {
-                self.configure(ask, epoch, configs, learners, out);
+                self.configure(ask, epoch, &configs, learners, out);
             }
             Input::Read => self.read(out),
             Input::Tick(now) => {

@@ -2,6 +2,7 @@
 //! leads. Invariant: it commits nothing before an entry of its own epoch, and by the sets of voters that are on its disk.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::time::Duration;
 
 use super::super::effect::{Answer, Effect, Refusal};
@@ -189,8 +190,8 @@ impl Leading {
             kept
         });
         for id in wanted {
-            if !self.peers.contains_key(&id) {
-                self.peers.insert(id, Peer::default());
+            if let Entry::Vacant(place) = self.peers.entry(id) {
+                place.insert(Peer::default());
                 self.connected(id, out);
             }
         }
@@ -315,7 +316,7 @@ impl Replica {
         &mut self,
         ask: Ask,
         epoch: RecordEpoch,
-        configs: Configs,
+        configs: &Configs,
         learners: Vec<ReplicaId>,
         out: &mut Vec<Effect>,
     ) {
@@ -327,7 +328,7 @@ impl Replica {
         }
         // What is on its way already is built upon, so that no answer to it is forgotten.
         let base = leading.told.as_ref().map_or(&leading.configs, |told| &told.configs);
-        let configs = base.hearing(&configs);
+        let configs = base.hearing(configs);
         let mut asks = leading.told.take().map(|told| told.asks).unwrap_or_default();
         asks.push(ask);
         let ticket = self.kept.change(|memory| memory.configs = Some(configs.clone()));
