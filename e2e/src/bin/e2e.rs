@@ -207,7 +207,7 @@ fn simulations(arguments: &SimArguments) -> anyhow::Result<()> {
         outcome.lines.iter().for_each(|line| println!("{line}"));
         figures.add(&outcome.figures);
         if let Some(violation) = &outcome.violation {
-            println!("seed {seed}: {violation}\nto see it again: make sim SEED={seed}");
+            println!("seed {seed}: {violation}\nto see it again: {}", again(seed, arguments));
             println!("{}", told(&figures, seed - from + 1, watch.elapsed()));
             anyhow::bail!("seed {seed} shows a violation");
         }
@@ -218,6 +218,12 @@ fn simulations(arguments: &SimArguments) -> anyhow::Result<()> {
     }
     println!("seeds {from} to {}: {}", from + seeds - 1, told(&figures, seeds, watch.elapsed()));
     Ok(())
+}
+
+/// The command that repeats a run.
+fn again(seed: u64, arguments: &SimArguments) -> String {
+    let plant = arguments.plant.as_ref().map_or(String::new(), |plant| format!(" --plant {plant}"));
+    format!("make sim SEED={seed} ARGS=\"--virtual-s {}{plant}\"", arguments.virtual_s)
 }
 
 fn plant_of(name: &str) -> anyhow::Result<sim::Plant> {
