@@ -5,11 +5,14 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench fuzz long model docs deny setup
+.PHONY: help run test check bench fuzz sim long model docs deny setup
 STEP := scripts/step
 ARGS ?=
 SECONDS_EACH ?= 60
 ROUNDS ?= 1000
+SEEDS ?= 100
+FROM ?= 1
+SEED ?=
 # Where scripts/setup puts a Node.js of its own when the system's is too old.
 export PATH := $(CURDIR)/target/tools/bin:$(PATH)
 
@@ -42,6 +45,10 @@ bench: ## measures the node (ARGS="--vs official,acid,memory" runs other servers
 fuzz: ## fuzzes each parser for SECONDS_EACH=60 seconds (installs a nightly toolchain and cargo-fuzz)
 	@scripts/setup fuzz
 	@scripts/fuzz $(SECONDS_EACH)
+
+sim: ## simulates replicated shards: SEEDS=100 worlds from FROM=1, or SEED=x with an event log
+	@scripts/setup build
+	cargo run --release --package thalweg-e2e --bin e2e -- sim $(if $(SEED),--seed $(SEED),--seeds $(SEEDS) --from $(FROM)) $(ARGS)
 
 long: ## the long tier: hours of crash images and kills in rounds, goes on where it was interrupted (ROUNDS=1000)
 	@scripts/setup test

@@ -14,5 +14,6 @@ pub mod growth;
 pub mod history;
 pub mod model;
 pub mod server;
+pub mod sim;
 pub mod stopwatch;
 pub mod workload;

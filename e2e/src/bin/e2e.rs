@@ -3,13 +3,15 @@
 
 use std::time::Duration;
 
-use anyhow::ensure;
+use anyhow::{Context, ensure};
 use clap::{Parser, Subcommand};
 use thalweg_e2e::conformance;
 use thalweg_e2e::cycles::Cycles;
 use thalweg_e2e::growth;
 use thalweg_e2e::model::{Epochs, Plant, Progress, Report, Scope};
 use thalweg_e2e::server::{AolMode, FsyncMode, NodeOptions, ServerKind};
+use thalweg_e2e::sim;
+use thalweg_e2e::stopwatch::Stopwatch;
 
 /// Checks of a running Thalweg node, or of a rival.
 #[derive(Parser)]
@@ -29,6 +31,30 @@ enum Verb {
     Growth(GrowthArguments),
     /// Walks through every state of the model of epochs within a scope.
     Model(ModelArguments),
+    /// Simulates replicated shards, one world per seed, in virtual time.
+    Sim(SimArguments),
+}
+
+#[derive(clap::Args)]
+struct SimArguments {
+    /// One seed, with an event log.
+    #[arg(long, conflicts_with_all = ["seeds", "from"])]
+    seed: Option<u64>,
+    /// So many seeds.
+    #[arg(long, default_value_t = 100)]
+    seeds: u64,
+    /// The first of them.
+    #[arg(long, default_value_t = 1)]
+    from: u64,
+    /// Virtual seconds of each.
+    #[arg(long, default_value_t = 600)]
+    virtual_s: u64,
+    /// Plants this bug in the driver.
+    #[arg(long)]
+    plant: Option<String>,
+    /// Shows no event log for a single seed.
+    #[arg(long)]
+    quiet: bool,
 }
 
 const MODEL_EXAMPLES: &str = "\
@@ -137,6 +163,7 @@ async fn main() -> anyhow::Result<()> {
         Verb::Cycles(arguments) => cycles(arguments).await,
         Verb::Growth(arguments) => growth_runs(arguments).await,
         Verb::Model(arguments) => model_walks(&arguments),
+        Verb::Sim(arguments) => simulations(&arguments),
     }
 }
 
@@ -207,6 +234,61 @@ fn scopes(name: &str) -> anyhow::Result<Vec<Scope>> {
     let names: Vec<&str> = all().map(|scope| scope.name).collect();
     ensure!(!named.is_empty(), "no scope is called {name}; there are small, large, {}", names.join("; "));
     Ok(named)
+}
+
+fn simulations(arguments: &SimArguments) -> anyhow::Result<()> {
+    let plant = arguments.plant.as_deref().map(plant_of).transpose()?;
+    let (from, seeds) = arguments.seed.map_or((arguments.from, arguments.seeds), |seed| (seed, 1));
+    let lines = arguments.seed.is_some() && !arguments.quiet;
+    let watch = Stopwatch::start();
+    let (mut figures, mut shown) = (sim::Figures::default(), Duration::ZERO);
+    for seed in from..from + seeds {
+        let virtual_micros = arguments.virtual_s * 1_000_000;
+        let outcome = sim::simulate(&sim::Scope { seed, virtual_micros, plant, lines });
+        outcome.lines.iter().for_each(|line| println!("{line}"));
+        figures.add(&outcome.figures);
+        if let Some(violation) = &outcome.violation {
+            println!("seed {seed}: {violation}\nto see it again: {}", again(seed, arguments));
+            println!("{}", told(&figures, seed - from + 1, watch.elapsed()));
+            anyhow::bail!("seed {seed} shows a violation");
+        }
+        if watch.elapsed() >= shown + Duration::from_secs(2) {
+            shown = watch.elapsed();
+            println!("seed {seed}: {}", told(&figures, seed - from + 1, shown));
+        }
+    }
+    println!("seeds {from} to {}: {}", from + seeds - 1, told(&figures, seeds, watch.elapsed()));
+    Ok(())
+}
+
+/// The command that repeats a run.
+fn again(seed: u64, arguments: &SimArguments) -> String {
+    let plant = arguments.plant.as_ref().map_or(String::new(), |plant| format!(" --plant {plant}"));
+    format!("make sim SEED={seed} ARGS=\"--virtual-s {}{plant}\"", arguments.virtual_s)
+}
+
+fn plant_of(name: &str) -> anyhow::Result<sim::Plant> {
+    let found = sim::Plant::ALL.into_iter().find(|plant| format!("{plant:?}") == name);
+    found.with_context(|| format!("no bug is called {name}; there are {:?}", sim::Plant::ALL))
+}
+
+fn told(figures: &sim::Figures, seeds: u64, took: Duration) -> String {
+    let micros = Duration::from_micros(figures.micros).as_secs_f64();
+    format!(
+        "{seeds} seeds, {:.1} virtual hours in {:.1} s ({:.0} x real time); {} writes and {} reads answered, \
+         {} leaders opened, {} crashes, {} disks replaced, {} partitions, {} messages, {} events",
+        micros / 3600.0,
+        took.as_secs_f64(),
+        micros / took.as_secs_f64(),
+        figures.writes,
+        figures.reads,
+        figures.elections,
+        figures.crashes,
+        figures.wipes,
+        figures.partitions,
+        figures.messages,
+        figures.events
+    )
 }
 
 async fn conformance_runs(arguments: ConformanceArguments) -> anyhow::Result<()> {

@@ -1,5 +1,6 @@
 //! What replicas of one shard say to each other. A message is meant for one boot of its receiver: what was sent to an
-//! earlier one is never delivered. Nothing else is asked of the network: messages may be lost, doubled or late.
+//! earlier one is never delivered. For safety nothing else is asked of the network:
+//! messages may be lost, doubled or late. To get on, a connection that loses one must be given up (`Input::Connected`).
 
 use bytes::Bytes;
 

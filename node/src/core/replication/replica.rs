@@ -15,7 +15,7 @@ use self::leading::Leading;
 use super::effect::{Effect, Halt};
 use super::history::History;
 use super::input::{Ask, Input, Standing};
-use super::memory::{Kept, Memory, Ticket};
+use super::memory::{Kept, Memory};
 use super::message::Message;
 use crate::types::{Boot, Chain, Configs, Epoch, LogIndex, RecordEpoch, ReplicaId};
 
@@ -33,6 +33,8 @@ pub struct Replica {
     /// The sets of voters in the log: the last committed ones and those behind.
     voters: Vec<(LogIndex, Configs)>,
     role: Role,
+    /// A cut is on its way to the disk, whoever asked for it: what the log holds behind it counts for nothing.
+    cutting: bool,
     /// Seals that wait for the disk.
     seals: Vec<SealAsk>,
     /// Reports to leaders, counted: only the newest may be answered.
@@ -53,7 +55,6 @@ enum Role {
 struct SealAsk {
     ask: Ask,
     epoch: RecordEpoch,
-    promise: Ticket,
 }
 
 /// What a replica finds on its disk when it starts.
@@ -98,6 +99,7 @@ impl Replica {
             committed,
             voters,
             role: Role::Waiting,
+            cutting: false,
             seals: Vec::new(),
             reports: 0,
             now: Duration::ZERO,
@@ -254,13 +256,15 @@ impl Replica {
         self.voters.drain(..settled.saturating_sub(1));
     }
 
-    /// A replica that finds itself outside, in the one set that is left, was removed for good.
+    /// A replica that finds itself outside, in the one set that is left, was removed: it takes no part any more, until
+    /// a later set has it again.
     fn note_removal(&mut self, settled: usize, out: &mut Vec<Effect>) {
         let committed = self.voters.get(..settled).unwrap_or_default();
-        let voted = committed.iter().any(|(_, configs)| configs.everybody().contains(&self.me));
-        let removed = committed.last().is_some_and(|(_, configs)| !configs.everybody().contains(&self.me));
-        if voted && removed && !self.kept.get().retired {
-            let ticket = self.kept.change(|memory| memory.retired = true);
+        let has_me = |(_, configs): &(LogIndex, Configs)| configs.everybody().contains(&self.me);
+        let voted = self.kept.get().retired || committed.iter().any(has_me);
+        let Some(removed) = committed.last().filter(|_| voted).map(|last| !has_me(last)) else { return };
+        if removed != self.kept.get().retired {
+            let ticket = self.kept.change(|memory| memory.retired = removed);
             out.push(Effect::Save(ticket));
         }
     }

@@ -78,6 +78,7 @@ impl Replica {
         }
         if common < end {
             following.stage = Stage::Cutting;
+            self.cutting = true;
             out.push(Effect::Cut { to: common });
         } else {
             following.stage = Stage::Taking;
@@ -97,13 +98,13 @@ impl Replica {
         self.history.cut(to, chain);
         self.synced = self.synced.min(self.history.end());
         self.voters.retain(|(index, _)| *index <= to);
+        self.cutting = false;
         if let Role::Following(following) = &mut self.role
             && following.stage == Stage::Cutting
         {
             following.stage = Stage::Taking;
-            self.confirm(out);
         }
-        self.answer_seals(out);
+        self.disk_moved(out);
     }
 
     /// Entries from the leader; those that are here already are passed over.
@@ -147,11 +148,12 @@ impl Replica {
         }
     }
 
-    /// The promise is on the disk, or more of the log is.
+    /// The promise is on the disk, or more of the log is. What a cut takes away is not told of.
     pub(super) fn follower_moved(&mut self, out: &mut Vec<Effect>) {
+        let cutting = self.cutting;
         let Role::Following(following) = &mut self.role else { return };
         match following.stage {
-            Stage::Promising(ticket) if self.kept.holds(ticket) => {
+            Stage::Promising(ticket) if self.kept.holds(ticket) && !cutting => {
                 following.stage = Stage::Reported;
                 self.report(out);
             }

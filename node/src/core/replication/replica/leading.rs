@@ -306,6 +306,7 @@ impl Replica {
         if matches!(leading.stage, Stage::Barrier(_)) && committed >= start {
             leading.stage = Stage::Open(start);
             out.push(Effect::Opened(leading.epoch));
+            self.begin_round(out);
         }
     }
 

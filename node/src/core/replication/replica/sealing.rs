@@ -5,7 +5,7 @@ use super::super::effect::{Answer, Effect, Refusal, SealAnswer};
 use super::super::input::{Ask, Lead};
 use super::leading::Leading;
 use super::{Replica, Role, SealAsk};
-use crate::types::{Boot, Epoch, RecordEpoch};
+use crate::types::{Boot, Configs, Epoch, RecordEpoch};
 
 impl Replica {
     /// Promises to confirm nothing below `epoch`, and says what it has. A repeated seal changes nothing; one below what is
@@ -26,20 +26,18 @@ impl Replica {
             let ticket = self.kept.change(|memory| memory.promised = Epoch { record: epoch, boot: Boot(0) });
             out.push(Effect::Save(ticket));
         }
-        self.seals.push(SealAsk { ask, epoch, promise: self.kept.newest() });
+        self.seals.push(SealAsk { ask, epoch });
         self.answer_seals(out);
     }
 
-    /// Answers the seals whose promise is on the disk, together with the log as it was when they were promised.
+    /// Answers the seals once all that the answers say is on the disk: the whole log, without what is being cut, and the
+    /// newest promise, which may be a later one than that of the seal.
     pub(super) fn answer_seals(&mut self, out: &mut Vec<Effect>) {
-        let due = |seal: &SealAsk| self.kept.holds(seal.promise) && self.synced == self.history.end();
-        if !self.seals.iter().any(due) {
+        if !self.kept.holds(self.kept.newest()) || self.synced < self.history.end() || self.cutting {
             return;
         }
         let promised = self.kept.get().promised;
-        let (due, waiting): (Vec<_>, Vec<_>) = std::mem::take(&mut self.seals).into_iter().partition(due);
-        self.seals = waiting;
-        for SealAsk { ask, epoch, .. } in due {
+        for SealAsk { ask, epoch } in std::mem::take(&mut self.seals) {
             if epoch < promised.record {
                 refuse(ask, Refusal::Promised(promised), out);
                 continue;
@@ -75,7 +73,7 @@ impl Replica {
         let standing = self.standing();
         // One epoch has one leader: whoever promised this one to somebody who leads it is not meant.
         let taken = promised.boot > Boot(0);
-        if standing != expected || self.synced != standing.end || taken {
+        if standing != expected || self.synced != standing.end || self.cutting || taken {
             return refuse(ask, Refusal::Changed(standing), out);
         }
         let epoch = Epoch { record, boot: self.boot };
@@ -104,10 +102,13 @@ impl Replica {
         self.leader_moved(out);
     }
 
-    /// Why it takes part in no election, if so.
+    /// Why it takes part in no election, if so. A removed replica that votes again counts from the entry on that says
+    /// so: its leader may have confirmed the set with its help.
     fn unfit(&self) -> Option<Refusal> {
+        let votes = |(_, configs): &(_, Configs)| configs.everybody().contains(&self.me);
         match self.role {
             Role::Halted(halt) => Some(Refusal::Halted(halt)),
+            _ if self.voters.last().is_some_and(votes) => None,
             _ => self.kept.get().retired.then_some(Refusal::Retired),
         }
     }

@@ -1,7 +1,7 @@
 //! Seals and orders to lead.
 
 use super::world::{World, id};
-use crate::core::replication::{Answer, Refusal, Standing};
+use crate::core::replication::{Answer, Input, Message, Refusal, Standing};
 use crate::types::{Boot, Configs, Epoch, LogIndex, RecordEpoch};
 
 fn configs(world: &World) -> Configs {
@@ -118,4 +118,20 @@ fn the_followers_of_a_new_leader_come_from_whatever_they_had() {
     world.settle();
     assert_eq!(world.node(2).replica.history(), world.node(1).replica.history());
     assert!(world.committed.iter().any(|entry| entry.payload == "on two"));
+}
+
+#[test]
+fn a_seal_that_waited_does_not_tell_of_a_later_promise_before_that_is_on_the_disk() {
+    let mut world = World::led();
+    world.write(0, "a");
+    world.deliver(0);
+    world.seal(1, 2);
+    world.save(1);
+    let later = Epoch { record: RecordEpoch(2), boot: Boot(1) };
+    world.step(id(1), Input::Heard { from: id(2), message: Message::Follow(later) });
+    world.sync(1);
+    assert!(world.sealed(1).is_none());
+    world.save(1);
+    assert_eq!(world.sealed(1).unwrap().promised, later);
+    assert_eq!(world.node(1).memory.promised, later);
 }

@@ -176,3 +176,46 @@ fn nobody_but_the_leader_of_the_promised_epoch_is_listened_to() {
     }
     assert_eq!(world.node(1).replica.history(), &before);
 }
+
+#[test]
+fn while_a_cut_is_under_way_nobody_is_told_of_what_it_takes_away() {
+    let mut world = World::led();
+    world.write(0, "never synced by its leader");
+    let place = world.letters.iter().position(|letter| letter.to == id(1)).unwrap();
+    world.deliver(place);
+    world.sync(1);
+    world.crash(0);
+    world.letters.clear();
+    world.seal(2, 2);
+    world.save(2);
+    let configs = configs(&world);
+    world.lead(2, 2, &configs);
+    world.save(2);
+    let reported = |world: &World| {
+        world
+            .letters
+            .iter()
+            .any(|letter| matches!(letter.message, Message::Report(_)) && letter.from == id(1))
+    };
+    while !reported(&world) {
+        let place = world.letters.iter().position(|letter| letter.to == id(1)).unwrap();
+        world.deliver(place);
+        world.save(1);
+    }
+    for receiver in [2, 1] {
+        let place = world.letters.iter().position(|letter| letter.to == id(receiver)).unwrap();
+        world.deliver(place);
+    }
+    world.answers.clear();
+    world.seal(1, 3);
+    world.save(1);
+    assert!(world.sealed(1).is_none(), "the entry is being cut");
+    world.step(id(1), Input::Heard { from: id(0), message: Message::Follow(epoch(4)) });
+    world.save(1);
+    assert!(!reported(&world), "the entry is being cut");
+    world.cut(1);
+    assert!(reported(&world));
+    world.seal(1, 5);
+    world.save(1);
+    assert_eq!(world.sealed(1).unwrap().standing.end, world.node(2).replica.synced());
+}

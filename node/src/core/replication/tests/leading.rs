@@ -102,6 +102,17 @@ fn reads_wait_for_a_round_that_a_majority_answers_after_they_asked() {
 }
 
 #[test]
+fn a_read_that_asks_before_the_leader_opens_is_answered_when_it_does() {
+    let mut world = World::new(3);
+    world.lead(0, 1, &Configs::first(voters(&[0, 1, 2])));
+    world.step(id(0), Input::Read);
+    world.settle();
+    let committed = world.node(0).replica.committed();
+    assert!(committed > LogIndex(0));
+    assert_eq!(world.readable, [(id(0), 1, committed)]);
+}
+
+#[test]
 fn a_leader_without_a_majority_takes_no_writes_until_it_is_back() {
     use std::time::Duration;
     let mut world = World::led();

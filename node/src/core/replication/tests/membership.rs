@@ -93,3 +93,33 @@ fn a_replica_that_applies_its_own_removal_takes_no_part_any_more() {
     world.seal(2, 2);
     assert!(matches!(world.answers[0].1, Answer::Refused(_)));
 }
+
+#[test]
+fn a_removed_replica_that_a_later_set_has_again_answers_seals_again() {
+    let mut world = four();
+    let first = Configs::first(voters(&[0, 1, 2]));
+    let added = first.with_next(voters(&[0, 1, 2, 3]));
+    configure(&mut world, 0, &added.with_next(voters(&[0, 1, 2])));
+    world.settle();
+    let (ask, learners) = (Ask(1), vec![id(3)]);
+    let configs = world.node(0).replica.memory().configs.clone().unwrap();
+    assert_eq!(configs.as_slice().len(), 1, "the addition was taken back");
+    let learn = Input::Configure {
+        ask,
+        epoch: RecordEpoch(1),
+        configs: configs.with_next(voters(&[0, 1])),
+        learners,
+    };
+    world.step(id(0), learn);
+    world.settle();
+    world.write(0, "a");
+    world.settle();
+    assert!(world.node(3).memory.retired);
+    let configs = world.node(0).replica.memory().configs.clone().unwrap();
+    configure(&mut world, 0, &configs.with_next(voters(&[0, 1, 3])));
+    world.settle();
+    world.answers.clear();
+    world.seal(3, 2);
+    world.settle();
+    assert!(world.sealed(3).is_some(), "it votes");
+}

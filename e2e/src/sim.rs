@@ -1,0 +1,114 @@
+//! The simulator: replicas of the product's own state machine in a world of virtual time, network and disks, in which
+//! everything goes wrong that a seed says. Invariant: the seed is the only source of chance, so a run can be repeated.
+//!
+//! One run is a phase of trouble and a phase of peace. At every step each claim of a replica is compared with what is
+//! true (`ledger`, `driver`); at the end the histories of the clients are judged (`judge`).
+
+mod asking;
+mod client;
+mod disk;
+mod driver;
+mod ending;
+mod event;
+mod faults;
+mod judge;
+mod ledger;
+mod log;
+mod network;
+mod node;
+mod office;
+mod operator;
+mod plant;
+mod queue;
+mod record;
+mod trace;
+mod trouble;
+mod wire;
+mod world;
+
+pub use plant::Plant;
+pub use queue::Micros;
+
+use self::queue::SECOND;
+use self::world::World;
+
+/// What is to be simulated.
+#[derive(Debug, Clone)]
+pub struct Scope {
+    /// Everything that is left to chance follows from it.
+    pub seed: u64,
+    /// How much virtual time passes.
+    pub virtual_micros: Micros,
+    /// A bug to plant.
+    pub plant: Option<Plant>,
+    /// Keep an event log.
+    pub lines: bool,
+}
+
+impl Scope {
+    /// Ten virtual minutes of a seed.
+    #[must_use]
+    pub const fn of_seed(seed: u64) -> Self {
+        Self { seed, virtual_micros: 600 * SECOND, plant: None, lines: false }
+    }
+}
+
+/// What happened in one run or several, so that one in which nothing happens is noticed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Figures {
+    /// Virtual time.
+    pub micros: Micros,
+    /// Events.
+    pub events: u64,
+    /// Messages between replicas that arrived.
+    pub messages: u64,
+    /// Writes that were acknowledged.
+    pub writes: u64,
+    /// Reads that were answered.
+    pub reads: u64,
+    /// Times that a leader opened.
+    pub elections: u64,
+    /// Times that a node's power failed.
+    pub crashes: u64,
+    /// Disks that were replaced.
+    pub wipes: u64,
+    /// Partitions.
+    pub partitions: u64,
+}
+
+impl Figures {
+    /// Both together.
+    pub const fn add(&mut self, other: &Self) {
+        self.micros += other.micros;
+        self.events += other.events;
+        self.messages += other.messages;
+        self.writes += other.writes;
+        self.reads += other.reads;
+        self.elections += other.elections;
+        self.crashes += other.crashes;
+        self.wipes += other.wipes;
+        self.partitions += other.partitions;
+    }
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outcome {
+    /// What happened in it.
+    pub figures: Figures,
+    /// The hash of everything that happened: equal for equal seeds.
+    pub hash: u64,
+    /// What must never be seen, if it was.
+    pub violation: Option<String>,
+    /// The event log, if it was asked for.
+    pub lines: Vec<String>,
+}
+
+/// Simulates.
+#[must_use]
+pub fn simulate(scope: &Scope) -> Outcome {
+    let mut world = World::new(scope);
+    world.run(scope);
+    let hash = world.trace.hash();
+    Outcome { figures: world.figures, hash, violation: world.violation, lines: world.trace.into_lines() }
+}

@@ -1,0 +1,89 @@
+//! What was ever true of a shard, whoever said it: every claim of a replica is compared with it at once.
+
+use std::collections::BTreeMap;
+
+use thalweg_node::core::replication::Entry;
+use thalweg_node::types::{Chain, Epoch, LogIndex, RecordEpoch, ReplicaId};
+
+use super::log::{Log, count};
+
+/// Everything that was written and committed in one shard.
+#[derive(Debug, Default)]
+pub(super) struct Ledger {
+    /// The chain after each committed entry, and the operation in it if it is a client's.
+    committed: Vec<(Chain, Option<u64>)>,
+    /// What was written at each index, in which epoch.
+    written: Vec<Vec<(Epoch, Chain)>>,
+    /// Who opened in which epoch of the record.
+    opened: BTreeMap<RecordEpoch, ReplicaId>,
+}
+
+/// The operation that an entry carries.
+pub(super) fn op_of(entry: &Entry) -> Option<u64> {
+    let batch = entry.kind == thalweg_node::codec::record::RecordKind::Batch;
+    entry.payload.first_chunk().filter(|_| batch).map(|bytes| u64::from_le_bytes(*bytes))
+}
+
+impl Ledger {
+    /// An entry was written somewhere: the same epoch and index always mean the same bytes.
+    pub(super) fn written(&mut self, index: LogIndex, epoch: Epoch, chain: Chain) -> Result<(), String> {
+        let place = count(index);
+        if self.written.len() <= place {
+            self.written.resize_with(place + 1, Vec::new);
+        }
+        let here = &mut self.written[place];
+        match here.iter().find(|(known, _)| *known == epoch) {
+            Some((_, known)) if *known != chain => {
+                Err(format!("entry {index} of epoch {epoch} has two contents"))
+            }
+            Some(_) => Ok(()),
+            None => {
+                here.push((epoch, chain));
+                Ok(())
+            }
+        }
+    }
+
+    /// A replica calls the entries of its log up to here committed; says how many of them nobody called so before.
+    pub(super) fn committed(&mut self, log: &Log, upto: LogIndex) -> Result<u64, String> {
+        let known = self.end().min(upto);
+        if log.chain_at(known) != self.chain_at(known) {
+            return Err(format!("its entries up to {known} are not those that are committed"));
+        }
+        for index in known.0 + 1..=upto.0 {
+            let index = LogIndex(index);
+            let (Some(entry), Some(chain)) = (log.entry(index), log.chain_at(index)) else {
+                return Err(format!("it calls entry {index} committed and does not have it"));
+            };
+            self.committed.push((chain, op_of(entry)));
+        }
+        Ok(upto.0 - known.0)
+    }
+
+    /// A leader opened.
+    pub(super) fn opened(&mut self, epoch: Epoch, who: ReplicaId) -> Result<(), String> {
+        match *self.opened.entry(epoch.record).or_insert(who) {
+            first if first == who => Ok(()),
+            first => Err(format!("{first} and {who} both lead epoch {}", epoch.record)),
+        }
+    }
+
+    /// The last committed entry.
+    pub(super) fn end(&self) -> LogIndex {
+        LogIndex(self.committed.len() as u64)
+    }
+
+    /// The chain after a committed entry.
+    pub(super) fn chain_at(&self, index: LogIndex) -> Option<Chain> {
+        match count(index).checked_sub(1) {
+            None => Some(Chain(0)),
+            Some(place) => self.committed.get(place).map(|(chain, _)| *chain),
+        }
+    }
+
+    /// The operations, with their indexes.
+    pub(super) fn ops(&self) -> impl Iterator<Item = (LogIndex, u64)> + '_ {
+        let numbered = (1..).map(LogIndex).zip(&self.committed);
+        numbered.filter_map(|(index, (_, op))| Some((index, (*op)?)))
+    }
+}

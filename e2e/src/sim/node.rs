@@ -1,0 +1,152 @@
+//! A node: a process with its disk and one replica of each shard. Invariant: a process that ended hears nothing any more,
+//! because each start has a number of its own.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use thalweg_node::core::replication::{Effect, Found, Memory, Replica, Ticket};
+use thalweg_node::types::{Boot, Configs, Epoch, LogIndex, RecordEpoch, ReplicaId};
+
+use super::client::OpId;
+use super::disk::{Disk, Reach};
+use super::event::Event;
+use super::log::Log;
+use super::plant::Plant;
+use super::queue::Micros;
+
+/// One node.
+#[derive(Debug)]
+pub(super) struct Node {
+    /// Who its disk is.
+    pub(super) id: ReplicaId,
+    /// Counts the starts and ends of its process.
+    pub(super) life: u64,
+    pub(super) up: bool,
+    pub(super) started: Micros,
+    /// How fast its clock goes, per mille.
+    pub(super) clock: u64,
+    /// What it does not hear of while it is paused.
+    pub(super) paused: Option<Vec<Event>>,
+    pub(super) disk: Disk,
+    pub(super) locals: Vec<Local>,
+}
+
+/// One replica, and what its node keeps for it.
+#[derive(Debug)]
+pub(super) struct Local {
+    pub(super) replica: Option<Replica>,
+    pub(super) log: Log,
+    /// The log is on the disk up to here, in truth.
+    pub(super) durable: LogIndex,
+    /// The newest save that it asked for.
+    pub(super) asked: Ticket,
+    pub(super) saved: Ticket,
+    pub(super) cutting: Option<LogIndex>,
+    /// Followers that get entries.
+    pub(super) shipping: BTreeMap<ReplicaId, Shipped>,
+    /// Writes that wait to be committed.
+    pub(super) writes: VecDeque<(LogIndex, OpId)>,
+    /// Reads that wait for the next round, and for rounds under way.
+    pub(super) reads: Vec<OpId>,
+    pub(super) rounds: VecDeque<(u64, Vec<OpId>)>,
+}
+
+/// How far the log was sent to a follower.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Shipped {
+    pub(super) sent: LogIndex,
+    /// What it has acknowledged, and when that last moved.
+    pub(super) held: LogIndex,
+    pub(super) moved: Micros,
+}
+
+impl Local {
+    fn new(log: Log) -> Self {
+        Self {
+            replica: None,
+            durable: log.end(),
+            log,
+            asked: Ticket(0),
+            saved: Ticket(0),
+            cutting: None,
+            shipping: BTreeMap::new(),
+            writes: VecDeque::new(),
+            reads: Vec::new(),
+            rounds: VecDeque::new(),
+        }
+    }
+
+    /// How far its records go in the lane as it is written now.
+    pub(super) const fn reach(&self) -> Reach {
+        Reach { end: self.log.end(), cut: self.cutting }
+    }
+
+    /// Whether something is to be saved that is not on its way.
+    pub(super) const fn wants_save(&self) -> bool {
+        self.asked.0 > self.saved.0
+    }
+}
+
+impl Node {
+    /// A node with an empty disk, not started.
+    pub(super) fn new(id: ReplicaId, disk: Disk, life: u64) -> Self {
+        let locals = disk.memories.iter().map(|_| Local::new(Log::default())).collect();
+        Self { id, life, up: false, started: 0, clock: 1000, paused: None, disk, locals }
+    }
+
+    /// What it has is what its disk has.
+    pub(super) fn recover(&mut self, plant: Option<Plant>) -> Result<(), String> {
+        let logs = self.disk.recover(plant == Some(Plant::CutsTooMuch))?;
+        self.locals = logs.into_iter().map(Local::new).collect();
+        Ok(())
+    }
+
+    /// Its process starts: the replica of one shard finds what is on the disk.
+    pub(super) fn start(&mut self, shard: usize, plant: Option<Plant>, out: &mut Vec<Effect>) {
+        let (boot, memory, local) =
+            (self.disk.boot, self.disk.memories[shard].clone(), &mut self.locals[shard]);
+        let committed = match plant {
+            Some(Plant::AppliesTheUncommitted) => local.log.end(),
+            _ => self.disk.applied[shard].min(local.log.end()),
+        };
+        let (history, voters) = (local.log.history(), local.log.voters());
+        let (boot, memory) = misremembered(plant, boot, memory, voters.first());
+        let found = Found { me: self.id, boot, memory, history, committed, voters };
+        local.replica = Some(Replica::start(found, out));
+    }
+
+    /// What is to be saved now.
+    pub(super) fn memories(&self) -> Vec<(Memory, Ticket)> {
+        let locals = self.locals.iter().zip(&self.disk.memories);
+        let memory = |(local, durable): (&Local, &Memory)| {
+            let memory = local.replica.as_ref().map_or_else(|| durable.clone(), |it| it.memory().clone());
+            (memory, local.asked)
+        };
+        locals.map(memory).collect()
+    }
+}
+
+/// What a start makes of its memory when a bug is planted there.
+fn misremembered(
+    plant: Option<Plant>,
+    boot: Boot,
+    mut memory: Memory,
+    first: Option<&(LogIndex, Configs)>,
+) -> (Boot, Memory) {
+    match plant {
+        Some(Plant::ResumesInItsOldEpoch) if memory.led.boot.0 > 1 && memory.led == memory.promised => {
+            let boot = memory.led.boot;
+            memory.led.boot = Boot(boot.0 - 1);
+            memory.promised = memory.led;
+            (boot, memory)
+        }
+        Some(Plant::ForgetsNewVoters) => {
+            memory.configs = first.map(|(_, configs)| configs.clone());
+            (boot, memory)
+        }
+        Some(Plant::ForgetsPromises) => {
+            memory.promised = memory.led.max(Epoch { record: RecordEpoch(1), boot: Boot(0) });
+            (boot, memory)
+        }
+        _ => (boot, memory),
+    }
+}

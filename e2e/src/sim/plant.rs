@@ -1,0 +1,81 @@
+//! Bugs that can be planted, one at a time, into the driver of the simulated world: each must be found.
+
+/// A planted bug.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Plant {
+    /// A client hears of success as soon as the leader has appended.
+    AcknowledgesBeforeCommit,
+    /// A replica is told that its log is synced when it is only written.
+    CountsTheUnsynced,
+    /// A promise does not survive a restart.
+    ForgetsPromises,
+    /// A seal is answered as if everything written were on the disk.
+    SealsTheUnsynced,
+    /// A node with an empty disk goes on under its old identity.
+    CountsAnEmptyDisk,
+    /// A read is answered by whoever believes that it leads.
+    ReadsWithoutARound,
+    /// A read is answered by a round that began before it asked.
+    ReadsFromAnOlderRound,
+    /// A read shows what is not committed.
+    ReadsPastTheCommit,
+    /// Entries that find no room on a link are dropped, and the next ones take their place.
+    DropsOnAFullLink,
+    /// A cut is reported before it is durable.
+    CutsInMemoryOnly,
+    /// Recovery takes the last whole record for a torn one.
+    CutsTooMuch,
+    /// A leader that restarts goes on in the epoch of its earlier boot.
+    ResumesInItsOldEpoch,
+    /// A restarted leader goes by the first set of voters of its log again.
+    ForgetsNewVoters,
+    /// All that is on the disk of a node that starts is taken for committed.
+    AppliesTheUncommitted,
+    /// A write that is not answered at once is appended again.
+    DuplicatesOnRetry,
+    /// What was appended by a leader since sealed is called refused.
+    RefusesTheUnknown,
+    /// An acknowledgement of an earlier epoch counts in this one.
+    CountsOldAcknowledgements,
+    /// The record takes every write, whatever it was decided on.
+    WritesWithoutPrecondition,
+    /// An election prefers length to the epoch of the last entry.
+    PrefersLength,
+    /// An election takes place with one seal.
+    TrustsOneSeal,
+    /// An election asks the newest set of voters only.
+    AsksOnlyTheNewestSet,
+    /// The winner is told to lead before the record says so.
+    LeadsBeforeTheRecord,
+    /// The record drops older sets of voters before the leader has confirmed the new one.
+    ConfirmsUnasked,
+}
+
+impl Plant {
+    /// All of them.
+    pub const ALL: [Self; 23] = [
+        Self::AcknowledgesBeforeCommit,
+        Self::CountsTheUnsynced,
+        Self::ForgetsPromises,
+        Self::SealsTheUnsynced,
+        Self::CountsAnEmptyDisk,
+        Self::ReadsWithoutARound,
+        Self::ReadsFromAnOlderRound,
+        Self::ReadsPastTheCommit,
+        Self::DropsOnAFullLink,
+        Self::CutsInMemoryOnly,
+        Self::CutsTooMuch,
+        Self::ResumesInItsOldEpoch,
+        Self::ForgetsNewVoters,
+        Self::AppliesTheUncommitted,
+        Self::DuplicatesOnRetry,
+        Self::RefusesTheUnknown,
+        Self::CountsOldAcknowledgements,
+        Self::WritesWithoutPrecondition,
+        Self::PrefersLength,
+        Self::TrustsOneSeal,
+        Self::AsksOnlyTheNewestSet,
+        Self::LeadsBeforeTheRecord,
+        Self::ConfirmsUnasked,
+    ];
+}

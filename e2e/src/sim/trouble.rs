@@ -1,0 +1,265 @@
+//! Trouble that begins and ends: crashes, pauses, replaced disks, partitions, and the peace after it.
+
+use thalweg_node::core::replication::Phase;
+use thalweg_node::types::{Boot, ReplicaId};
+
+use super::event::{Event, NodeId};
+use super::faults::{Faults, Trouble};
+use super::node::Node;
+use super::operator::Operator;
+use super::plant::Plant;
+use super::queue::{MILLI, Micros, SECOND};
+use super::world::{World, fresh};
+
+const PAUSE_MAX: Micros = 30 * SECOND;
+const PARTITION_MAX: Micros = 30 * SECOND;
+const CLOG_MAX: Micros = 5 * SECOND;
+const OUTAGE_MAX: Micros = 30 * SECOND;
+/// A disk that was just lost may be about to be made a voter: two such losses are more than a shard can bear.
+const WIPES_APART: Micros = 20 * SECOND;
+
+impl World {
+    /// Trouble begins, and the next of its kind is awaited.
+    pub(super) fn trouble(&mut self, trouble: Trouble) {
+        let Some(every) =
+            self.faults.every.iter().find(|(kind, _)| *kind == trouble).map(|(_, every)| *every)
+        else {
+            return;
+        };
+        let next = 1 + self.dice.below(2 * every);
+        self.queue.after(next, Event::Trouble(trouble));
+        let node = self.some_node();
+        match trouble {
+            Trouble::Crash if self.dice.once_in(10) => {
+                (0..self.nodes.len()).for_each(|node| self.crash(node));
+            }
+            Trouble::Crash => self.crash(node),
+            Trouble::Pause => self.pause(node),
+            Trouble::Wipe => self.wipe(node),
+            Trouble::Reset => {
+                let other = self.some_node();
+                self.break_connection(node, other);
+            }
+            Trouble::Partition => self.part(),
+            Trouble::Clog => {
+                let other = self.some_node();
+                let until = self.queue.now() + self.dice.below(CLOG_MAX);
+                self.network.clog(node, other, until);
+            }
+            Trouble::OperatorCrash => self.end_operator(),
+            Trouble::Outage => self.outage = self.queue.now() + self.dice.below(OUTAGE_MAX),
+        }
+    }
+
+    pub(super) fn some_node(&mut self) -> NodeId {
+        usize::try_from(self.dice.below(self.nodes.len() as u64)).unwrap_or(0)
+    }
+
+    /// The power of a node fails; it starts again after a while.
+    pub(super) fn crash(&mut self, node: NodeId) {
+        if self.nodes[node].up {
+            self.stop(node);
+            let slow = if self.dice.once_in(3) { 20 * SECOND } else { SECOND };
+            let delay = 100 * MILLI + self.dice.below(slow);
+            self.queue.after(delay, Event::Start { node });
+        }
+    }
+
+    fn stop(&mut self, node: NodeId) {
+        self.figures.crashes += 1;
+        self.say(node, || "crashes".to_owned());
+        let it = &mut self.nodes[node];
+        (it.up, it.paused, it.life) = (false, None, it.life + 1);
+        let promised: Vec<_> = it.disk.memories.iter().map(|memory| memory.promised).collect();
+        it.disk.crash(&mut self.dice);
+        let recovered = it.recover(self.plant);
+        let kept = it.disk.memories.iter().zip(&promised).all(|(now, before)| now.promised >= *before);
+        if !kept {
+            self.violated(|| format!("node-{node} takes a promise back in a crash"));
+        }
+        if let Err(why) = recovered {
+            self.violated(|| format!("node-{node} cannot read its log: {why}"));
+        }
+        for other in 0..self.nodes.len() {
+            self.network.disconnect(node, other);
+        }
+    }
+
+    /// A node starts.
+    pub(super) fn start(&mut self, node: NodeId) {
+        let now = self.queue.now();
+        let drift = self.faults.drift_per_mille;
+        let clock = 1000 - drift + self.dice.below(2 * drift + 1);
+        let it = &mut self.nodes[node];
+        if it.up {
+            return;
+        }
+        it.disk.boot = Boot(it.disk.boot.0 + 1);
+        (it.up, it.started, it.clock) = (true, now, clock);
+        let (life, id, boot) = (it.life, it.id, it.disk.boot);
+        self.say(node, || format!("starts as {id} in boot {boot}"));
+        for shard in 0..self.ledgers.len() {
+            let mut out = Vec::new();
+            self.nodes[node].start(shard, self.plant, &mut out);
+            self.carry_out(node, shard, &mut out);
+            let upto = self.nodes[node].locals[shard].replica.as_ref().map(|replica| replica.committed());
+            let log = &self.nodes[node].locals[shard].log;
+            if let Err(why) = self.ledgers[shard].committed(log, upto.unwrap_or_default()) {
+                self.violated(|| format!("node-{node} shard {shard}: {why}"));
+            }
+            self.after_step(node, shard);
+        }
+        self.queue.after(self.dice.below(100) * MILLI, Event::Tick { node, life });
+        self.connect_to_all(node);
+    }
+
+    fn pause(&mut self, node: NodeId) {
+        let it = &mut self.nodes[node];
+        if it.up && it.paused.is_none() {
+            it.paused = Some(Vec::new());
+            let delay = self.dice.below(PAUSE_MAX);
+            self.say(node, || format!("stands still for {} ms", delay / MILLI));
+            self.queue.after(delay, Event::Wake { node });
+            // A long pause breaks its connections.
+            if delay > 10 * SECOND {
+                for other in 0..self.nodes.len() {
+                    self.network.disconnect(node, other);
+                }
+            }
+        }
+    }
+
+    /// A paused node goes on with what it missed.
+    pub(super) fn wake(&mut self, node: NodeId) {
+        let Some(mut missed) = self.nodes[node].paused.take() else { return };
+        self.say(node, || "goes on".to_owned());
+        // It may hear its clients first, and everything else before it looks at its clock.
+        if self.dice.once_in(2) {
+            missed.sort_by_key(|event| match event {
+                Event::Request { .. } => 0,
+                Event::Tick { .. } => 2,
+                _ => 1,
+            });
+        }
+        missed.into_iter().for_each(|event| self.happens(event));
+        self.connect_to_all(node);
+    }
+
+    /// A disk is replaced by an empty one, where the record says that the shards can bear that.
+    fn wipe(&mut self, node: NodeId) {
+        let (id, now) = (self.nodes[node].id, self.queue.now());
+        if now < self.wiped + WIPES_APART || !(0..self.ledgers.len()).all(|shard| self.bears_a_loss(shard)) {
+            return;
+        }
+        self.wiped = now;
+        if self.nodes[node].up {
+            self.stop(node);
+        }
+        self.figures.wipes += 1;
+        let shards = self.ledgers.len();
+        let next =
+            if self.plant == Some(Plant::CountsAnEmptyDisk) { id.0 as usize } else { self.homes.len() };
+        let life = self.nodes[node].life + 1;
+        let old = self.nodes[node].disk.boot;
+        self.nodes[node] = Node { life, ..fresh(node, next, shards) };
+        if self.homes.len() == next {
+            self.homes.push(node);
+        } else {
+            self.nodes[node].disk.boot = old;
+        }
+        self.say(node, || format!("gets an empty disk: {}", ReplicaId(u32::try_from(next).unwrap_or(0))));
+        let delay = 100 * MILLI + self.dice.below(5 * SECOND);
+        self.queue.after(delay, Event::Start { node });
+    }
+
+    /// Whether a shard can bear the loss of a disk: all that vote have theirs, and nothing else is under way.
+    fn bears_a_loss(&self, shard: usize) -> bool {
+        let row = self.record.now(shard);
+        let there = |id: ReplicaId| self.nodes[self.homes[id.0 as usize]].id == id;
+        let settled = matches!(row.phase, Phase::Active { .. }) && !row.configs.is_changing();
+        let voters = row.configs.last().voters;
+        settled && voters.count() >= 3 && voters.iter().all(there)
+    }
+
+    /// Some ways are blocked for a while: those of one node, of one half, or of a ring; in one direction or both.
+    /// Operators have their places behind the nodes.
+    fn part(&mut self) {
+        let count = self.nodes.len() + self.operators.len();
+        let mut ways = Vec::new();
+        let (kind, both, one) = (self.dice.below(3), self.dice.once_in(2), self.some_node());
+        let sides = self.dice.draw();
+        for from in 0..count {
+            for to in (0..count).filter(|to| *to != from) {
+                let parted = match kind {
+                    0 => from == one || (both && to == one),
+                    1 => {
+                        let side = |node: usize| sides >> node & 1 == 1;
+                        side(from) != side(to) && (both || side(from))
+                    }
+                    // Each hears of its neighbours only.
+                    _ => (from + 1) % count != to && (to + 1) % count != from && (both || from < to),
+                };
+                if parted {
+                    ways.push((from, to));
+                }
+            }
+        }
+        ways.iter().for_each(|(from, to)| self.network.block(*from, *to, true));
+        let number = self.figures.partitions;
+        self.figures.partitions += 1;
+        let now = self.queue.now();
+        self.trace.say(now, || format!("network  blocks {ways:?}"));
+        self.partitions.insert(number, ways);
+        let delay = self.dice.below(PARTITION_MAX);
+        self.queue.after(delay, Event::Ends { trouble: Trouble::Partition, number });
+    }
+
+    /// A partition ends; connections that did not notice go on or break.
+    pub(super) fn trouble_ends(&mut self, trouble: Trouble, number: u64) {
+        if trouble != Trouble::Partition {
+            return;
+        }
+        for (from, to) in self.partitions.remove(&number).unwrap_or_default() {
+            self.network.block(from, to, false);
+            if from.max(to) < self.nodes.len() && self.dice.once_in(2) {
+                self.break_connection(from, to);
+            }
+        }
+        let now = self.queue.now();
+        self.trace.say(now, || "network  heals".to_owned());
+    }
+
+    fn end_operator(&mut self) {
+        let count = self.operators.len() as u64;
+        let operator = usize::try_from(self.dice.below(count)).unwrap_or(0);
+        let (nodes, shards) = (self.nodes.len(), self.ledgers.len());
+        let life = self.operators[operator].0 + 1;
+        self.operators[operator] = (life, Operator::new(nodes, shards, self.plant));
+        let now = self.queue.now();
+        self.trace.say(now, || format!("operator-{operator}  ends and starts again"));
+        let delay = self.dice.below(5 * SECOND);
+        self.queue.after(delay, Event::Operate { operator, life });
+    }
+
+    /// All trouble ends: what is down starts, what stands still goes on, every connection is made anew.
+    pub(super) fn peace(&mut self) {
+        let now = self.queue.now();
+        self.trace.say(now, || "the trouble ends".to_owned());
+        self.faults = Faults::none();
+        self.peace = Some(now);
+        self.outage = 0;
+        for number in self.partitions.keys().copied().collect::<Vec<_>>() {
+            self.trouble_ends(Trouble::Partition, number);
+        }
+        for node in 0..self.nodes.len() {
+            self.start(node);
+            self.wake(node);
+            for other in node + 1..self.nodes.len() {
+                self.network.clog(node, other, 0);
+                self.network.clog(other, node, 0);
+                self.network.disconnect(node, other);
+                self.try_to_connect(node, other);
+            }
+        }
+    }
+}

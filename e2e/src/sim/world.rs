@@ -1,0 +1,222 @@
+//! The simulated world: nodes, network, record, operators, clients, and one queue of everything that will happen.
+
+use thalweg_node::core::replication::{Ask, Effect, Input, Lead, ShardRow, Standing};
+use thalweg_node::types::{Boot, Epoch, LogIndex, RecordEpoch, ReplicaId, Voters};
+
+use super::client::{Asked, Client};
+use super::disk::Disk;
+use super::event::{Event, NodeId, Shard};
+use super::faults::Faults;
+use super::ledger::Ledger;
+use super::network::Network;
+use super::node::Node;
+use super::operator::Operator;
+use super::plant::Plant;
+use super::queue::{MILLI, Micros, Queue, SECOND};
+use super::record::Record;
+use super::trace::Trace;
+use super::{Figures, Scope};
+use crate::dice::Dice;
+
+/// How often a node looks at its clock.
+const TICK: Micros = 100 * MILLI;
+/// After trouble ends everything is well within this.
+const HEALED_WITHIN: Micros = 90 * SECOND;
+/// So long nobody asks anything at the end, so that everything comes to rest.
+const QUIET: Micros = 20 * SECOND;
+
+/// Everything.
+pub(super) struct World {
+    pub(super) queue: Queue,
+    pub(super) dice: Dice,
+    pub(super) trace: Trace,
+    pub(super) faults: Faults,
+    pub(super) plant: Option<Plant>,
+    pub(super) nodes: Vec<Node>,
+    /// Where each replica lives or lived.
+    pub(super) homes: Vec<NodeId>,
+    pub(super) network: Network,
+    pub(super) record: Record,
+    /// When a disk was replaced last.
+    pub(super) wiped: Micros,
+    /// Until when the record does not answer.
+    pub(super) outage: Micros,
+    pub(super) operators: Vec<(u64, Operator)>,
+    /// Who asked what: the operator, its start, the shard.
+    pub(super) asks: std::collections::BTreeMap<Ask, (usize, u64, Shard)>,
+    pub(super) asked: u64,
+    pub(super) clients: Vec<Client>,
+    pub(super) history: Vec<Asked>,
+    pub(super) ledgers: Vec<Ledger>,
+    /// Partitions under way: the ways that each blocks.
+    pub(super) partitions: std::collections::BTreeMap<u64, Vec<(NodeId, NodeId)>>,
+    pub(super) effects: Vec<Effect>,
+    pub(super) peace: Option<Micros>,
+    pub(super) quiet: bool,
+    pub(super) violation: Option<String>,
+    pub(super) figures: Figures,
+}
+
+impl World {
+    /// A world as its seed makes it.
+    pub(super) fn new(scope: &Scope) -> Self {
+        let mut dice = Dice::new(scope.seed);
+        let faults = Faults::drawn(&mut dice);
+        let nodes = 3 + usize::from(dice.once_in(2)) + usize::from(dice.once_in(2));
+        let voters = if nodes == 5 && dice.once_in(2) { 5 } else { 3 };
+        let shards = 1 + usize::from(dice.once_in(2));
+        let operators = 1 + usize::from(dice.once_in(2));
+        let first = Voters::new((0..voters).map(ReplicaId));
+        let rows = first.map(|voters| vec![ShardRow::first(voters, ReplicaId(0)); shards]);
+        let client = Client { leaders: vec![0; shards] };
+        Self {
+            queue: Queue::default(),
+            dice,
+            trace: Trace::new(scope.lines),
+            faults,
+            plant: scope.plant,
+            nodes: (0..nodes).map(|node| fresh(node, node, shards)).collect(),
+            homes: (0..nodes).collect(),
+            network: Network::default(),
+            record: Record::new(rows.unwrap_or_default()),
+            wiped: 0,
+            outage: 0,
+            operators: (0..operators).map(|_| (0, Operator::new(nodes, shards, scope.plant))).collect(),
+            asks: std::collections::BTreeMap::new(),
+            asked: 0,
+            clients: vec![client; 4],
+            history: Vec::new(),
+            ledgers: (0..shards).map(|_| Ledger::default()).collect(),
+            partitions: std::collections::BTreeMap::new(),
+            effects: Vec::new(),
+            peace: None,
+            quiet: false,
+            violation: None,
+            figures: Figures::default(),
+        }
+    }
+
+    /// Lets time pass until the end or the first violation.
+    pub(super) fn run(&mut self, scope: &Scope) {
+        self.begin();
+        let peace = scope.virtual_micros.saturating_sub(HEALED_WITHIN + QUIET);
+        self.queue.at(peace, Event::Peace);
+        self.queue.at(scope.virtual_micros.saturating_sub(QUIET), Event::Quiet);
+        while self.violation.is_none() {
+            let Some(event) = self.queue.next(scope.virtual_micros) else { break };
+            self.figures.events += 1;
+            self.trace.count(self.queue.now());
+            self.trace.count(event.number());
+            self.happens(event);
+        }
+        self.figures.micros = self.queue.now();
+        if self.violation.is_none() {
+            self.finish();
+        }
+    }
+
+    fn begin(&mut self) {
+        for node in 0..self.nodes.len() {
+            self.start(node);
+        }
+        for shard in 0..self.ledgers.len() {
+            // The cluster is founded: the first leader begins without an election.
+            let expected = Standing { boot: Boot(1), last: Epoch::default(), end: LogIndex(0) };
+            let (epoch, configs) = (RecordEpoch(1), self.record.now(shard).configs.clone());
+            let order = Lead { ask: Ask(0), epoch, configs, learners: Vec::new(), expected };
+            self.step(0, shard, Input::Lead(Box::new(order)));
+        }
+        for client in 0..self.clients.len() {
+            self.queue.after(SECOND + client as u64, Event::Client(client));
+        }
+        for operator in 0..self.operators.len() {
+            self.queue.after(SECOND, Event::Operate { operator, life: 0 });
+        }
+        for (trouble, every) in self.faults.every.clone() {
+            let first = 2 * SECOND + self.dice.below(2 * every);
+            self.queue.after(first, Event::Trouble(trouble));
+        }
+    }
+
+    pub(super) fn happens(&mut self, event: Event) {
+        if let Some(node) = event.process()
+            && let Some(missed) = &mut self.nodes[node].paused
+        {
+            missed.push(event);
+            return;
+        }
+        match event {
+            Event::Tick { node, life } if self.lives(node, life) => self.tick(node),
+            Event::LogSynced { node, life } if self.lives(node, life) => self.log_synced(node),
+            Event::MemorySaved { node, life } if self.lives(node, life) => self.memory_saved(node),
+            Event::Feed { node, life, shard, input } if self.lives(node, life) => {
+                self.step(node, shard, input);
+            }
+            Event::Tick { .. } | Event::LogSynced { .. } | Event::MemorySaved { .. } | Event::Feed { .. } => {
+            }
+            Event::Arrive(letter) => self.arrive(letter),
+            Event::Connect { one, other } => self.connect(one, other),
+            Event::Crash { node, life } if self.lives(node, life) => self.crash(node),
+            Event::Crash { .. } => {}
+            Event::Start { node } => self.start(node),
+            Event::Wake { node } => self.wake(node),
+            Event::Trouble(trouble) => self.trouble(trouble),
+            Event::Ends { trouble, number } => self.trouble_ends(trouble, number),
+            Event::Client(client) => self.client_asks(client),
+            Event::Request { node, op } => self.request(node, op),
+            Event::Answered { op, outcome } => self.answered(op, outcome),
+            Event::GiveUp { op } => self.give_up(op),
+            Event::Operate { operator, life } => self.operate(operator, life),
+            Event::Asked { operator, life, node, question } => {
+                self.node_asked(operator, life, node, *question);
+            }
+            Event::Told { operator, life, reply } => self.operator_told(operator, life, *reply),
+            Event::Get { operator, life, shard } => self.record_read(operator, life, shard),
+            Event::Row { operator, life, shard, version, row } => {
+                self.operator_reads(operator, life, shard, (version, &row));
+            }
+            Event::Put { operator, life, put } => self.record_written(operator, life, *put),
+            Event::Peace => self.peace(),
+            Event::Quiet => self.quiet = true,
+        }
+    }
+
+    fn tick(&mut self, node: NodeId) {
+        let now = self.queue.now();
+        let (started, clock, life) =
+            (self.nodes[node].started, self.nodes[node].clock, self.nodes[node].life);
+        self.queue.after(TICK, Event::Tick { node, life });
+        let passed = std::time::Duration::from_micros((now - started) * clock / 1000);
+        for shard in 0..self.ledgers.len() {
+            self.step(node, shard, Input::Tick(passed));
+            self.give_up_connections(node, shard);
+        }
+    }
+
+    /// Whether this start of a node's process still goes on.
+    pub(super) fn lives(&self, node: NodeId, life: u64) -> bool {
+        self.nodes[node].up && self.nodes[node].life == life
+    }
+
+    /// Something is seen that must never be.
+    pub(super) fn violated(&mut self, what: impl FnOnce() -> String) {
+        if self.violation.is_none() {
+            let what = what();
+            let now = self.queue.now();
+            self.trace.say(now, || format!("VIOLATION: {what}"));
+            self.violation = Some(what);
+        }
+    }
+
+    /// A line of the event log about a node.
+    pub(super) fn say(&mut self, node: NodeId, line: impl FnOnce() -> String) {
+        let now = self.queue.now();
+        self.trace.say(now, || format!("node-{node}  {}", line()));
+    }
+}
+
+/// A node with an empty disk.
+pub(super) fn fresh(node: NodeId, id: usize, shards: usize) -> Node {
+    let id = ReplicaId(u32::try_from(id).unwrap_or(u32::MAX));
+    Node::new(id, Disk::new(node, id.0.into(), shards), 0)
+}

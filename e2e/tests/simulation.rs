@@ -1,0 +1,73 @@
+//! Replicated shards in the simulator: whatever goes wrong, nothing acknowledged is lost; equal seeds are equal runs; and
+//! the simulator finds the bugs that are planted into its driver.
+
+use thalweg_e2e::sim::{Figures, Plant, Scope, simulate};
+
+/// Seeds that every developer runs; `TEST_SIM_SEEDS` asks for more.
+const SEEDS: u64 = 100;
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
+#[test]
+fn no_acknowledged_write_is_lost_and_every_shard_recovers_whatever_a_seed_brings() {
+    let from = number("TEST_SEED").unwrap_or(1);
+    let seeds = number("TEST_SIM_SEEDS").unwrap_or(SEEDS);
+    let mut figures = Figures::default();
+    for seed in from..from + seeds {
+        let outcome = simulate(&Scope::of_seed(seed));
+        assert_eq!(outcome.violation, None, "to see it again: make sim SEED={seed}");
+        figures.add(&outcome.figures);
+    }
+    assert!(figures.writes > 1000 * seeds && figures.reads > 500 * seeds, "{figures:?}");
+    assert!(figures.elections > 5 * seeds && figures.crashes > 5 * seeds, "{figures:?}");
+    assert!(figures.wipes > seeds && figures.partitions > seeds, "{figures:?}");
+    println!("{seeds} seeds from {from}: {figures:?}");
+}
+
+#[test]
+fn the_same_seed_is_the_same_run() {
+    for seed in 1..=10 {
+        let (one, other) = (simulate(&Scope::of_seed(seed)), simulate(&Scope::of_seed(seed)));
+        assert_eq!((one.hash, one.figures), (other.hash, other.figures), "seed {seed}");
+        let told = simulate(&Scope { lines: true, ..Scope::of_seed(seed) });
+        assert_eq!(told.hash, one.hash, "an event log changes nothing");
+    }
+}
+
+/// Each bug with a seed that shows it.
+const FOUND: [(Plant, u64); 23] = [
+    (Plant::SealsTheUnsynced, 287),
+    (Plant::AsksOnlyTheNewestSet, 223),
+    (Plant::ReadsWithoutARound, 15),
+    (Plant::ForgetsPromises, 1),
+    (Plant::ForgetsNewVoters, 9),
+    (Plant::AcknowledgesBeforeCommit, 1),
+    (Plant::CountsTheUnsynced, 1),
+    (Plant::CountsAnEmptyDisk, 1),
+    (Plant::ReadsFromAnOlderRound, 1),
+    (Plant::ReadsPastTheCommit, 8),
+    (Plant::DropsOnAFullLink, 1),
+    (Plant::CutsInMemoryOnly, 2),
+    (Plant::CutsTooMuch, 1),
+    (Plant::ResumesInItsOldEpoch, 2),
+    (Plant::AppliesTheUncommitted, 2),
+    (Plant::DuplicatesOnRetry, 1),
+    (Plant::RefusesTheUnknown, 1),
+    (Plant::PrefersLength, 55),
+    (Plant::TrustsOneSeal, 5),
+    (Plant::CountsOldAcknowledgements, 45),
+    (Plant::WritesWithoutPrecondition, 26),
+    (Plant::LeadsBeforeTheRecord, 95),
+    (Plant::ConfirmsUnasked, 36),
+];
+
+#[test]
+fn planted_bugs_are_found() {
+    for (plant, seed) in FOUND {
+        let outcome = simulate(&Scope { plant: Some(plant), ..Scope::of_seed(seed) });
+        assert!(outcome.violation.is_some(), "{plant:?} is not found with seed {seed}");
+        assert_eq!(simulate(&Scope::of_seed(seed)).violation, None, "seed {seed} without a bug");
+    }
+}
