@@ -29,6 +29,10 @@ const BASE64_CHUNK_BYTES: usize = 3 * 1024;
 /// An event is held beside its messages until it is framed, and is longer than they by what frames them.
 const COPIES_OF_AN_EVENT: usize = 2;
 
+/// A peer that reads nothing takes some 200 KiB all the same: 128 KiB are left with our system, and its own takes a window
+/// of 64 KiB unless it was told otherwise.
+const PROOF_BYTES: u64 = 512 * 1024;
+
 /// How payloads are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Payload {
@@ -66,8 +70,9 @@ pub struct Sse {
     sending: Grant,
     /// It waits for the memory of an event of so many bytes, and keeps its place in the line while it says nothing.
     waiting: Option<Waiting>,
-    /// It has read an event that needed memory, so it goes before those of whom that is not known.
-    proven: bool,
+    /// Bytes of events that the socket has taken.
+    taken: u64,
+    /// What it holds of the newcomers' room while it is sent an event.
     newcomer: Option<Grant>,
     _counted: Held,
 }
@@ -96,6 +101,7 @@ pub(super) async fn sse(
         Ok(tailer) => tailer,
         Err(error) => return write_read_error(out, &error),
     };
+    exchange.leave_little_with_the_system();
     let state = tailer.began();
     let payload = Payload::of(&state.config.content_type);
     out.begin(200);
@@ -115,7 +121,7 @@ pub(super) async fn sse(
         registry: Arc::clone(exchange.registry()),
         sending: Grant::default(),
         waiting: None,
-        proven: false,
+        taken: 0,
         newcomer: None,
         _counted: Held::new(&exchange.registry().metrics.http.sse_readers),
     })
@@ -129,8 +135,7 @@ impl Live for Sse {
         let wait = if self.greeted { left.min(settings.sse_keep_alive) } else { Duration::ZERO };
         let event_bytes_max = settings.sse_event_bytes_max;
         // The event before is sent. A subscriber that waits holds no memory, and one that has news waits for its share.
-        self.proven |= self.newcomer.take().is_some();
-        self.sending = Grant::default();
+        (self.newcomer, self.sending) = (None, Grant::default());
         let Ok(event) = self.event(event_bytes_max, wait, left.min(settings.sse_keep_alive)).await else {
             return self.say_nothing(out);
         };
@@ -178,13 +183,13 @@ impl Sse {
         if bytes <= SMALL_ANSWER_BYTES_MAX {
             return Ok(event);
         }
-        if let Some(room) = self.registry.admission.event_now(bytes, self.proven) {
+        if let Some(room) = self.registry.admission.event_now(bytes, self.is_proven()) {
             (self.sending, self.newcomer) = (room.grant, room.newcomer);
             return Ok(event);
         }
         self.tailer.go_back(batch.start);
         drop(event);
-        let (registry, proven) = (Arc::clone(&self.registry), self.proven);
+        let (registry, proven) = (Arc::clone(&self.registry), self.is_proven());
         let room = Box::pin(async move { registry.admission.event_in_time(bytes, proven).await });
         self.waiting = Some(Waiting { room, bytes });
         self.event_in_time(patience).await
@@ -198,6 +203,12 @@ impl Sse {
         (self.sending, self.newcomer, self.waiting) = (room.grant, room.newcomer, None);
         // What was there is there still, perhaps with more behind it.
         Ok(self.tailer.next(bytes / COPIES_OF_AN_EVENT, Duration::ZERO).await)
+    }
+
+    /// Whether it has read more than systems keep for programs that do not: then it goes before those of whom that is
+    /// not known.
+    fn is_proven(&self) -> bool {
+        self.taken >= PROOF_BYTES
     }
 
     /// There is nothing to send, or no memory to send it: the connection is there still, until its time is over.
@@ -215,6 +226,8 @@ impl Sse {
         }
         self.write_control(out, batch.next, batch.up_to_date(), batch.finished());
         self.sending.shrink(out.len());
+        // The next event is asked for once this one is sent.
+        self.taken = self.taken.saturating_add(out.len() as u64);
         if batch.finished() { LiveStep::End } else { LiveStep::More }
     }
 

@@ -59,16 +59,28 @@ pub struct Admission {
     heads: Pool,
     patience: Duration,
     waiting: AtomicUsize,
+    /// Subscribers whose events wait; each is a connection, of which there is a bound.
+    subscribers_waiting: AtomicUsize,
 }
 
 /// Somebody's place among those who wait.
 struct Place<'a>(&'a AtomicUsize);
 
 impl<'a> Place<'a> {
-    fn take(waiting: &'a AtomicUsize) -> Option<Self> {
-        let place = Self(waiting);
-        (waiting.fetch_add(1, Ordering::Relaxed) < WAITING_MAX).then_some(place)
+    fn of(waiting: &'a AtomicUsize) -> Self {
+        waiting.fetch_add(1, Ordering::Relaxed);
+        Self(waiting)
     }
+
+    fn take(waiting: &'a AtomicUsize) -> Option<Self> {
+        let place = Self::of(waiting);
+        (waiting.load(Ordering::Relaxed) <= WAITING_MAX).then_some(place)
+    }
+}
+
+fn look_interval(waiting: &AtomicUsize) -> Duration {
+    let waiting = u32::try_from(waiting.load(Ordering::Relaxed)).unwrap_or(u32::MAX);
+    LOOK_INTERVAL * (1 + waiting / LOOKING_MAX)
 }
 
 impl Drop for Place<'_> {
@@ -98,6 +110,7 @@ impl Admission {
             heads: Pool::new(HEADS_BUDGET, patience),
             patience,
             waiting: AtomicUsize::new(0),
+            subscribers_waiting: AtomicUsize::new(0),
         }
     }
 
@@ -162,7 +175,8 @@ impl Admission {
             if entered.is_cut() {
                 break false;
             }
-            match timeout_at((began + self.patience).min(now + self.look_interval()), &mut all).await {
+            match timeout_at((began + self.patience).min(now + look_interval(&self.waiting)), &mut all).await
+            {
                 Ok(Some(reserve)) => {
                     grant.finish_with(reserve);
                     break true;
@@ -189,17 +203,12 @@ impl Admission {
         loop {
             let now = Instant::now();
             pool.transfers.cut_slow(now, bytes);
-            match timeout_at(ends.min(now + self.look_interval()), &mut room).await {
+            match timeout_at(ends.min(now + look_interval(&self.waiting)), &mut room).await {
                 Ok(permit) => return permit,
                 Err(_) if Instant::now() >= ends => return None,
                 Err(_) => {}
             }
         }
-    }
-
-    fn look_interval(&self) -> Duration {
-        let waiting = u32::try_from(self.waiting.load(Ordering::Relaxed)).unwrap_or(u32::MAX);
-        LOOK_INTERVAL * (1 + waiting / LOOKING_MAX)
     }
 
     /// Room for what is kept beside a body that has arrived, the lengths of its messages; `None` when there is none for as
@@ -303,11 +312,12 @@ impl Admission {
     async fn in_time(&self, room: &Room, bytes: usize) -> Grant {
         let (pool, wanted) = room.waits_in(bytes);
         let (holders, _) = self.events.waits_in(bytes);
+        let _place = Place::of(&self.subscribers_waiting);
         let mut found = pin!(pool.in_time(wanted));
         loop {
             let now = Instant::now();
             holders.transfers.cut_slow(now, wanted);
-            if let Ok(permit) = timeout_at(now + LOOK_INTERVAL * 5, &mut found).await {
+            if let Ok(permit) = timeout_at(now + look_interval(&self.subscribers_waiting), &mut found).await {
                 return permit.map_or_else(Grant::default, Grant::from);
             }
         }

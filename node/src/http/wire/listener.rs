@@ -32,6 +32,11 @@ pub(super) fn tune(stream: &TcpStream, connections_open: usize) {
     // Without it small answers wait for the peer's delayed acknowledgement.
     let _ = stream.set_nodelay(true);
     if connections_open > GENEROUS_CONNECTIONS_MAX {
-        let _ = SockRef::from(stream).set_tcp_notsent_lowat(UNSENT_BYTES_MAX);
+        leave_little(stream);
     }
+}
+
+/// From here on the system takes little that it has not sent.
+pub(super) fn leave_little(stream: &TcpStream) {
+    let _ = SockRef::from(stream).set_tcp_notsent_lowat(UNSENT_BYTES_MAX);
 }

@@ -7,6 +7,7 @@ use std::task::Poll;
 use tokio::io::ReadBuf;
 use tokio::net::TcpStream;
 
+use super::listener::leave_little;
 use super::registry::Membership;
 use super::{Body, Grant, Interrupt, Registry, Request, ResponseHead};
 
@@ -66,6 +67,11 @@ impl Exchange<'_> {
     #[must_use]
     pub fn registry(&self) -> &Arc<Registry> {
         &self.membership.registry
+    }
+
+    /// From here on the system takes little of an answer that it has not sent: what it takes tells how much is read.
+    pub fn leave_little_with_the_system(&self) {
+        leave_little(self.stream);
     }
 
     /// Completes when waiting on behalf of this client has become pointless. For handlers that wait long.
