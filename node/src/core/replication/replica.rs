@@ -4,8 +4,11 @@
 //! Invariants: a promise is on the disk before anything is said that rests on it; entries are appended in the promised
 //! epoch only; what is committed here is on this disk, is never cut, and never shrinks.
 
+mod committing;
+mod configuring;
 mod following;
 mod leading;
+mod reading;
 mod sealing;
 
 use std::time::Duration;

@@ -1,5 +1,6 @@
-//! A leader: brings followers to its log, counts who holds what, commits, confirms sets of voters, proves that it still
-//! leads. Invariant: it commits nothing before an entry of its own epoch, and by the sets of voters that are on its disk.
+//! What a leader knows: its epoch, its voters, its followers; how it begins, asks to be followed, and sees who is still there.
+//! What it does with that is in `committing`, `configuring` and `reading`. Invariant: it writes nothing before its epoch is
+//! on the disk.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -19,29 +20,29 @@ use crate::types::{Config, Configs, Epoch, LogIndex, RecordEpoch, ReplicaId};
 const CONTACT_MAX: Duration = Duration::from_secs(1);
 /// A follower that was asked and is not served after so long is asked again, each time after twice as long: an answer on
 /// a slow way must not be made void by the next question.
-const ASK_AGAIN_MIN: Duration = Duration::from_secs(1);
+pub(super) const ASK_AGAIN_MIN: Duration = Duration::from_secs(1);
 const ASK_AGAIN_MAX: Duration = Duration::from_secs(32);
 
 /// What a leader keeps in memory.
 #[derive(Debug)]
 pub(super) struct Leading {
-    me: ReplicaId,
-    epoch: Epoch,
-    stage: Stage,
+    pub(super) me: ReplicaId,
+    pub(super) epoch: Epoch,
+    pub(super) stage: Stage,
     /// Who wants to hear that it leads.
-    ask: Option<Ask>,
+    pub(super) ask: Option<Ask>,
     /// The sets that it goes by; all of them are on the disk.
-    configs: Configs,
+    pub(super) configs: Configs,
     /// Newer ones, on the way to the disk.
-    told: Option<Told>,
-    peers: BTreeMap<ReplicaId, Peer>,
-    learners: Vec<ReplicaId>,
-    suspended: bool,
-    rounds: Rounds,
+    pub(super) told: Option<Told>,
+    pub(super) peers: BTreeMap<ReplicaId, Peer>,
+    pub(super) learners: Vec<ReplicaId>,
+    pub(super) suspended: bool,
+    pub(super) rounds: Rounds,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stage {
+pub(super) enum Stage {
     /// The epoch is on its way to the disk.
     Saving(Ticket),
     /// Its first entry is not committed yet.
@@ -51,30 +52,30 @@ enum Stage {
 }
 
 #[derive(Debug, Clone)]
-struct Told {
-    ticket: Ticket,
-    asks: Vec<Ask>,
-    configs: Configs,
-    learners: Vec<ReplicaId>,
+pub(super) struct Told {
+    pub(super) ticket: Ticket,
+    pub(super) asks: Vec<Ask>,
+    pub(super) configs: Configs,
+    pub(super) learners: Vec<ReplicaId>,
 }
 
 /// A follower, as its leader knows it.
 #[derive(Debug, Clone, Default)]
-struct Peer {
+pub(super) struct Peer {
     /// It holds the leader's log up to here on its disk.
-    held: LogIndex,
-    link: Link,
+    pub(super) held: LogIndex,
+    pub(super) link: Link,
     /// When it last answered in this epoch.
-    heard: Option<Duration>,
+    pub(super) heard: Option<Duration>,
     /// The last round that it echoed.
-    round: u64,
+    pub(super) round: u64,
     /// When it is asked again.
-    again: Duration,
-    patience: Duration,
+    pub(super) again: Duration,
+    pub(super) patience: Duration,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-enum Link {
+pub(super) enum Link {
     /// It was asked to follow, or nothing goes through.
     #[default]
     Asked,
@@ -86,13 +87,13 @@ enum Link {
 
 /// Rounds of heartbeats that prove leadership to reads.
 #[derive(Debug, Default)]
-struct Rounds {
+pub(super) struct Rounds {
     /// The last that began.
-    begun: u64,
+    pub(super) begun: u64,
     /// What was committed then; `None` when it is over.
-    open: Option<LogIndex>,
+    pub(super) open: Option<LogIndex>,
     /// Reads wait for the next.
-    wanted: bool,
+    pub(super) wanted: bool,
 }
 
 impl Leading {
@@ -154,7 +155,7 @@ impl Leading {
     }
 
     /// Asks those again that should have been served by now.
-    fn ask_again(&mut self, now: Duration, out: &mut Vec<Effect>) {
+    pub(super) fn ask_again(&mut self, now: Duration, out: &mut Vec<Effect>) {
         let mut due = Vec::new();
         for (id, peer) in
             self.peers.iter_mut().filter(|(_, peer)| peer.link != Link::Shipping && peer.again <= now)
@@ -177,7 +178,7 @@ impl Leading {
     }
 
     /// Makes the peers those of the sets and the learners.
-    fn find_peers(&mut self, out: &mut Vec<Effect>) {
+    pub(super) fn find_peers(&mut self, out: &mut Vec<Effect>) {
         let mut wanted = self.configs.everybody();
         wanted.extend(&self.learners);
         wanted.retain(|id| *id != self.me);
@@ -196,18 +197,18 @@ impl Leading {
     }
 
     /// How much of its log a replica holds, as far as it has said so in this epoch.
-    fn held(&self, id: ReplicaId, own: LogIndex) -> LogIndex {
+    pub(super) fn held(&self, id: ReplicaId, own: LogIndex) -> LogIndex {
         if id == self.me { own } else { self.peers.get(&id).map_or(LogIndex(0), |peer| peer.held) }
     }
 
     /// Whether enough voters of every set are heard of, itself included, by this measure.
-    fn enough(&self, counts: impl Fn(&Peer) -> bool) -> bool {
+    pub(super) fn enough(&self, counts: impl Fn(&Peer) -> bool) -> bool {
         let here = |id: ReplicaId| id == self.me || self.peers.get(&id).is_some_and(&counts);
         quorum_index(self.configs.as_slice(), LogIndex(1), |id| LogIndex(u64::from(here(id)))) == LogIndex(1)
     }
 
     /// Sets that may stand alone now, the newest of them.
-    fn confirmable(&self, committed: LogIndex, own: LogIndex) -> Option<Config> {
+    pub(super) fn confirmable(&self, committed: LogIndex, own: LogIndex) -> Option<Config> {
         let Stage::Open(start) = self.stage else { return None };
         let behind = self.configs.as_slice().iter().skip(1).rev().copied();
         behind.into_iter().find(|config| confirms(*config, start, committed, own, |id| self.held(id, own)))
@@ -215,70 +216,8 @@ impl Leading {
 }
 
 impl Replica {
-    fn leading(&mut self, epoch: Epoch) -> Option<&mut Leading> {
-        match &mut self.role {
-            Role::Leading(leading) if leading.epoch == epoch => Some(leading),
-            _ => None,
-        }
-    }
-
-    /// A follower tells what it has.
-    pub(super) fn reported(&mut self, from: ReplicaId, report: &Report, out: &mut Vec<Effect>) {
-        let common = self.history.common(&report.history);
-        let (now, epoch) = (self.now, report.epoch);
-        let Some(peer) = self.leading(epoch).and_then(|leading| leading.peers.get_mut(&from)) else { return };
-        let common = match common {
-            Common::Upto(common) => common,
-            Common::Impossible(at) => {
-                return out.push(Effect::Send { to: from, message: Message::Differs { epoch, at } });
-            }
-        };
-        peer.heard = Some(now);
-        if peer.link == Link::Shipping {
-            out.push(Effect::Unship(from));
-        }
-        peer.link = Link::Adopting(common);
-        out.push(Effect::Send { to: from, message: Message::Adopt { epoch, report: report.number, common } });
-    }
-
-    /// A follower holds so much on its disk.
-    pub(super) fn acknowledged(
-        &mut self,
-        from: ReplicaId,
-        (epoch, synced, round): (Epoch, LogIndex, u64),
-        out: &mut Vec<Effect>,
-    ) {
-        let (now, end) = (self.now, self.history.end());
-        let Some(peer) = self.leading(epoch).and_then(|leading| leading.peers.get_mut(&from)) else { return };
-        peer.heard = Some(now);
-        peer.round = peer.round.max(round);
-        peer.held = peer.held.max(synced.min(end));
-        if let Link::Adopting(common) = peer.link {
-            (peer.link, peer.patience) = (Link::Shipping, ASK_AGAIN_MIN);
-            out.push(Effect::Ship { to: from, after: common });
-        }
-        self.leader_moved(out);
-    }
-
-    /// Its disk, or a follower's, holds more: it begins, commits, opens, confirms, proves.
-    pub(super) fn leader_moved(&mut self, out: &mut Vec<Effect>) {
-        self.begin_epoch(out);
-        self.go_by_told(out);
-        let (own, committed) = (self.synced, self.committed);
-        let Role::Leading(leading) = &mut self.role else { return };
-        let (Stage::Barrier(start) | Stage::Open(start)) = leading.stage else { return };
-        let upto = quorum_index(leading.configs.as_slice(), own, |id| leading.held(id, own));
-        if upto >= start && upto > committed {
-            self.commit(upto, out);
-            self.tell_followers(out);
-        }
-        self.open(start, out);
-        self.confirm_sets(out);
-        self.end_round(out);
-    }
-
     /// The epoch is on the disk: its first entry is written, and everybody is asked to follow.
-    fn begin_epoch(&mut self, out: &mut Vec<Effect>) {
+    pub(super) fn begin_epoch(&mut self, out: &mut Vec<Effect>) {
         let start = self.history.end().next();
         let known = self.voters.last().map(|(_, configs)| configs.clone());
         let Role::Leading(leading) = &mut self.role else { return };
@@ -300,7 +239,7 @@ impl Replica {
     }
 
     /// An entry of its epoch is committed: it may take writes.
-    fn open(&mut self, start: LogIndex, out: &mut Vec<Effect>) {
+    pub(super) fn open(&mut self, start: LogIndex, out: &mut Vec<Effect>) {
         let committed = self.committed;
         let Role::Leading(leading) = &mut self.role else { return };
         if matches!(leading.stage, Stage::Barrier(_)) && committed >= start {
@@ -308,113 +247,6 @@ impl Replica {
             out.push(Effect::Opened(leading.epoch));
             self.begin_round(out);
         }
-    }
-
-    /// The record says who votes: first it goes to the disk.
-    pub(super) fn configure(
-        &mut self,
-        ask: Ask,
-        epoch: RecordEpoch,
-        configs: &Configs,
-        learners: Vec<ReplicaId>,
-        out: &mut Vec<Effect>,
-    ) {
-        let Role::Leading(leading) = &mut self.role else {
-            return refuse(ask, Refusal::NotLeading, out);
-        };
-        if leading.epoch.record != epoch {
-            return refuse(ask, Refusal::NotLeading, out);
-        }
-        // What is on its way already is built upon, so that no answer to it is forgotten.
-        let base = leading.told.as_ref().map_or(&leading.configs, |told| &told.configs);
-        let configs = base.hearing(configs);
-        let mut asks = leading.told.take().map(|told| told.asks).unwrap_or_default();
-        asks.push(ask);
-        let ticket = self.kept.change(|memory| memory.configs = Some(configs.clone()));
-        out.push(Effect::Save(ticket));
-        leading.told = Some(Told { ticket, asks, configs, learners });
-        self.leader_moved(out);
-    }
-
-    /// What the record says is on the disk: from here on it counts.
-    fn go_by_told(&mut self, out: &mut Vec<Effect>) {
-        let kept = &self.kept;
-        let Role::Leading(leading) = &mut self.role else { return };
-        if leading.writes().is_none() {
-            return;
-        }
-        let Some(told) = leading.told.take_if(|told| kept.holds(told.ticket)) else { return };
-        // A set that was confirmed meanwhile does not come back.
-        let configs = told.configs.confirmed(leading.configs.oldest().version);
-        if configs != leading.configs {
-            out.push(Effect::Append { kind: RecordKind::Config, configs: Some(configs.clone()) });
-        }
-        (leading.configs, leading.learners) = (configs, told.learners);
-        leading.find_peers(out);
-        let version = leading.configs.last().version;
-        let answers =
-            told.asks.into_iter().map(|ask| Effect::Answer { ask, answer: Answer::Configured(version) });
-        out.extend(answers);
-    }
-
-    /// A set of voters holds all that is committed: older ones no longer count.
-    fn confirm_sets(&mut self, out: &mut Vec<Effect>) {
-        let (own, committed) = (self.synced, self.committed);
-        let Role::Leading(leading) = &mut self.role else { return };
-        let Some(config) = leading.confirmable(committed, own) else { return };
-        leading.configs = leading.configs.confirmed(config.version);
-        let configs = leading.configs.clone();
-        out.push(Effect::Append { kind: RecordKind::Config, configs: Some(configs.clone()) });
-        out.push(Effect::Confirmed { epoch: leading.epoch.record, version: config.version });
-        leading.find_peers(out);
-        // What is on its way to the disk is newer than this.
-        if leading.told.is_none() {
-            let ticket = self.kept.change(|memory| memory.configs = Some(configs));
-            out.push(Effect::Save(ticket));
-        }
-    }
-
-    /// A read wants proof that this replica leads: one round for all that ask before it begins.
-    pub(super) fn read(&mut self, out: &mut Vec<Effect>) {
-        let Role::Leading(leading) = &mut self.role else { return };
-        leading.rounds.wanted = true;
-        if leading.rounds.open.is_none() {
-            self.begin_round(out);
-        }
-    }
-
-    fn begin_round(&mut self, out: &mut Vec<Effect>) {
-        let committed = self.committed;
-        let Role::Leading(leading) = &mut self.role else { return };
-        if !leading.is_open() || !std::mem::take(&mut leading.rounds.wanted) {
-            return;
-        }
-        leading.rounds.begun += 1;
-        leading.rounds.open = Some(committed);
-        out.push(Effect::RoundBegun(leading.rounds.begun));
-        self.tell_followers(out);
-        self.end_round(out);
-    }
-
-    fn end_round(&mut self, out: &mut Vec<Effect>) {
-        let Role::Leading(leading) = &mut self.role else { return };
-        let round = leading.rounds.begun;
-        let Some(upto) = leading.rounds.open.filter(|_| leading.enough(|peer| peer.round >= round)) else {
-            return;
-        };
-        leading.rounds.open = None;
-        out.push(Effect::Readable { round, upto });
-        self.begin_round(out);
-    }
-
-    /// What is committed, and which round is under way.
-    fn tell_followers(&self, out: &mut Vec<Effect>) {
-        let Role::Leading(leading) = &self.role else { return };
-        let (epoch, committed, round) = (leading.epoch, self.committed, leading.rounds.begun);
-        let shipping = leading.peers.iter().filter(|(_, peer)| peer.link == Link::Shipping);
-        let beats = shipping
-            .map(|(to, _)| Effect::Send { to: *to, message: Message::Beat { epoch, committed, round } });
-        out.extend(beats);
     }
 
     /// Time for a heartbeat; and to see who is still there.

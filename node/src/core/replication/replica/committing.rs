@@ -1,0 +1,74 @@
+//! What a leader makes of its followers' reports and confirmations. Invariant: it commits nothing before an entry of its
+//! own epoch, and by all sets of voters that it goes by.
+
+use super::super::effect::Effect;
+use super::super::history::Common;
+use super::super::message::{Message, Report};
+use super::super::quorum::quorum_index;
+use super::leading::{ASK_AGAIN_MIN, Leading, Link, Stage};
+use super::{Replica, Role};
+use crate::types::{Epoch, LogIndex, ReplicaId};
+
+impl Replica {
+    pub(super) fn leading(&mut self, epoch: Epoch) -> Option<&mut Leading> {
+        match &mut self.role {
+            Role::Leading(leading) if leading.epoch == epoch => Some(leading),
+            _ => None,
+        }
+    }
+
+    /// A follower tells what it has.
+    pub(super) fn reported(&mut self, from: ReplicaId, report: &Report, out: &mut Vec<Effect>) {
+        let common = self.history.common(&report.history);
+        let (now, epoch) = (self.now, report.epoch);
+        let Some(peer) = self.leading(epoch).and_then(|leading| leading.peers.get_mut(&from)) else { return };
+        let common = match common {
+            Common::Upto(common) => common,
+            Common::Impossible(at) => {
+                return out.push(Effect::Send { to: from, message: Message::Differs { epoch, at } });
+            }
+        };
+        peer.heard = Some(now);
+        if peer.link == Link::Shipping {
+            out.push(Effect::Unship(from));
+        }
+        peer.link = Link::Adopting(common);
+        out.push(Effect::Send { to: from, message: Message::Adopt { epoch, report: report.number, common } });
+    }
+
+    /// A follower holds so much on its disk.
+    pub(super) fn acknowledged(
+        &mut self,
+        from: ReplicaId,
+        (epoch, synced, round): (Epoch, LogIndex, u64),
+        out: &mut Vec<Effect>,
+    ) {
+        let (now, end) = (self.now, self.history.end());
+        let Some(peer) = self.leading(epoch).and_then(|leading| leading.peers.get_mut(&from)) else { return };
+        peer.heard = Some(now);
+        peer.round = peer.round.max(round);
+        peer.held = peer.held.max(synced.min(end));
+        if let Link::Adopting(common) = peer.link {
+            (peer.link, peer.patience) = (Link::Shipping, ASK_AGAIN_MIN);
+            out.push(Effect::Ship { to: from, after: common });
+        }
+        self.leader_moved(out);
+    }
+
+    /// Its disk, or a follower's, holds more: it begins, commits, opens, confirms, proves.
+    pub(super) fn leader_moved(&mut self, out: &mut Vec<Effect>) {
+        self.begin_epoch(out);
+        self.go_by_told(out);
+        let (own, committed) = (self.synced, self.committed);
+        let Role::Leading(leading) = &mut self.role else { return };
+        let (Stage::Barrier(start) | Stage::Open(start)) = leading.stage else { return };
+        let upto = quorum_index(leading.configs.as_slice(), own, |id| leading.held(id, own));
+        if upto >= start && upto > committed {
+            self.commit(upto, out);
+            self.tell_followers(out);
+        }
+        self.open(start, out);
+        self.confirm_sets(out);
+        self.end_round(out);
+    }
+}
