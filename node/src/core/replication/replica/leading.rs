@@ -5,16 +5,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::super::effect::{Answer, Effect, Refusal};
-use super::super::history::Common;
+use super::super::effect::{Answer, Effect};
 use super::super::input::Ask;
 use super::super::memory::Ticket;
-use super::super::message::{Message, Report};
+use super::super::message::Message;
 use super::super::quorum::{confirms, quorum_index};
-use super::sealing::refuse;
 use super::{Replica, Role};
 use crate::codec::record::RecordKind;
-use crate::types::{Config, Configs, Epoch, LogIndex, RecordEpoch, ReplicaId};
+use crate::types::{Config, Configs, Epoch, LogIndex, ReplicaId};
 
 /// A voter that says nothing for so long is not counted on: ten heartbeats.
 const CONTACT_MAX: Duration = Duration::from_secs(1);
