@@ -8,6 +8,7 @@ pub mod json;
 pub mod meta;
 pub mod op;
 pub mod record;
+pub mod roster;
 pub mod seal;
 pub mod segment;
 pub mod snapshot;

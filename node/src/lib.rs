@@ -15,6 +15,8 @@ pub mod seam;
 
 pub mod store;
 
+pub mod wire;
+
 pub mod runtime;
 
 pub mod tool;

@@ -8,6 +8,7 @@ mod assembly;
 mod cache;
 mod commit;
 mod condition;
+mod control;
 mod deadlines;
 mod demand;
 mod engine;
@@ -40,6 +41,9 @@ mod watch;
 pub use crate::types::Segment;
 pub use answer::{Failure, ReadBatch, ReadError, ReadFrom, StreamState, TailEvent};
 pub use condition::{Condition, Refusing};
+pub use control::{
+    Control, FollowerReport, JoinError, NodeReport, Order, ShardReport, ShardRole, Unanswered,
+};
 pub use engine::{Engine, EngineError, ForkRequest};
 pub use fatal::Fatal;
 pub use listing::Listed;

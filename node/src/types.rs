@@ -4,11 +4,13 @@
 mod content_type;
 mod durability;
 mod glob;
+mod identity;
 mod messages;
 mod name;
 mod numbers;
 mod offset;
 mod op;
+mod roster;
 mod stream;
 mod subscription;
 mod voters;
@@ -18,6 +20,7 @@ pub mod limits;
 pub use content_type::ContentType;
 pub use durability::{AolMode, Durability, FsyncPolicy};
 pub use glob::{Glob, GlobError};
+pub use identity::{ClusterId, IdentityError, VolumeIncarnation};
 pub use messages::{Framing, Lengths, Messages, Segment};
 pub use name::{NameError, StreamName};
 pub use numbers::{
@@ -26,6 +29,7 @@ pub use numbers::{
 };
 pub use offset::{Offset, OffsetError};
 pub use op::{AppendOp, Op, PinOp, Space};
+pub use roster::{Member, Roster};
 pub use stream::{
     ForkOrigin, Incarnation, Lifetime, Parent, ProducerId, ProducerStamp, ProducerState, Retention,
     StreamConfig, StreamMeta, StreamSeq,

@@ -14,7 +14,7 @@ pub use block::{
 
 use super::CodecError;
 use super::fixed::{Fields, Short};
-use super::superblock::ClusterId;
+use crate::types::ClusterId;
 use crate::types::{Boot, Chain, Epoch, LogIndex, RecordEpoch, ShardCount, ShardId, UnixMillis};
 
 /// First bytes of every snapshot. Persisted, keep stable.

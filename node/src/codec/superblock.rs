@@ -1,10 +1,9 @@
 //! One copy of the superblock: what a volume must remember besides its log (table in `docs/formats.md`).
 
 use std::collections::BTreeMap;
-use std::fmt;
 
 use super::fixed::{Fields, Short};
-use crate::types::{Boot, Epoch, RecordEpoch, ShardId};
+use crate::types::{Boot, ClusterId, Epoch, RecordEpoch, ShardId, VolumeIncarnation};
 
 /// First bytes of every copy. Persisted, keep stable.
 pub const MAGIC: [u8; 8] = *b"THALWSUP";
@@ -12,29 +11,6 @@ pub const MAGIC: [u8; 8] = *b"THALWSUP";
 pub const VERSION: u32 = 1;
 /// Bytes before the body.
 pub const HEADER_BYTES: usize = 32;
-
-macro_rules! identity {
-    ($(#[$doc:meta])* $name:ident) => {
-        $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub struct $name(pub [u8; 16]);
-
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
-            }
-        }
-    };
-}
-
-identity!(
-    /// The cluster that a volume belongs to.
-    ClusterId
-);
-identity!(
-    /// One life of one volume: drawn when it is formatted. Votes and acknowledgements are keyed by it.
-    VolumeIncarnation
-);
 
 /// What a volume remembers.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,6 +29,8 @@ pub struct Superblock {
     pub peers: BTreeMap<VolumeIncarnation, Boot>,
     /// What was promised and learnt per shard.
     pub shards: BTreeMap<ShardId, ShardMemory>,
+    /// The members of the cluster, in the form of [`super::roster`]; empty for a node on its own.
+    pub roster: Vec<u8>,
 }
 
 /// What a volume remembers of one shard.
@@ -113,6 +91,9 @@ impl Superblock {
             put_optional(&mut body, memory.quarantined.as_deref());
             put_bytes(&mut body, &memory.config);
         }
+        if !self.roster.is_empty() {
+            put_bytes(&mut body, &self.roster);
+        }
         let mut bytes = Vec::with_capacity(HEADER_BYTES + body.len());
         bytes.extend_from_slice(&MAGIC);
         bytes.extend_from_slice(&VERSION.to_le_bytes());
@@ -165,7 +146,8 @@ impl Superblock {
             let config = take_bytes(&mut body)?.to_vec();
             shards.insert(shard, ShardMemory { promised, led, config, retired, quarantined });
         }
-        Ok(Self { cluster, node, incarnation, volume, boot, peers, shards })
+        let roster = if body.rest().is_empty() { Vec::new() } else { take_bytes(&mut body)?.to_vec() };
+        Ok(Self { cluster, node, incarnation, volume, boot, peers, shards, roster })
     }
 }
 

@@ -7,13 +7,13 @@ use std::sync::Arc;
 
 use anyhow::Context;
 
-use crate::codec::superblock::{ClusterId, Superblock, VolumeIncarnation};
+use crate::codec::superblock::Superblock;
 use crate::seam::disk::Dir;
 use crate::store::layout::{Layout, LayoutError};
 use crate::store::lock::{DirectoryLock, LOCK_FILE};
 use crate::store::reserve::Reserve;
 use crate::store::superblock::SuperblockStore;
-use crate::types::{Boot, LaneId, ShardId};
+use crate::types::{Boot, ClusterId, LaneId, ShardId, VolumeIncarnation};
 
 /// An opened volume; locked for as long as it lives.
 #[derive(Debug)]
@@ -96,5 +96,6 @@ fn first_superblock(node: &str) -> anyhow::Result<Superblock> {
         boot: Boot(0),
         peers: std::collections::BTreeMap::new(),
         shards: std::collections::BTreeMap::new(),
+        roster: Vec::new(),
     })
 }

@@ -11,7 +11,7 @@ use anyhow::{Context, bail, ensure};
 use super::report::Report;
 use super::watch::Watch;
 use super::{CACHE_BYTES, existing};
-use crate::codec::superblock::{ClusterId, Superblock, VolumeIncarnation};
+use crate::codec::superblock::Superblock;
 use crate::config::Config;
 use crate::seam::Clock;
 use crate::seam::disk::{Dir, RealDir};
@@ -24,7 +24,7 @@ use crate::store::snapshots::{
 };
 use crate::store::superblock::SuperblockStore;
 use crate::store::tables::{Identity, Place};
-use crate::types::{Boot, LaneId, ShardCount, ShardId};
+use crate::types::{Boot, ClusterId, LaneId, ShardCount, ShardId, VolumeIncarnation};
 
 /// What the snapshots are of.
 #[derive(Debug, PartialEq, Eq)]
@@ -167,5 +167,6 @@ fn superblock(cluster: [u8; 16], boot: Boot) -> anyhow::Result<Superblock> {
         boot,
         peers: BTreeMap::new(),
         shards: BTreeMap::new(),
+        roster: Vec::new(),
     })
 }

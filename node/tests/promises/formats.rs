@@ -8,10 +8,11 @@ use thalweg_node::codec::record::{
     HEADER_BYTES, LaneKey, RecordError, RecordHeader, RecordKind, chain_after,
 };
 use thalweg_node::codec::segment::{SegmentHeader, decode_heads, encode_heads};
-use thalweg_node::codec::superblock::{ClusterId, ShardMemory, Superblock, VolumeIncarnation};
+use thalweg_node::codec::superblock::{ShardMemory, Superblock};
 use thalweg_node::store::layout::Layout;
 use thalweg_node::types::{
-    Boot, Chain, Epoch, LaneId, LanePosition, LogIndex, RecordEpoch, ShardCount, ShardId,
+    Boot, Chain, ClusterId, Epoch, LaneId, LanePosition, LogIndex, RecordEpoch, ShardCount, ShardId,
+    VolumeIncarnation,
 };
 
 fn key() -> LaneKey {
@@ -60,6 +61,7 @@ fn superblock() -> Superblock {
         boot: Boot(7),
         peers: BTreeMap::from([(VolumeIncarnation([3; 16]), Boot(9))]),
         shards: BTreeMap::from([(ShardId(0), ShardMemory::default()), (ShardId(5), memory)]),
+        roster: Vec::new(),
     }
 }
 

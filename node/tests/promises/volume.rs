@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
 
-use thalweg_node::codec::superblock::{ClusterId, Superblock, VolumeIncarnation};
+use thalweg_node::codec::superblock::Superblock;
 use thalweg_node::seam::disk::RealDir;
 use thalweg_node::seam::disk::simulated::{Call, Faults, Random, SimulatedDisk};
 use thalweg_node::store::layout::{LAYOUT_FILE, Layout, LayoutError};
 use thalweg_node::store::lock::{DirectoryLock, LockError};
 use thalweg_node::store::publish::{publish, read_whole};
 use thalweg_node::store::superblock::{COPIES, SuperblockStore, SuperblockStoreError};
-use thalweg_node::types::{Boot, RecordEpoch, ShardCount, ShardId};
+use thalweg_node::types::{Boot, ClusterId, RecordEpoch, ShardCount, ShardId, VolumeIncarnation};
 
 fn first() -> Superblock {
     Superblock {
@@ -21,6 +21,7 @@ fn first() -> Superblock {
         boot: Boot(1),
         peers: BTreeMap::new(),
         shards: BTreeMap::new(),
+        roster: Vec::new(),
     }
 }
 

@@ -15,9 +15,9 @@ use super::sink::{Form, Gathered, Sink};
 use crate::codec::snapshot::{
     BLOCK_BYTES_MAX, Compression, FOOTER_BYTES, SnapshotHeader, put_row, row_bytes,
 };
-use crate::codec::superblock::ClusterId;
 use crate::seam::Clock;
 use crate::store::tables::{Cut, CutCursor, Identity, Reader};
+use crate::types::ClusterId;
 use crate::types::{LogIndex, UnixMillis};
 
 /// How a snapshot is written.

@@ -1,0 +1,200 @@
+//! What whoever elects may ask of a node and order it to do. Every order carries the epoch for which it is meant, and
+//! may be repeated.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::shared::Shared;
+use crate::core::failover::NodePulse;
+use crate::core::replication::{Answer, Standing};
+use crate::types::{
+    Boot, ClusterId, Configs, Epoch, LogIndex, RecordEpoch, ReplicaId, Roster, ShardId, VolumeIncarnation,
+};
+
+/// A handle for whoever elects; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Control {
+    pub(super) shared: Arc<Shared>,
+}
+
+/// Who a node is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeReport {
+    /// The cluster of its data.
+    pub cluster: ClusterId,
+    /// What it is called.
+    pub node: String,
+    /// Its volume.
+    pub incarnation: VolumeIncarnation,
+    /// This start.
+    pub boot: Boot,
+    /// Its id, once it was told.
+    pub replica: Option<ReplicaId>,
+    /// Nothing was ever promised or written here.
+    pub is_new: bool,
+    /// The members that it knows.
+    pub roster: Roster,
+}
+
+/// How a shard stands on a node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ShardReport {
+    /// Which.
+    pub shard: ShardId,
+    /// `leading`, `opening`, `following`, `waiting` or `halted`, and why.
+    pub role: ShardRole,
+    /// Nothing below counts for it any more.
+    pub promised: Epoch,
+    /// Whom it takes for the leader.
+    pub leader: Option<ReplicaId>,
+    /// The last entry.
+    pub end: LogIndex,
+    /// The last entry on the disk.
+    pub synced: LogIndex,
+    /// The last entry that is committed, as far as is known here.
+    pub committed: LogIndex,
+    /// The last entry in the tables.
+    pub applied: LogIndex,
+    /// The sets of voters that count.
+    pub configs: Option<Configs>,
+    /// As a leader: how far each follower is.
+    pub followers: BTreeMap<ReplicaId, FollowerReport>,
+}
+
+/// What a replica does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ShardRole {
+    /// It leads and takes writes.
+    Leading,
+    /// It leads and does not take writes yet.
+    Opening,
+    /// It leads, hears of too few voters, and takes no writes until it does.
+    Suspended,
+    /// It follows.
+    Following,
+    /// It follows nobody.
+    Waiting,
+    /// It stopped by itself.
+    Halted(String),
+    /// It is not served: its data is damaged.
+    Damaged(String),
+}
+
+/// How far a follower is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FollowerReport {
+    /// It gets entries.
+    pub is_shipped: bool,
+    /// It holds the log up to here on its disk.
+    pub held: LogIndex,
+    /// Entries that it lacks.
+    pub lag_entries: u64,
+    /// Bytes of the lane that it lacks, at most.
+    pub lag_bytes: u64,
+    /// For how long it has lacked the oldest of them.
+    pub lag: Duration,
+    /// For how long nothing was heard of it; `None`: never in this epoch.
+    pub silent: Option<Duration>,
+}
+
+/// The order to lead, or the news of who votes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Order {
+    /// The epoch of the record in which it leads.
+    pub epoch: RecordEpoch,
+    /// Who votes.
+    pub configs: Configs,
+    /// Who gets the log without voting.
+    pub learners: Vec<ReplicaId>,
+}
+
+/// Why a question came to no replica.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Unanswered {
+    /// It has no such shard, or the shard is damaged.
+    #[error("shard {0} is not served here")]
+    NoShard(ShardId),
+    /// It was not told who it is.
+    #[error("this node was not told yet who is in the cluster")]
+    NotAMember,
+    /// It ends.
+    #[error("the node is shutting down")]
+    Ending,
+}
+
+/// Why a roster is not taken.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum JoinError {
+    /// This volume is not in it.
+    #[error("the roster does not have this volume ({0})")]
+    NotMe(VolumeIncarnation),
+    /// It is a member under another id.
+    #[error("this volume is {known} for good, not {told}")]
+    OtherId {
+        /// The id that it has.
+        known: ReplicaId,
+        /// The id in the roster.
+        told: ReplicaId,
+    },
+    /// The node is on its own.
+    #[error("this node is on its own; start it with --cluster-id to make it a member")]
+    Alone,
+    /// It cannot be remembered.
+    #[error("the superblock cannot be written: {0}")]
+    Disk(String),
+}
+
+#[expect(clippy::unused_async, clippy::todo, reason = "made on another branch")]
+impl Control {
+    /// Who this node is.
+    #[must_use]
+    pub fn node(&self) -> NodeReport {
+        todo!()
+    }
+
+    /// What an elector wants to know, twice a second.
+    pub async fn pulse(&self) -> Result<NodePulse, Unanswered> {
+        todo!()
+    }
+
+    /// How every shard stands.
+    pub async fn shards(&self) -> Vec<ShardReport> {
+        todo!()
+    }
+
+    /// Told who is in the cluster; remembered before this returns.
+    pub async fn join(&self, _roster: Roster) -> Result<(), JoinError> {
+        todo!()
+    }
+
+    /// Seals a replica.
+    pub async fn seal(&self, _shard: ShardId, _epoch: RecordEpoch) -> Result<Answer, Unanswered> {
+        todo!()
+    }
+
+    /// Orders a replica to lead, if it is still as `expected`.
+    pub async fn lead(
+        &self,
+        _shard: ShardId,
+        _order: Order,
+        _expected: Standing,
+    ) -> Result<Answer, Unanswered> {
+        todo!()
+    }
+
+    /// Tells a leader who votes.
+    pub async fn configure(&self, _shard: ShardId, _order: Order) -> Result<Answer, Unanswered> {
+        todo!()
+    }
+
+    /// Wants to hand over what it leads, or no longer does.
+    pub fn drain(&self, _draining: bool) {
+        todo!()
+    }
+
+    /// Ends the node in order, as SIGTERM does.
+    pub fn shut_down(&self) {
+        todo!()
+    }
+}
