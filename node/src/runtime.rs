@@ -37,6 +37,7 @@ mod view;
 mod views;
 mod volume;
 mod watch;
+mod whereabouts;
 
 pub use crate::types::Segment;
 pub use answer::{Failure, ReadBatch, ReadError, ReadFrom, StreamState, TailEvent};
@@ -51,6 +52,7 @@ pub use progress::{GivenUp, StartPhase, StartProgress, StartStage};
 pub use start::{Running, start, start_on, start_watched, start_watched_on};
 pub use start_report::StartReport;
 pub use tailer::Tailer;
+pub use whereabouts::Whereabouts;
 
 #[cfg(test)]
 mod tests;

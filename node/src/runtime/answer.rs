@@ -158,6 +158,21 @@ pub enum Failure {
     /// Refused: stored bytes fail their checksum; they are never served.
     #[error("stored data fails its checksum and is not served")]
     Corrupt,
+    /// Refused: leadership of the shard was lost before the write was decided.
+    #[error("this node does not lead shard {shard}; nothing was done")]
+    NotLeader {
+        /// Which.
+        shard: ShardId,
+    },
+    /// Refused: nobody was elected to lead the shard while the request could wait.
+    #[error("shard {shard} has no leader at the moment; nothing was done")]
+    NoLeader {
+        /// Which.
+        shard: ShardId,
+    },
+    /// Unknown: another leader took over while the write was being replicated, and may or may not have kept it.
+    #[error("leadership changed while the write was under way; it may or may not have happened")]
+    LeaderLost,
     /// Unknown: the log failed while the write was under way; the node is going down.
     #[error("the log failed while the write was under way; it may or may not have happened")]
     LogFailed,
@@ -167,6 +182,6 @@ impl Failure {
     /// Whether the write certainly did not happen.
     #[must_use]
     pub fn refused(&self) -> bool {
-        !matches!(self, Self::LogFailed)
+        !matches!(self, Self::LogFailed | Self::LeaderLost)
     }
 }

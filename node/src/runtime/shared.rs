@@ -9,6 +9,7 @@ use super::cache::SegmentCache;
 use super::mailbox::Mailbox;
 use super::subscriptions::SubscriptionIndex;
 use super::views::{ShardViews, incarnation};
+use super::whereabouts::Leaders;
 use crate::seam::Clock;
 use crate::store::tables::{ReadFault, Reader, TablesError};
 use crate::telemetry::{Counter, Metrics};
@@ -58,6 +59,8 @@ pub(crate) struct Shared {
     pub(crate) metrics: Arc<Metrics>,
     /// Subscriptions and their links as committed.
     pub(crate) subscriptions: SubscriptionIndex,
+    /// Who leads each shard.
+    pub(crate) leaders: Leaders,
     /// Seed of the incarnation tokens.
     cluster_seed: u64,
     /// Payload bytes of all streams, as of the sweeper's last round; and how many there may be.
@@ -168,6 +171,7 @@ impl Shared {
             cache,
             metrics,
             subscriptions: SubscriptionIndex::new(0),
+            leaders: Leaders::all_here(count),
             cluster_seed,
             stored: AtomicU64::new(0),
             stored_max,

@@ -208,6 +208,17 @@ pub(super) fn failure_problem(failure: &Failure) -> Problem {
             Problem::refused(503, "shard_busy", "A shard's tables are being put in order").retry_after(1)
         }
         Failure::Corrupt => Problem::refused(500, "data_corrupt", "Stored data fails its checksum"),
+        Failure::NotLeader { .. } => {
+            Problem::refused(503, "not_leader", "Another node leads the shard").retry_after(1)
+        }
+        Failure::NoLeader { .. } => {
+            Problem::refused(503, "no_leader", "The shard has no leader").retry_after(1)
+        }
+        Failure::LeaderLost => {
+            Problem::refused(503, "leader_lost", "Leadership changed while the write was under way")
+                .retry_after(1)
+                .unknown()
+        }
         Failure::LogFailed => {
             Problem::refused(503, "log_failed", "The log failed while the write was under way")
                 .retry_after(1)

@@ -122,9 +122,11 @@ fn failed(failure: &Failure) -> Response {
         | Failure::ShuttingDown
         | Failure::ShardDamaged { .. }
         | Failure::ShardReopening { .. }
-        | Failure::ShardBusy { .. } => unavailable(&message),
+        | Failure::ShardBusy { .. }
+        | Failure::NotLeader { .. }
+        | Failure::NoLeader { .. } => unavailable(&message),
         Failure::Corrupt => error(500, "CORRUPT", &message),
-        Failure::LogFailed => error(500, "UNKNOWN", &message),
+        Failure::LogFailed | Failure::LeaderLost => error(500, "UNKNOWN", &message),
     }
 }
 
