@@ -166,7 +166,7 @@ fn get_fact_key(cursor: &mut Cursor<'_>) -> Result<(Space, Bytes), CodecError> {
 /// The space of a persisted number.
 #[must_use]
 pub fn space_of(number: u8) -> Option<Space> {
-    [Space::Subscription, Space::Pattern, Space::Link, Space::Secret]
+    [Space::Subscription, Space::Pattern, Space::Link, Space::Secret, Space::Voters]
         .into_iter()
         .find(|&space| space as u8 == number)
 }

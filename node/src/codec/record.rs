@@ -41,6 +41,8 @@ pub enum RecordKind {
     Mark = 17,
     /// As [`Self::Mark`], written by a clean stop.
     Close = 18,
+    /// Says with its payload up to where the entries of each shard are committed: a start takes those for the tables'.
+    Settled = 19,
 }
 
 impl RecordKind {
@@ -56,6 +58,7 @@ impl RecordKind {
             16 => Self::Roll,
             17 => Self::Mark,
             18 => Self::Close,
+            19 => Self::Settled,
             _ => return None,
         })
     }

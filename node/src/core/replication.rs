@@ -19,7 +19,7 @@ pub use input::{Ask, Input, Lead, Standing};
 pub use memory::{Memory, Ticket};
 pub use message::{Entry, Message, Records, Report};
 pub use quorum::{CommitRule, commit_rule, confirms, quorum_index};
-pub use replica::{Found, Place, Replica};
+pub use replica::{FollowerSeen, Found, Part, Place, Replica};
 pub use row::{Phase, RowError, ShardRow};
 
 #[cfg(test)]

@@ -49,6 +49,12 @@ impl ShardCore {
         Self { shard, next_stream_id, limits, residents, facts: Facts::default() }
     }
 
+    /// A core with the same bounds that knows nothing yet.
+    #[must_use]
+    pub fn begin_again(&self, next_stream_id: StreamId) -> Self {
+        Self::new(self.shard, next_stream_id, self.limits)
+    }
+
     /// Which shard this is.
     #[must_use]
     pub fn shard(&self) -> ShardId {

@@ -100,19 +100,24 @@ impl ApplyQueue {
         }
     }
 
-    /// Waits until less than the budget is waiting.
-    pub(crate) fn wait_for_room(&self) {
+    /// Waits up to `patience` until less than the budget is waiting; says whether that is so.
+    pub(crate) fn wait_for_room(&self, patience: Duration) -> bool {
         let mut inner = self.lock();
         if inner.bytes < inner.limit {
-            return;
+            return true;
         }
         inner.hurry = true;
         self.work.notify_one();
-        drop(
-            self.room
-                .wait_while(inner, |inner| inner.bytes >= inner.limit && !inner.stalled)
-                .unwrap_or_else(PoisonError::into_inner),
-        );
+        let full = |inner: &mut Inner| inner.bytes >= inner.limit && !inner.stalled;
+        let (mut inner, _) =
+            self.room.wait_timeout_while(inner, patience, full).unwrap_or_else(PoisonError::into_inner);
+        !full(&mut inner)
+    }
+
+    /// Somebody waits until everything is applied.
+    pub(crate) fn hurry(&self) {
+        self.lock().hurry = true;
+        self.work.notify_one();
     }
 
     /// Waits up to `patience` for enough work, then takes all there is.

@@ -1,71 +1,129 @@
-//! The end of a group: write, sync, publish, hand to the applier, answer; and the end of a lane.
+//! A turn of a lane: save, write, sync, let the replicas say what is committed by that, hand it on; and the end of a lane.
+
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use tokio::sync::oneshot;
 
-use super::Failure;
-use super::apply_queue::{ApplyQueue, Committed, record_bytes};
-use super::group::{Group, Pending};
+use super::apply_queue::ApplyQueue;
+use super::group::{Due, Group, Pending};
 use super::lane::LaneOwner;
-use super::mailbox::{Answer, Answered, Mailbox};
-use super::tally;
-use crate::core::{Appended, Reply};
-use crate::store::aol::LaneError;
-use crate::types::{AolMode, FsyncPolicy};
+use super::mailbox::Mailbox;
+use crate::codec::record::RecordKind;
+use crate::codec::segment::encode_heads;
+use crate::core::replication::{Input, Memory};
+use crate::store::aol::{LaneError, RecordHead};
+use crate::types::{AolMode, Chain, Epoch, FsyncPolicy, LanePosition, LogIndex, ShardId};
+use crate::wire::Shipped;
+
+/// Log bytes between two notes that say how far it is committed: what a start keeps in memory at most, beside what was
+/// under way.
+const SETTLED_EVERY: u64 = 4 << 20;
 
 impl LaneOwner {
-    /// Makes the group as durable as the settings promise, publishes it and answers. An error means that the log failed.
-    pub(crate) fn commit(&mut self) -> Result<(), LaneError> {
+    /// Makes durable what was decided and received, and goes on with what rests on it, until nothing is left to do. An
+    /// error means that the log or the superblock failed.
+    pub(crate) fn turn(&mut self) -> Result<(), LaneError> {
+        loop {
+            self.save()?;
+            self.commit()?;
+            if self.group.is_empty() && self.duty.unsaved.is_empty() && self.duty.cuts.is_empty() {
+                break;
+            }
+        }
+        self.hand_over();
+        Ok(())
+    }
+
+    /// Saves what replicas must not forget: all of it in one change of the superblock.
+    fn save(&mut self) -> Result<(), LaneError> {
+        if self.duty.unsaved.is_empty() {
+            return Ok(());
+        }
+        let tickets = std::mem::take(&mut self.duty.unsaved);
+        let memory = |shard: &ShardId| Some((*shard, self.replica(*shard)?.memory().clone()));
+        let memories: Vec<(ShardId, Memory)> = tickets.keys().filter_map(memory).collect();
+        if let Err(error) = self.vault.save(&memories) {
+            tracing::error!(%error, "a promise could not be saved");
+            return Err(LaneError::Poisoned);
+        }
+        for (shard, ticket) in tickets {
+            self.step(shard, Input::Saved(ticket));
+        }
+        Ok(())
+    }
+
+    /// Makes the group as durable as the settings promise, and tells the replicas.
+    fn commit(&mut self) -> Result<(), LaneError> {
         let Group { mut records, answers, bytes } = std::mem::take(&mut self.group);
-        if records.is_empty() {
-            self.answer(answers);
+        let cuts = std::mem::take(&mut self.duty.cuts);
+        if records.is_empty() && cuts.is_empty() {
+            self.wait_in_line(answers);
             return Ok(());
         }
         self.lane_metrics.records.inc_by(records.len() as u64);
         self.lane_metrics.group_size.observe(records.len() as u64);
         match self.durability.aol {
             AolMode::Sync => {
-                match self.write(bytes) {
-                    Ok(batch) => {
-                        records.iter_mut().for_each(|record| record.settle(|wire| batch.slice(wire)))
-                    }
-                    Err(error) => {
-                        answers.into_iter().filter_map(|(sender, _)| sender).for_each(|sender| {
-                            let _gone = sender.send(Err(Failure::LogFailed));
-                        });
-                        return Err(error);
-                    }
-                }
-                self.publish(records);
-                self.answer(answers);
+                self.note_settled()?;
+                let batch = self.log.write()?;
+                self.lane_metrics.written.inc_by(bytes);
+                records.iter_mut().for_each(|record| record.settle(|range| batch.slice(range)));
+                self.fill_ports(&records, &batch);
+                self.make_durable()?;
+                self.is_durable(records, answers);
             }
             AolMode::Async => {
                 // The answer goes first; the write follows at once, so that the log stays one group behind at most. The
                 // views may not hold the requests' buffers, and the group's buffer is not frozen yet: copied.
                 records.iter_mut().for_each(Pending::copy);
-                self.publish(records);
-                self.answer(answers);
-                self.write(bytes)?;
+                self.is_durable(records, answers);
+                self.log.write()?;
+                self.lane_metrics.written.inc_by(bytes);
+                self.make_durable()?;
             }
             AolMode::Never => {
                 let batch = self.scratch.split().freeze();
-                records.iter_mut().for_each(|record| record.settle(|wire| batch.slice(wire)));
-                self.publish(records);
-                self.answer(answers);
+                records.iter_mut().for_each(|record| record.settle(|range| batch.slice(range)));
+                self.is_durable(records, answers);
             }
+        }
+        for (shard, (to, chain)) in cuts {
+            self.step(shard, Input::Cut { to, chain });
         }
         Ok(())
     }
 
-    fn write(&mut self, bytes: u64) -> Result<Bytes, LaneError> {
-        let batch = self.log.write()?;
-        self.lane_metrics.written.inc_by(bytes);
-        if self.durability.fsync == FsyncPolicy::Always {
-            self.sync()?;
-        } else {
-            self.unsynced_since.get_or_insert(self.clock.elapsed());
+    /// Followers get what was just written while this disk syncs it.
+    fn fill_ports(&mut self, records: &[Pending], batch: &Bytes) {
+        if self.duty.ports.is_empty() {
+            return;
         }
-        Ok(batch)
+        for record in records {
+            let Some(replica) = self.shards.get(&record.shard).and_then(|owner| owner.replica.as_ref()) else {
+                continue;
+            };
+            let Some(leading) = replica.leads() else { continue };
+            let shipped = Shipped {
+                leading,
+                epoch: record.epoch,
+                index: record.index,
+                chain: record.before,
+                kind: record.kind,
+                end: record.end,
+                committed: replica.committed(),
+                payload: batch.slice(record.payload.clone()),
+            };
+            self.duty.ports.values_mut().for_each(|port| port.fill(record.shard, &shipped));
+        }
+        self.duty.ports.values_mut().for_each(crate::wire::Port::wake);
+    }
+
+    fn make_durable(&mut self) -> Result<(), LaneError> {
+        if self.durability.fsync == FsyncPolicy::Always {
+            return self.sync();
+        }
+        self.unsynced_since.get_or_insert(self.clock.elapsed());
+        Ok(())
     }
 
     fn sync(&mut self) -> Result<(), LaneError> {
@@ -87,51 +145,81 @@ impl LaneOwner {
         }
     }
 
-    /// Lets readers see the records and hands them to the applier.
-    fn publish(&mut self, records: Vec<Pending>) {
-        let mut bytes = 0;
-        for record in &records {
-            bytes += record_bytes(&record.ops);
-            let Some(owner) = self.shards.get(&record.shard) else { continue };
-            let Some(shard) = owner.shared.open_shard(record.shard) else { continue };
-            shard.views.publish(&record.ops, record.index, record.view.as_deref(), |op, let_go| {
-                tally::count(&self.metrics.engine, op, record.cause, let_go);
-            });
-            owner.shared.subscriptions.publish(record.shard, &record.ops);
-        }
-        for record in &records {
+    /// The group is as durable as it should be: its answers wait until it is committed, too, which may be now.
+    fn is_durable(&mut self, records: Vec<Pending>, answers: Vec<Due>) {
+        let now = self.clock.elapsed();
+        let mut reached: BTreeMap<ShardId, LogIndex> = BTreeMap::new();
+        for record in records {
+            reached.insert(record.shard, record.index);
             if let Some(owner) = self.shards.get_mut(&record.shard) {
-                owner.unpublished.clear();
+                owner.line.push(record);
             }
         }
-        let Some(last) = records.last() else { return };
+        self.wait_in_line(answers);
+        for (shard, upto) in reached {
+            if let Some(owner) = self.shards.get_mut(&shard) {
+                owner.line.note_time(upto, now);
+            }
+            self.step(shard, Input::Synced(upto));
+            if self.acks_alone {
+                self.give_answers(shard, upto);
+            }
+        }
+    }
+
+    /// Answers that rest on what is committed already are given at once.
+    fn wait_in_line(&mut self, answers: Vec<Due>) {
+        for Due { shard, basis, sender, answer } in answers {
+            match self.shards.get_mut(&shard) {
+                Some(owner) => {
+                    owner.line.wait(basis, sender, answer);
+                    let committed = owner.line.committed();
+                    self.give_answers(shard, committed);
+                }
+                None => {
+                    if let Some(sender) = sender {
+                        let _gone = sender.send(answer);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Now and then the log says how far it is committed, so that a start need not keep more of it in memory.
+    fn note_settled(&mut self) -> Result<(), LaneError> {
+        let due = self.log.tail().0 >= self.duty.settled_at.0 + SETTLED_EVERY;
+        if !due || self.shared.cluster.get().is_none() {
+            return Ok(());
+        }
+        self.duty.settled_at = self.log.tail();
+        match self.append_settled() {
+            Err(LaneError::Full) => Ok(()),
+            done => done,
+        }
+    }
+
+    fn append_settled(&mut self) -> Result<(), LaneError> {
+        let rows: Vec<_> = self.shards.iter().map(|(shard, owner)| (*shard, owner.line.committed())).collect();
+        let head = RecordHead {
+            kind: RecordKind::Settled,
+            shard: crate::codec::record::LANE_ITSELF,
+            epoch: Epoch::default(),
+            index: LogIndex(0),
+            chain: Chain(0),
+        };
+        self.log.append(&head, |out| encode_heads(rows.into_iter(), out)).map(drop)
+    }
+
+    /// What is committed goes to the applier; links and senders of messages go on.
+    fn hand_over(&mut self) {
+        self.duty.holds.clear();
+        self.duty.ports.values_mut().for_each(crate::wire::Port::wake);
+        let handed = std::mem::take(&mut self.duty.handed);
+        let Some(last) = handed.records.iter().map(|(_, record)| record.position).max() else { return };
         // The lane's end lies behind the last record; what matters is that nothing before it is missing here.
-        let end = last.position;
-        let committed = records.into_iter().map(|record| {
-            let Pending { shard, index, epoch, chain, position, ops, .. } = record;
-            (shard, Committed { index, epoch, chain, position, ops })
-        });
-        self.apply.push(self.lane, end, committed, bytes);
-    }
-
-    fn answer(&self, answers: Vec<(Option<oneshot::Sender<Answer>>, Answer)>) {
-        for (sender, answer) in answers {
-            if let Ok(Answered { reply: Reply::Append(Ok(Appended { duplicate: true, .. })), .. }) = &answer {
-                self.metrics.engine.duplicates.inc();
-            }
-            match sender {
-                // A client that went away does not care.
-                Some(sender) => drop(sender.send(answer)),
-                None => self.unheard(&answer),
-            }
-        }
-    }
-
-    /// Nobody waits for this answer, but what it releases must go on.
-    fn unheard(&self, answer: &Answer) {
-        if let Ok(Answered { released: Some(parent), .. }) = answer {
-            self.release(*parent);
-        }
+        let uncommitted = self.shards.values().filter_map(|owner| owner.line.first_position()).min();
+        let end = uncommitted.map_or(last, |first| last.min(first));
+        self.apply.push(self.lane, end, handed.records.into_iter(), handed.bytes);
     }
 
     /// The log failed: nothing more is answered, the process must end and recover from the disk.
@@ -143,7 +231,12 @@ impl LaneOwner {
     }
 
     /// Told to stop: everything taken is answered; mark the log as cleanly closed.
-    pub(crate) fn finish(self) {
+    pub(crate) fn finish(mut self) {
+        if self.shared.cluster.get().is_some()
+            && let Err(error) = self.append_settled()
+        {
+            tracing::warn!(%error, "the next start asks a leader how far the log is committed");
+        }
         let Self { log, boot, mailbox, apply, .. } = self;
         if let Err(error) = log.close(boot) {
             tracing::warn!(%error, "the log was not closed cleanly; the next start reads it to its end");

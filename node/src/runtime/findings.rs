@@ -19,7 +19,7 @@ pub(super) fn compare(volume: &Volume, lane: LaneId, found: &RecoveryReport, rep
     for (shard, replay) in replays.iter_mut().filter(|(shard, _)| volume.lane_of(**shard) == lane) {
         match found.heads.get(shard) {
             Some(head) => replay.must_reach(*head),
-            None if found.unseen_shards_suspect => replay.suspect(replay.last.next(), None),
+            None if found.unseen_shards_suspect => replay.suspect(replay.last().next(), None),
             None => {}
         }
     }

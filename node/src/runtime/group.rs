@@ -1,7 +1,8 @@
-//! What one group commit is made of: records that were decided and encoded, and answers that wait until these are durable.
+//! What one group commit is made of: records that were decided or received, and encoded, and answers that wait until these
+//! are durable and committed.
 //!
-//! Invariant: once a group is published, its messages live in the group's own buffer or in memory of their own, never in a
-//! request's.
+//! Invariant: once a group is written, its messages live in the group's own buffer or in memory of their own, never in a
+//! request's or a connection's.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -10,16 +11,27 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use super::mailbox::Answer;
+use super::replay::{Uncommitted, ops_of};
 use super::tally::Cause;
 use super::view::StreamView;
+use crate::codec::record::RecordKind;
 use crate::types::{Chain, Epoch, LanePosition, LogIndex, Op, ShardId};
 
 /// The records and answers of one group commit.
 #[derive(Debug, Default)]
 pub(crate) struct Group {
     pub(crate) records: Vec<Pending>,
-    pub(crate) answers: Vec<(Option<oneshot::Sender<Answer>>, Answer)>,
+    pub(crate) answers: Vec<Due>,
     pub(crate) bytes: u64,
+}
+
+/// An answer, and what it rests on.
+#[derive(Debug)]
+pub(crate) struct Due {
+    pub(crate) shard: ShardId,
+    pub(crate) basis: LogIndex,
+    pub(crate) sender: Option<oneshot::Sender<Answer>>,
+    pub(crate) answer: Answer,
 }
 
 impl Group {
@@ -28,39 +40,87 @@ impl Group {
     }
 }
 
-/// A record that was decided and encoded, and is not durable yet.
+/// A record that was encoded, and is not committed yet.
 #[derive(Debug)]
 pub(crate) struct Pending {
     pub(crate) shard: ShardId,
     pub(crate) index: LogIndex,
     pub(crate) epoch: Epoch,
+    /// The chain before it and after it.
+    pub(crate) before: Chain,
     pub(crate) chain: Chain,
     pub(crate) position: LanePosition,
-    pub(crate) ops: Vec<Op>,
-    /// Where the wire bytes of each append lie in the group's buffer.
-    pub(crate) wires: Vec<Range<usize>>,
-    pub(crate) view: Option<Arc<StreamView>>,
-    pub(crate) cause: Cause,
+    /// Where it ends in the lane.
+    pub(crate) end: LanePosition,
+    pub(crate) kind: RecordKind,
+    /// Its payload in the group's buffer.
+    pub(crate) payload: Range<usize>,
+    pub(crate) body: Body,
+}
+
+/// What a record says.
+#[derive(Debug)]
+pub(crate) enum Body {
+    /// Decided here.
+    Decided {
+        ops: Vec<Op>,
+        /// Where the wire bytes of each append lie in the group's buffer.
+        wires: Vec<Range<usize>>,
+        view: Option<Arc<StreamView>>,
+        cause: Cause,
+    },
+    /// Received from a leader, or found in the log at the start.
+    Received(Bytes),
 }
 
 impl Pending {
+    /// One that a start found.
+    pub(super) fn found(shard: ShardId, entry: Uncommitted) -> Self {
+        let Uncommitted { index, epoch, chain, position, kind, payload } = entry;
+        // Nothing is filled into links from here: what a follower lacks of it is read from the log.
+        let (before, end) = (Chain(0), position);
+        let body = Body::Received(payload);
+        Self { shard, index, epoch, before, chain, position, end, kind, payload: 0..0, body }
+    }
+
     /// Lets the messages live in the group's buffer instead of the requests'.
-    pub(super) fn settle(&mut self, wire_of: impl Fn(Range<usize>) -> Bytes) {
-        let appends = self.ops.iter_mut().filter_map(|op| match op {
-            Op::Append(append) => Some(append),
-            _ => None,
-        });
-        for (append, wire) in appends.zip(&self.wires) {
-            append.messages = append.messages.with_wire(wire_of(wire.clone()));
+    pub(super) fn settle(&mut self, slice: impl Fn(Range<usize>) -> Bytes) {
+        match &mut self.body {
+            Body::Decided { ops, wires, .. } => {
+                let appends = ops.iter_mut().filter_map(|op| match op {
+                    Op::Append(append) => Some(append),
+                    _ => None,
+                });
+                for (append, wire) in appends.zip(wires) {
+                    append.messages = append.messages.with_wire(slice(wire.clone()));
+                }
+            }
+            Body::Received(payload) => *payload = slice(self.payload.clone()),
         }
     }
 
     /// Lets the messages live in memory of their own.
     pub(super) fn copy(&mut self) {
-        for op in &mut self.ops {
-            if let Op::Append(append) = op {
-                append.messages = append.messages.with_wire(Bytes::copy_from_slice(append.messages.wire()));
+        if let Body::Decided { ops, .. } = &mut self.body {
+            for op in ops {
+                if let Op::Append(append) = op {
+                    append.messages =
+                        append.messages.with_wire(Bytes::copy_from_slice(append.messages.wire()));
+                }
             }
+        }
+    }
+
+    /// Whether another replica decided it, or this one before it started.
+    pub(super) const fn is_received(&self) -> bool {
+        matches!(self.body, Body::Received(_))
+    }
+
+    /// What it changes, the view that its decision held, and why.
+    pub(super) fn changes(self) -> Result<(Vec<Op>, Option<Arc<StreamView>>, Cause), String> {
+        match self.body {
+            Body::Decided { ops, view, cause, .. } => Ok((ops, view, cause)),
+            Body::Received(payload) => Ok((ops_of(self.kind, &payload)?, None, Cause::Request)),
         }
     }
 }

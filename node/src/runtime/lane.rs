@@ -1,32 +1,40 @@
 //! The owner of a lane: one thread, which owns the lane's log and the cores of the shards that map to it.
 //!
-//! It takes all jobs that wait, decides them one after the other, writes the records as one group, syncs once, publishes,
-//! answers. What arrives meanwhile is the next group. Invariant: nothing is published or answered before what it rests on
-//! is as durable as the settings promise; after a failed write or sync nothing is answered any more.
+//! It takes all jobs that wait, decides them one after the other, writes the records as one group, syncs once, and lets the
+//! replicas say what is committed by that: this is published and answered. What arrives meanwhile is the next group.
+//! Invariant: nothing is published or answered before what it rests on is as durable as the settings promise, on as many
+//! voters as the replica asks for; after a failed write or sync nothing is answered any more.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::BytesMut;
+use bytes::{BufMut, BytesMut};
+use tokio::sync::oneshot;
 
-use super::apply_queue::ApplyQueue;
+use super::apply_queue::{ApplyQueue, Committed};
 use super::fatal::Fatal;
-use super::group::{Group, Pending};
-use super::mailbox::{Answer, Answered, Job, Mailbox};
+use super::group::{Body, Due, Group, Pending};
+use super::links::Hold;
+use super::mailbox::{Answered, Job, Mailbox, Question};
 use super::owner::{Decided, ShardOwner};
+use super::shared::Shared;
 use super::tally::Cause;
+use super::vault::Vault;
 use super::view::StreamView;
 use super::{Failure, demand};
 use crate::codec::op::encode_ops;
 use crate::codec::record::{RecordKind, chain_after};
 use crate::core::Command;
+use crate::core::replication::{self, Ask, Effect, Entry, Input, Lead, Replica, Ticket};
 use crate::seam::Clock;
 use crate::store::aol::{Appended, Lane, LaneError, RecordHead};
 use crate::telemetry::{LaneMetrics, Metrics};
 use crate::types::{
-    AolMode, Boot, Chain, Durability, FsyncPolicy, LaneId, LanePosition, Op, Parent, ShardId,
+    AolMode, Boot, Chain, Configs, Durability, Epoch, FsyncPolicy, LaneId, LanePosition, LogIndex, Op, Parent,
+    ReplicaId, ShardId,
 };
+use crate::wire::{Door, Port};
 
 /// Most bytes of records in one group: bounds how long the first of a group waits for the last.
 const GROUP_BYTES_MAX: u64 = 4 << 20;
@@ -48,6 +56,12 @@ pub(crate) struct LaneOwner {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) durability: Durability,
     pub(crate) sweep_interval: Duration,
+    /// Between two heartbeats.
+    pub(crate) heartbeat: Duration,
+    /// An answer may be given once its record is on this disk; the majority follows.
+    pub(crate) acks_alone: bool,
+    /// Bytes of the log that are kept for followers that fall behind.
+    pub(crate) follower_log_max: u64,
     pub(crate) fatal: Fatal,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) lane_metrics: LaneMetrics,
@@ -63,6 +77,40 @@ pub(crate) struct LaneOwner {
     pub(crate) unmarked: bool,
     /// Writes are refused for lack of room.
     pub(crate) full: bool,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) vault: Arc<Vault>,
+    pub(crate) duty: Duty,
+}
+
+/// What a lane has to do for its replicas.
+#[derive(Debug, Default)]
+pub(crate) struct Duty {
+    /// To followers, and to leaders.
+    pub(crate) ports: BTreeMap<ReplicaId, Port>,
+    pub(crate) doors: BTreeMap<ReplicaId, Door>,
+    /// Memories that are to be saved in this turn.
+    pub(crate) unsaved: BTreeMap<ShardId, Ticket>,
+    /// Cuts that are durable once this turn is synced.
+    pub(crate) cuts: BTreeMap<ShardId, (LogIndex, Chain)>,
+    /// What is committed and goes to the applier at the end of the turn.
+    pub(crate) handed: Handed,
+    /// Places of messages whose entries are written in this turn.
+    pub(crate) holds: Vec<Hold>,
+    /// Who waits for the answer of a replica.
+    pub(crate) asks: BTreeMap<Ask, oneshot::Sender<replication::Answer>>,
+    pub(crate) asked: u64,
+    /// Room for what a replica says; kept so that it need not be made each time.
+    pub(crate) effects: Vec<Effect>,
+    pub(crate) ticked_at: Duration,
+    /// Where the log last said how far it is committed.
+    pub(crate) settled_at: LanePosition,
+}
+
+/// What is committed and waits to be handed to the applier.
+#[derive(Debug, Default)]
+pub(crate) struct Handed {
+    pub(crate) records: Vec<(ShardId, Committed)>,
+    pub(crate) bytes: u64,
 }
 
 impl LaneOwner {
@@ -76,16 +124,14 @@ impl LaneOwner {
             for job in jobs.drain(..) {
                 stop |= matches!(job, Job::Stop);
                 self.handle(job);
-                if self.broken || (self.group.bytes >= GROUP_BYTES_MAX && self.commit().is_err()) {
+                if self.broken || (self.group.bytes >= GROUP_BYTES_MAX && self.turn().is_err()) {
                     return self.fail();
                 }
             }
             self.sweep();
-            if self.broken {
-                return self.fail();
-            }
+            self.tick();
             let idle = self.group.is_empty();
-            if self.commit().and_then(|()| self.sync_if_due()).is_err() {
+            if self.turn().and_then(|()| self.sync_if_due()).is_err() || self.broken {
                 return self.fail();
             }
             if stop {
@@ -94,7 +140,12 @@ impl LaneOwner {
             if self.tend(idle).is_err() {
                 return self.fail();
             }
-            self.apply.wait_for_room();
+            while !self.apply.wait_for_room(self.heartbeat) {
+                self.tick();
+                if self.turn().is_err() {
+                    return self.fail();
+                }
+            }
         }
     }
 
@@ -123,32 +174,126 @@ impl LaneOwner {
             (FsyncPolicy::Interval(interval), Some(since)) => since + interval,
             _ => sweep,
         };
-        sweep.min(sync).saturating_sub(now)
+        let tick = self.duty.ticked_at + self.heartbeat;
+        sweep.min(sync).min(tick).saturating_sub(now)
     }
 
     fn handle(&mut self, job: Job) {
         match job {
-            Job::Command { shard, command, answer } => {
-                let answered = self.command(shard, command);
-                self.group.answers.push((answer, answered));
+            Job::Command { shard, command, answer: sender } => {
+                let (basis, answer) = match self.command(shard, command) {
+                    Ok((basis, answered)) => (basis, Ok(answered)),
+                    // A refusal rests on nothing.
+                    Err(failure) => (LogIndex(0), Err(failure)),
+                };
+                self.group.answers.push(Due { shard, basis, sender, answer });
             }
             Job::Applied { shard, index, changed } => {
                 if let Some(owner) = self.shards.get_mut(&shard) {
                     owner.applied(index, &changed);
                 }
+                self.open_if_applied(shard);
             }
             Job::Release { upto, lean } => {
+                let upto = self.spared_for_followers(upto, lean);
                 let released = self.log.release(upto);
                 if let Err(error) = released.and_then(|()| if lean { self.log.give_back() } else { Ok(()) }) {
                     tracing::warn!(%error, "old log segments could not be recycled");
                 }
             }
+            Job::Heard { from, shard, message, hold } => {
+                self.step(shard, Input::Heard { from, message: *message });
+                self.duty.holds.push(hold);
+            }
+            Job::Dialled { peer, port } => {
+                self.duty.ports.insert(peer, *port);
+                self.each_shard(|_| Input::Connected(peer));
+            }
+            Job::Accepted { peer, door } => drop(self.duty.doors.insert(peer, door)),
+            Job::Read { shard, asker } => self.read(shard, asker),
+            Job::Ask { shard, question, answer } => self.ask(shard, *question, answer),
+            Job::Join(me) => self.join(me),
             Job::Stop => {}
         }
     }
 
+    /// What of the log is let go: the last of it stays for followers that fall behind, unless the volume is full.
+    fn spared_for_followers(&self, upto: LanePosition, lean: bool) -> LanePosition {
+        if self.shared.cluster.get().is_none() || lean {
+            return upto;
+        }
+        upto.min(LanePosition(self.log.tail().0.saturating_sub(self.follower_log_max)))
+    }
+
+    /// An elector asks a replica. Whoever is not there does not answer: the sender is dropped.
+    fn ask(&mut self, shard: ShardId, question: Question, answer: oneshot::Sender<replication::Answer>) {
+        self.duty.asked += 1;
+        let ask = Ask(self.duty.asked);
+        if self.replica(shard).is_none() {
+            return;
+        }
+        self.duty.asks.insert(ask, answer);
+        let input = match question {
+            Question::Seal(epoch) => Input::Seal { ask, epoch },
+            Question::Lead(order, expected) => {
+                let (epoch, configs, learners) = (order.epoch, order.configs, order.learners);
+                Input::Lead(Box::new(Lead { ask, epoch, configs, learners, expected }))
+            }
+            Question::Configure(order) => {
+                let (epoch, configs, learners) = (order.epoch, order.configs, order.learners);
+                Input::Configure { ask, epoch, configs, learners }
+            }
+        };
+        self.step(shard, input);
+    }
+
+    /// The same happens to every replica.
+    pub(super) fn each_shard(&mut self, input: impl Fn(ShardId) -> Input) {
+        let shards: Vec<ShardId> = self.shards.keys().copied().collect();
+        shards.into_iter().for_each(|shard| self.step(shard, input(shard)));
+    }
+
+    /// The node was told who it is: its replicas begin.
+    pub(crate) fn join(&mut self, me: ReplicaId) {
+        let shards: Vec<ShardId> = self.shards.keys().copied().collect();
+        for shard in shards {
+            let memory = self.vault.memory(shard).unwrap_or_default();
+            let mut effects = std::mem::take(&mut self.duty.effects);
+            let begun = match self.shards.get_mut(&shard) {
+                Some(owner) => owner.begin(me, self.boot, memory, &mut effects),
+                None => false,
+            };
+            if begun {
+                self.carry_out(shard, &mut effects);
+            }
+            effects.clear();
+            self.duty.effects = effects;
+        }
+        let peers: Vec<ReplicaId> = self.duty.ports.keys().copied().collect();
+        for peer in peers {
+            self.each_shard(|_| Input::Connected(peer));
+        }
+    }
+
+    /// Time for heartbeats, and to say how everything stands.
+    fn tick(&mut self) {
+        let now = self.clock.elapsed();
+        if now < self.duty.ticked_at + self.heartbeat {
+            return;
+        }
+        self.duty.ticked_at = now;
+        self.each_shard(|_| Input::Tick(now));
+        self.tell(now);
+    }
+
+    pub(super) fn replica(&self, shard: ShardId) -> Option<&Replica> {
+        self.shards.get(&shard)?.replica.as_ref()
+    }
+
     /// Decides a command and encodes what it changes as one record of the group.
-    fn command(&mut self, shard: ShardId, command: Command) -> Answer {
+    fn command(&mut self, shard: ShardId, command: Command) -> Result<(LogIndex, Answered), Failure> {
+        let owner = self.shards.get(&shard).ok_or_else(|| unknown_shard(shard))?;
+        owner.check_service()?;
         // Room is made sure of before the decision, so that a decision never has to be taken back.
         let kind = if command.frees_room() { RecordKind::Relief } else { RecordKind::Batch };
         if !self.has_room(shard, &command, kind)? {
@@ -170,7 +315,7 @@ impl LaneOwner {
             self.broken = true;
             return Err(Failure::LogFailed);
         }
-        Ok(Answered { reply: decision.reply, released: decision.released })
+        Ok((decision.basis, Answered { reply: decision.reply, released: decision.released }))
     }
 
     fn has_room(&mut self, shard: ShardId, command: &Command, kind: RecordKind) -> Result<bool, Failure> {
@@ -189,19 +334,26 @@ impl LaneOwner {
         if !room {
             self.apply.beg(relief);
         }
-        if !relief && self.full == room {
-            self.full = !room;
-            self.lane_metrics.full.set(i64::from(!room));
-            if room {
-                tracing::info!("there is room for the log again, writes go on");
-            } else {
-                tracing::warn!("no room for the log: writes are refused, reads and deletions go on");
-            }
+        if !relief {
+            self.note_room(room);
         }
         Ok(room)
     }
 
-    /// Puts one record into the group.
+    pub(super) fn note_room(&mut self, room: bool) {
+        if self.full != room {
+            return;
+        }
+        self.full = !room;
+        self.lane_metrics.full.set(i64::from(!room));
+        if room {
+            tracing::info!("there is room for the log again, writes go on");
+        } else {
+            tracing::warn!("no room for the log: writes are refused, reads and deletions go on");
+        }
+    }
+
+    /// Puts one decided record into the group.
     pub(crate) fn append(
         &mut self,
         shard: ShardId,
@@ -210,34 +362,64 @@ impl LaneOwner {
         view: Option<Arc<StreamView>>,
         cause: Cause,
     ) -> Result<(), LaneError> {
-        let Some(owner) = self.shards.get_mut(&shard) else { return Ok(()) };
-        let index = owner.last.next();
-        let head = RecordHead { kind, shard, epoch: owner.epoch, index, chain: owner.chain };
+        let Some(place) = self.replica(shard).and_then(Replica::place) else { return Err(LaneError::Poisoned) };
+        let head = RecordHead { kind, shard, epoch: place.epoch, index: place.index, chain: place.chain };
         let mut wires = Vec::new();
-        let encode = |buffer: &mut BytesMut| encode_ops(&ops, buffer, &mut wires);
-        let Encoded { position, chain, bytes } = match self.durability.aol {
-            AolMode::Never => encode_only(&head, &mut self.scratch, encode),
-            AolMode::Sync | AolMode::Async => {
-                let Appended { position, end, chain, .. } = self.log.append(&head, encode)?;
-                Encoded { position, chain, bytes: end.0 - position.0 }
-            }
-        };
-        owner.last = index;
-        owner.chain = chain;
-        owner.note_lives(&ops);
-        self.group.bytes += bytes;
-        let epoch = head.epoch;
-        self.group.records.push(Pending { shard, index, epoch, chain, position, ops, wires, view, cause });
+        let encoded = self.encode(&head, |buffer| encode_ops(&ops, buffer, &mut wires))?;
+        if let Some(owner) = self.shards.get_mut(&shard) {
+            owner.note_lives(&ops);
+        }
+        self.note(&head, encoded, Body::Decided { ops, wires, view, cause }, None);
         Ok(())
     }
 
-    /// Begins this start's epoch in every shard: durable before anything else is decided.
-    pub(crate) fn open_epoch(&mut self) -> Result<(), LaneError> {
-        let shards: Vec<ShardId> = self.shards.keys().copied().collect();
-        for shard in shards {
-            self.append(shard, RecordKind::EpochStart, Vec::new(), None, Cause::Request)?;
+    /// Puts an entry into the group as it came.
+    pub(super) fn append_as_received(
+        &mut self,
+        shard: ShardId,
+        entry: &Entry,
+        configs: Option<Configs>,
+    ) -> Result<(), LaneError> {
+        let Some(replica) = self.replica(shard) else { return Ok(()) };
+        let (index, chain) = (replica.history().end().next(), replica.history().chain());
+        let head = RecordHead { kind: entry.kind, shard, epoch: entry.epoch, index, chain };
+        let encoded = self.encode(&head, |buffer| buffer.put_slice(&entry.payload))?;
+        self.note(&head, encoded, Body::Received(entry.payload.clone()), configs);
+        Ok(())
+    }
+
+    /// Says that what lies behind `to` was taken back.
+    pub(super) fn append_cut(&mut self, shard: ShardId, to: LogIndex, chain: Chain) -> Result<(), LaneError> {
+        let epoch = Epoch::default();
+        let head = RecordHead { kind: RecordKind::Cut, shard, epoch, index: to, chain };
+        let encoded = self.encode(&head, |_| {})?;
+        self.group.bytes += encoded.end.0 - encoded.position.0;
+        Ok(())
+    }
+
+    fn encode(
+        &mut self,
+        head: &RecordHead,
+        payload: impl FnOnce(&mut BytesMut),
+    ) -> Result<Appended, LaneError> {
+        match self.durability.aol {
+            AolMode::Never => Ok(encode_only(head, &mut self.scratch, payload)),
+            AolMode::Sync | AolMode::Async => self.log.append(head, payload),
         }
-        self.commit()
+    }
+
+    fn note(&mut self, head: &RecordHead, encoded: Appended, body: Body, configs: Option<Configs>) {
+        let Appended { position, end, payload, chain } = encoded;
+        let RecordHead { kind, shard, epoch, index, chain: before } = *head;
+        if let Some(owner) = self.shards.get_mut(&shard) {
+            owner.note_mark(index, position);
+            if let Some(replica) = &mut owner.replica {
+                replica.appended(epoch, chain, configs);
+            }
+        }
+        self.group.bytes += end.0 - position.0;
+        let record = Pending { shard, index, epoch, before, chain, position, end, kind, payload, body };
+        self.group.records.push(record);
     }
 
     /// Ends the streams whose time is over, a bounded number at a time.
@@ -250,7 +432,8 @@ impl LaneOwner {
         let now = self.clock.now();
         let shards: Vec<ShardId> = self.shards.keys().copied().collect();
         for shard in shards {
-            let due = self.shards.get_mut(&shard).map(|owner| owner.due(now, EXPIRIES_PER_SWEEP_MAX));
+            let serving = self.shards.get_mut(&shard).filter(|owner| owner.check_service().is_ok());
+            let due = serving.map(|owner| owner.due(now, EXPIRIES_PER_SWEEP_MAX));
             for stream in due.unwrap_or_default() {
                 let answered = self.command(shard, Command::Expire { stream, touched_at: None });
                 if let Some(owner) = self.shards.get_mut(&shard) {
@@ -261,7 +444,9 @@ impl LaneOwner {
                     }
                 }
                 // What it releases goes on behind the commit, like the answers of the group.
-                self.group.answers.push((None, answered));
+                if let Ok((basis, answered)) = answered {
+                    self.group.answers.push(Due { shard, basis, sender: None, answer: Ok(answered) });
+                }
             }
         }
     }
@@ -276,20 +461,15 @@ impl LaneOwner {
     }
 }
 
-/// Where a record went.
-struct Encoded {
-    position: LanePosition,
-    chain: Chain,
-    bytes: u64,
-}
-
 /// Without a log, a record still has an index and a chain, so that a log can begin again behind it.
-fn encode_only(head: &RecordHead, scratch: &mut BytesMut, encode: impl FnOnce(&mut BytesMut)) -> Encoded {
+fn encode_only(head: &RecordHead, scratch: &mut BytesMut, encode: impl FnOnce(&mut BytesMut)) -> Appended {
     let start = scratch.len();
     encode(scratch);
-    let payload = scratch.get(start..).unwrap_or_default();
-    let chain = chain_after(head.chain, head.epoch, head.index, head.kind, payload);
-    Encoded { position: LanePosition::default(), chain, bytes: payload.len() as u64 }
+    let payload = start..scratch.len();
+    let bytes = scratch.get(payload.clone()).unwrap_or_default();
+    let chain = chain_after(head.chain, head.epoch, head.index, head.kind, bytes);
+    let end = LanePosition(payload.len() as u64);
+    Appended { position: LanePosition::default(), end, payload, chain }
 }
 
 fn unknown_shard(shard: ShardId) -> Failure {

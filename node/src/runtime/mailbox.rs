@@ -9,8 +9,13 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::Failure;
+use super::control::Order;
+use super::line::Asker;
+use super::links::Hold;
+use crate::core::replication::{self, Message, Standing};
 use crate::core::{Command, Reply};
-use crate::types::{LanePosition, LogIndex, Parent, ShardId, StreamId};
+use crate::types::{LanePosition, LogIndex, Parent, RecordEpoch, ReplicaId, ShardId, StreamId};
+use crate::wire::{Door, Port};
 
 /// What a command came to.
 #[derive(Debug)]
@@ -23,9 +28,38 @@ pub(crate) struct Answered {
 /// The answer to a command.
 pub(crate) type Answer = Result<Answered, Failure>;
 
+/// What an elector asks of a replica.
+#[derive(Debug)]
+pub(crate) enum Question {
+    /// Promise to follow nobody below this epoch, and say what is there.
+    Seal(RecordEpoch),
+    /// Lead, if it is still as expected.
+    Lead(Order, Standing),
+    /// Go by these voters.
+    Configure(Order),
+}
+
 /// What the owner of a lane is asked to do.
 #[derive(Debug)]
 pub(crate) enum Job {
+    /// A message of another replica.
+    Heard {
+        from: ReplicaId,
+        shard: ShardId,
+        message: Box<Message>,
+        /// Its place among what may wait; free again once it is dropped.
+        hold: Hold,
+    },
+    /// A connection to a follower is there.
+    Dialled { peer: ReplicaId, port: Box<Port> },
+    /// A connection from a leader is there.
+    Accepted { peer: ReplicaId, door: Door },
+    /// Reads wait for proof that this replica leads.
+    Read { shard: ShardId, asker: Asker },
+    /// An elector asks.
+    Ask { shard: ShardId, question: Box<Question>, answer: oneshot::Sender<replication::Answer> },
+    /// The node was told who it is.
+    Join(ReplicaId),
     /// Decide, make durable, answer.
     Command { shard: ShardId, command: Command, answer: Option<oneshot::Sender<Answer>> },
     /// The tables of a shard hold everything up to here.

@@ -3,22 +3,40 @@
 //! Invariant: a head in the core implies a view that is resident while a decision on it is under way, so that every
 //! committed change reaches its readers.
 
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 
 use super::Failure;
 use super::deadlines::Deadlines;
+use super::line::Line;
 use super::shared::Shared;
 use super::view::StreamView;
 use super::views::{Known, ShardViews};
 use crate::codec::subscription::link_key;
+use crate::core::replication::{History, Replica};
 use crate::core::{Command, Decision, Missing, ShardCore};
 use crate::store::tables::{StreamEntry, TablesError};
 use crate::types::{
-    Chain, Epoch, LogIndex, Op, ShardId, Space, StreamId, StreamMeta, StreamName, UnixMillis,
+    Configs, LanePosition, LogIndex, Op, ReplicaId, ShardId, Space, StreamId, StreamMeta, StreamName, UnixMillis,
 };
 
 /// Last reads of one shard that one sweep records: each may need a look at the tables, and writers wait meanwhile.
 const READS_RECORDED_PER_SWEEP_MAX: usize = 64;
+
+/// Lane bytes between two places of a shard's log that are remembered, so that a follower need not be served from the log's
+/// beginning.
+pub(super) const MARK_EVERY: u64 = 1 << 20;
+
+/// Whether commands are decided here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Service {
+    /// Another replica leads, or nobody.
+    Closed,
+    /// It leads; the tables do not hold yet all that is committed.
+    Opening,
+    /// It leads, and the core knows what it needs.
+    Open,
+}
 
 /// The owner's part of one shard.
 #[derive(Debug)]
@@ -26,16 +44,34 @@ pub(crate) struct ShardOwner {
     pub(crate) shard: ShardId,
     pub(crate) core: ShardCore,
     pub(crate) shared: Arc<Shared>,
-    /// The epoch in which this owner leads.
-    pub(crate) epoch: Epoch,
-    /// The last record of the log.
-    pub(crate) last: LogIndex,
-    /// The chain after it.
-    pub(crate) chain: Chain,
+    /// This replica; none before the node was told who it is.
+    pub(crate) replica: Option<Replica>,
+    /// What the start found, until the replica begins.
+    pub(super) found: Option<Log>,
+    /// What is written and not committed.
+    pub(crate) line: Line,
+    pub(crate) service: Service,
+    /// Who leads, as requests were told.
+    pub(crate) leader: Option<ReplicaId>,
+    /// The tables hold everything up to here.
+    pub(super) applied: LogIndex,
+    /// The last committed record that changes anything.
+    pub(super) changed: LogIndex,
+    /// The core knows what the tables say of ids and facts; not so once another replica has led.
+    pub(super) core_is_current: bool,
+    /// Where some entries stand in the lane, oldest first.
+    pub(super) marks: VecDeque<(LogIndex, LanePosition)>,
     /// When which stream ends unless something renews it; looked at again when the time comes.
     pub(crate) deadlines: Deadlines,
-    /// Streams that the group under way creates: decided, not durable, seen by nobody.
-    pub(crate) unpublished: Vec<StreamId>,
+    /// Streams whose creation is decided and not committed: seen by nobody.
+    pub(crate) unpublished: HashSet<StreamId>,
+}
+
+/// The log of a shard as a start found it.
+#[derive(Debug)]
+pub(crate) struct Log {
+    pub(crate) history: History,
+    pub(crate) voters: Vec<(LogIndex, Configs)>,
 }
 
 /// A decision and the view that it will change.
@@ -47,7 +83,7 @@ pub(crate) struct Decided {
 }
 
 impl ShardOwner {
-    /// Decides one command; the ops, if any, become the record behind `last`.
+    /// Decides one command; the ops, if any, become the next record.
     pub(crate) fn decide(&mut self, mut command: Command, now: UnixMillis) -> Result<Decided, Failure> {
         let shared = Arc::clone(&self.shared);
         let views = &shared.shard(self.shard)?.views;
@@ -56,8 +92,10 @@ impl ShardOwner {
         let mut view = hold(self);
         // Reads since this start renew a window; a window that a start interrupted begins afresh: late, never early.
         let last_read = |stream| Some(views.last_read(stream));
+        let next = self.replica.as_ref().and_then(Replica::place).map(|place| place.index);
+        let next = next.ok_or(Failure::NotLeader { shard: self.shard })?;
         loop {
-            match self.core.decide(command, now, self.last.next(), &last_read) {
+            match self.core.decide(command, now, next, &last_read) {
                 Ok(decision) => return Ok(Decided { decision, view }),
                 Err(unready) => {
                     self.load(&shared, unready.missing)?;
@@ -136,7 +174,7 @@ impl ShardOwner {
         for op in ops {
             self.deadlines.note(op);
             if let Op::Create(meta) = op {
-                self.unpublished.push(meta.id);
+                self.unpublished.insert(meta.id);
             }
         }
     }
@@ -156,6 +194,7 @@ impl ShardOwner {
 
     /// The tables hold everything up to `index`: views and heads may go.
     pub(crate) fn applied(&mut self, index: LogIndex, changed: &[StreamId]) {
+        self.applied = index;
         self.core.applied(index);
         if let Some(shard) = self.shared.open_shard(self.shard) {
             shard.views.applied(index, changed);

@@ -3,17 +3,20 @@
 //! Invariant: a shard opens only if its log joins its tables without a hole and with the same chain; else it refuses
 //! service and its log is kept.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 
 use bytes::Bytes;
 
 use super::apply_queue::{Committed, record_bytes};
 use crate::codec::op::decode_ops;
 use crate::codec::record::RecordKind;
+use crate::codec::segment::decode_heads;
+use crate::codec::voters::decode_configs;
+use crate::core::replication::History;
 use crate::store::aol::Record;
 use crate::store::tables::{Applied, EpochStart, Tables, TablesError};
 use crate::types::limits::CHUNK_BYTES_TARGET;
-use crate::types::{Chain, Epoch, LanePosition, LogIndex, Op, ShardId};
+use crate::types::{Chain, Configs, Epoch, LanePosition, LogIndex, Op, ShardId, Space};
 
 /// Bytes of records that gather before they are applied: as many as an applier's round under load.
 const BATCH_BYTES: u64 = 8 << 20;
@@ -22,26 +25,84 @@ const BATCH_BYTES: u64 = 8 << 20;
 /// for pages that are not written yet.
 const TRANSACTION_BYTES: usize = 1 << 20;
 
+/// The row of the newest committed sets of voters. Persisted, keep stable.
+pub(super) const VOTERS_KEY: &[u8] = b"voters";
+
+/// How much of a log is known to be committed before its last entry is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Settling {
+    /// All of it: nobody else votes.
+    All,
+    /// What the tables hold, and what the log says of itself; the rest waits for a leader.
+    AsTold,
+}
+
 /// One shard while its log is read.
 #[derive(Debug)]
 pub(crate) struct ShardReplay {
     pub(crate) tables: Tables,
-    pub(crate) last: LogIndex,
-    pub(crate) chain: Chain,
+    /// The shape of the log as far as it was read.
+    pub(crate) history: History,
+    /// The sets of voters in it: the last committed ones and those behind.
+    pub(crate) voters: Vec<(LogIndex, Configs)>,
+    /// Entries that may not be committed.
+    pub(crate) tail: VecDeque<Uncommitted>,
     /// Why the shard cannot be served, if it cannot.
     pub(crate) damage: Option<String>,
     /// The first record that the tables' checkpoint lacks.
     pub(crate) first: Option<LanePosition>,
+    settling: Settling,
+    /// What the tables held when they were opened.
+    base: (History, Vec<(LogIndex, Configs)>),
+    /// The log was cut to here, below what the tables hold, and has not come back there yet.
+    taken_back: Option<LogIndex>,
     pending: Vec<Committed>,
     pending_bytes: u64,
 }
 
+/// An entry of a log that may be cut again.
+#[derive(Debug, Clone)]
+pub(crate) struct Uncommitted {
+    pub(crate) index: LogIndex,
+    pub(crate) epoch: Epoch,
+    /// The chain after it.
+    pub(crate) chain: Chain,
+    pub(crate) position: LanePosition,
+    pub(crate) kind: RecordKind,
+    pub(crate) payload: Bytes,
+}
+
 impl ShardReplay {
-    pub(crate) fn new(mut tables: Tables) -> Self {
+    pub(crate) fn new(mut tables: Tables, settling: Settling) -> Self {
         // On a full volume everything is applied all the same: what finds no room waits in memory.
         tables.bound_late(u64::MAX);
-        let Applied { index, chain, .. } = tables.state().applied;
-        Self { tables, last: index, chain, damage: None, first: None, pending: Vec::new(), pending_bytes: 0 }
+        let (base, damage) = match base_of(&tables) {
+            Ok(base) => (base, None),
+            Err(reason) => ((History::default(), Vec::new()), Some(reason)),
+        };
+        Self {
+            history: base.0.clone(),
+            voters: base.1.clone(),
+            tail: VecDeque::new(),
+            taken_back: None,
+            tables,
+            damage,
+            first: None,
+            settling,
+            base,
+            pending: Vec::new(),
+            pending_bytes: 0,
+        }
+    }
+
+    /// The last entry that was read.
+    pub(crate) const fn last(&self) -> LogIndex {
+        self.history.end()
+    }
+
+    /// Entries up to here are committed.
+    pub(crate) fn committed(&self) -> LogIndex {
+        self.tail.front().map_or(self.last(), |first| LogIndex(first.index.0 - 1))
     }
 
     /// Damage in the log took records of this shard, or may have (`to` unknown).
@@ -55,8 +116,8 @@ impl ShardReplay {
 
     /// The log says that the shard had records up to `head`; those that neither log nor tables have are missing.
     pub(crate) fn must_reach(&mut self, head: LogIndex) {
-        if self.last < head {
-            let (last, next) = (self.last, self.last.next());
+        if self.last() < head {
+            let (last, next) = (self.last(), self.last().next());
             self.damage.get_or_insert(format!(
                 "its tables end at record {last}, and the log, which went on to record {head}, no longer has record {next}"
             ));
@@ -69,34 +130,69 @@ impl ShardReplay {
         if header.kind == RecordKind::Cut {
             return self.cut(header.index, header.chain);
         }
-        if !header.kind.is_chained() || header.index <= self.last || self.damage.is_some() {
+        if !header.kind.is_chained() || self.damage.is_some() {
+            return;
+        }
+        if header.index >= self.base.0.end() {
+            self.taken_back = None;
+        }
+        if header.index <= self.last() {
             return;
         }
         self.first.get_or_insert(header.position);
-        if header.index != self.last.next() {
+        if header.index != self.last().next() {
             self.damage =
-                Some(format!("its log misses the records {} to {}", self.last.next(), header.index.0 - 1));
+                Some(format!("its log misses the records {} to {}", self.last().next(), header.index.0 - 1));
             return;
         }
-        if header.chain != self.chain {
+        if header.chain != self.history.chain() {
             self.damage = Some(format!("its log does not continue its tables at record {}", header.index));
             return;
         }
-        match ops_of(header.kind, &record.payload) {
-            Ok(ops) => self.pend(
-                header.index,
-                header.epoch,
-                header.chain_after(&record.payload),
-                header.position,
-                ops,
-            ),
-            Err(reason) => self.damage = Some(format!("record {}: {reason}", header.index)),
+        self.hold(Uncommitted {
+            index: header.index,
+            epoch: header.epoch,
+            chain: header.chain_after(&record.payload),
+            position: header.position,
+            kind: header.kind,
+            payload: record.payload.clone(),
+        });
+    }
+
+    fn hold(&mut self, entry: Uncommitted) {
+        if entry.epoch < self.history.last_epoch() {
+            self.damage = Some(format!("record {} is of an epoch that was over", entry.index));
+            return;
+        }
+        if entry.kind == RecordKind::Config {
+            match decode_configs(&entry.payload) {
+                Ok(configs) => self.voters.push((entry.index, configs)),
+                Err(error) => self.damage = Some(format!("record {}: {error}", entry.index)),
+            }
+        }
+        self.history.push(entry.epoch, entry.chain);
+        match self.settling {
+            Settling::All => self.pend(entry),
+            Settling::AsTold => self.tail.push_back(entry),
         }
     }
 
-    fn pend(&mut self, index: LogIndex, epoch: Epoch, chain: Chain, position: LanePosition, ops: Vec<Op>) {
-        self.last = index;
-        self.chain = chain;
+    /// Entries up to `upto` are committed.
+    fn settle(&mut self, upto: LogIndex) {
+        while let Some(entry) = self.tail.pop_front_if(|entry| entry.index <= upto) {
+            self.pend(entry);
+        }
+    }
+
+    fn pend(&mut self, entry: Uncommitted) {
+        let Uncommitted { index, epoch, chain, position, kind, payload } = entry;
+        let ops = match ops_of(kind, &payload) {
+            Ok(ops) => ops,
+            Err(reason) => {
+                self.damage.get_or_insert(format!("record {index}: {reason}"));
+                return;
+            }
+        };
         self.pending_bytes += record_bytes(&ops);
         self.pending.push(Committed { index, epoch, chain, position, ops });
         if self.pending_bytes >= BATCH_BYTES {
@@ -104,20 +200,40 @@ impl ShardReplay {
         }
     }
 
-    /// The records behind `index` were taken back.
+    /// The records behind `index` were taken back. They were not committed; those that took their place may be in the
+    /// tables by now.
     fn cut(&mut self, index: LogIndex, chain: Chain) {
-        if index < self.tables.state().applied.index {
-            self.damage =
-                Some(format!("its log was cut to record {index}, behind which the tables hold more"));
+        if index < self.base.0.end() {
+            self.taken_back = Some(index);
+            (self.history, self.voters) = self.base.clone();
+            self.tail.clear();
+            self.pending.clear();
+            self.pending_bytes = 0;
             return;
         }
-        self.pending.retain(|record| record.index <= index);
-        self.last = self.last.min(index);
-        self.chain = chain;
+        if index < self.committed() {
+            self.damage.get_or_insert(format!("its log was cut to record {index}, behind which more is committed"));
+            return;
+        }
+        self.tail.retain(|entry| entry.index <= index);
+        self.voters.retain(|(at, _)| *at <= index);
+        self.history.cut(index, chain);
     }
 
-    /// Applies what gathered.
-    pub(crate) fn flush(&mut self) {
+    /// The log was read to its end: applies what gathered.
+    pub(crate) fn finish(&mut self) {
+        if let Some(reached) = self.taken_back {
+            let end = self.base.0.end();
+            self.damage.get_or_insert(format!(
+                "its log was cut to record {reached}, and its tables hold records up to {end}"
+            ));
+        }
+        let settled = self.voters.partition_point(|(index, _)| *index <= self.committed());
+        self.voters.drain(..settled.saturating_sub(1));
+        self.flush();
+    }
+
+    fn flush(&mut self) {
         let records = std::mem::take(&mut self.pending);
         self.pending_bytes = 0;
         if let Err(error) = apply(&mut self.tables, &records) {
@@ -128,6 +244,22 @@ impl ShardReplay {
             let _full = self.tables.checkpoint();
         }
     }
+}
+
+/// The log's shape and the voters, as far as the tables hold them.
+fn base_of(tables: &Tables) -> Result<(History, Vec<(LogIndex, Configs)>), String> {
+    let state = tables.state();
+    let start = |start: &EpochStart| core_start(start.epoch, start.first);
+    let starts = state.epochs.iter().map(start).collect();
+    let history = History::new(starts, state.applied.index, state.applied.chain);
+    let history = history.map_err(|error| format!("its tables: {error}"))?;
+    let voters = tables.reader().patient().fact(Space::Voters, VOTERS_KEY).map_err(|error| error.to_string())?;
+    let voters = voters.map(|bytes| decode_configs(&bytes)).transpose().map_err(|error| error.to_string())?;
+    Ok((history, voters.into_iter().map(|configs| (state.applied.index, configs)).collect()))
+}
+
+fn core_start(epoch: Epoch, first: LogIndex) -> crate::core::replication::EpochStart {
+    crate::core::replication::EpochStart { epoch, first }
 }
 
 /// Applies records in log order, in as few transactions as the tables' memory serves well.
@@ -182,6 +314,10 @@ fn epoch_starts(tables: &Tables, records: &[Committed]) -> Vec<EpochStart> {
 pub(super) fn ops_of(kind: RecordKind, payload: &Bytes) -> Result<Vec<Op>, String> {
     match kind {
         RecordKind::Batch | RecordKind::Relief => decode_ops(payload).map_err(|error| error.to_string()),
+        RecordKind::Config => {
+            let key = Bytes::from_static(VOTERS_KEY);
+            Ok(vec![Op::Put { space: Space::Voters, key, value: payload.clone() }])
+        }
         _ => Ok(Vec::new()),
     }
 }
@@ -191,6 +327,13 @@ pub(crate) type Replays = BTreeMap<ShardId, ShardReplay>;
 
 /// Hands a record to its shard.
 pub(crate) fn take(replays: &mut Replays, record: &Record) {
+    if record.header.kind == RecordKind::Settled {
+        for (shard, upto) in decode_heads(&record.payload).unwrap_or_default() {
+            if let Some(replay) = replays.get_mut(&shard) {
+                replay.settle(upto);
+            }
+        }
+    }
     if let Some(replay) = replays.get_mut(&record.header.shard) {
         replay.take(record);
     }

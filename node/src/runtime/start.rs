@@ -97,7 +97,7 @@ pub fn start_watched_on(
     let lanes = u16::try_from(config.lanes).context("lanes")?;
     let layout = Layout { shards: config.shards, lanes };
     let reserve_bytes = Reserve::bytes_for(config.segment_size.get());
-    let mut volume = Volume::open(root, layout, &config.node_name.to_string(), reserve_bytes)
+    let volume = Volume::open(root, layout, &config.node_name.to_string(), reserve_bytes)
         .with_context(|| format!("cannot use the data directory {}", config.data.display()))?;
     let mut report = StartReport { created: volume.unserved(), ..StartReport::default() };
     let mut replays = open_tables(&volume, config, &mut report, progress)?;
@@ -114,7 +114,7 @@ pub fn start_watched_on(
     }
     for replay in replays.values_mut() {
         progress.go_on()?;
-        replay.flush();
+        replay.finish();
     }
     refuse_without_shards(&replays, &report)?;
     progress.go_on()?;

@@ -1,6 +1,7 @@
 //! What is counted of committed ops. Counted when they are published, so the figures never run ahead of the log.
 
-use crate::core::Command;
+use super::mailbox::{Answer, Answered};
+use crate::core::{Appended, Command, Reply};
 use crate::telemetry::EngineMetrics;
 use crate::types::Op;
 
@@ -23,6 +24,13 @@ impl Cause {
             Command::Unpin { .. } => Self::Release,
             _ => Self::Request,
         }
+    }
+}
+
+/// Counts an answer that says that the write had happened before.
+pub(crate) fn count_answer(metrics: &EngineMetrics, answer: &Answer) {
+    if let Ok(Answered { reply: Reply::Append(Ok(Appended { duplicate: true, .. })), .. }) = answer {
+        metrics.duplicates.inc();
     }
 }
 

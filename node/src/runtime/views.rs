@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::ops::Bound;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::read_times::ReadTimes;
@@ -23,7 +24,7 @@ pub(crate) struct ShardViews {
     cluster_seed: u64,
     resident_max: usize,
     /// Nobody noted the reads before this: sliding windows begin here at the earliest.
-    started_at: UnixMillis,
+    windows_from: AtomicI64,
     inner: Mutex<Inner>,
 }
 
@@ -87,11 +88,22 @@ impl ShardViews {
             applied: LogIndex(0),
             evict_at: 0,
         };
-        Self { shard, cluster_seed, resident_max, started_at, inner: Mutex::new(inner) }
+        let windows_from = AtomicI64::new(started_at.0);
+        Self { shard, cluster_seed, resident_max, windows_from, inner: Mutex::new(inner) }
+    }
+
+    fn windows_from(&self) -> UnixMillis {
+        UnixMillis(self.windows_from.load(Ordering::Relaxed))
+    }
+
+    /// Nothing is known of reads before this: all sliding windows begin afresh.
+    pub(crate) fn begin_windows(&self, now: UnixMillis) {
+        self.windows_from.fetch_max(now.0, Ordering::Relaxed);
+        self.lock().by_id.values().for_each(|view| view.touch(now));
     }
 
     fn view(&self, meta: &StreamMeta, index: LogIndex) -> Arc<StreamView> {
-        Arc::new(StreamView::new(meta, self.incarnation(meta.id), index, self.started_at))
+        Arc::new(StreamView::new(meta, self.incarnation(meta.id), index, self.windows_from()))
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -119,7 +131,7 @@ impl ShardViews {
 
     /// A view of what the tables hold, with the read that is known.
     fn load(&self, inner: &mut Inner, meta: &StreamMeta) -> Arc<StreamView> {
-        let view = StreamView::new(meta, self.incarnation(meta.id), LogIndex(0), self.started_at);
+        let view = StreamView::new(meta, self.incarnation(meta.id), LogIndex(0), self.windows_from());
         if let Some(read) = inner.read_times.take(meta.id) {
             view.touch(read);
         }
@@ -133,7 +145,7 @@ impl ShardViews {
             Some(view) => view.read_at(),
             None => inner.read_times.get(stream),
         };
-        read.unwrap_or(self.started_at).max(self.started_at)
+        read.unwrap_or(self.windows_from()).max(self.windows_from())
     }
 
     /// At most `count` streams whose last reads should be recorded in the log, because too many are kept here.
@@ -149,7 +161,7 @@ impl ShardViews {
     /// A view of what the tables hold that nobody else will see: for a look in passing, which must not drive out the
     /// streams that are in use.
     pub(crate) fn glimpse(&self, meta: &StreamMeta) -> StreamView {
-        let view = StreamView::new(meta, self.incarnation(meta.id), LogIndex(0), self.started_at);
+        let view = StreamView::new(meta, self.incarnation(meta.id), LogIndex(0), self.windows_from());
         view.touch(self.last_read(meta.id));
         view
     }

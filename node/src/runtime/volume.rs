@@ -8,6 +8,7 @@ use std::sync::Arc;
 use anyhow::Context;
 
 use crate::codec::superblock::Superblock;
+use super::vault::Vault;
 use crate::seam::disk::Dir;
 use crate::store::layout::{Layout, LayoutError};
 use crate::store::lock::{DirectoryLock, LOCK_FILE};
@@ -22,7 +23,8 @@ pub(crate) struct Volume {
     pub(crate) layout: Layout,
     /// What is given up when the volume is full.
     pub(crate) reserve: Arc<Reserve>,
-    superblock: SuperblockStore,
+    /// What it remembers.
+    pub(crate) vault: Arc<Vault>,
     _lock: DirectoryLock,
 }
 
@@ -51,7 +53,7 @@ impl Volume {
                 "the superblock is missing although there is data; restore it or the whole directory"
             ),
         };
-        Ok(Self { root, layout, reserve, superblock, _lock: lock })
+        Ok(Self { root, layout, reserve, vault: Arc::new(Vault::new(superblock)), _lock: lock })
     }
 
     /// Whether nothing was ever served from here.
@@ -61,17 +63,17 @@ impl Volume {
 
     /// This start, once [`Self::begin`] has counted it.
     pub(crate) fn boot(&self) -> Boot {
-        self.superblock.get().boot
+        self.vault.look(|superblock| superblock.boot)
     }
 
     /// Identifies the data: seeds every checksum and token.
     pub(crate) fn cluster(&self) -> [u8; 16] {
-        self.superblock.get().cluster.0
+        self.vault.look(|superblock| superblock.cluster.0)
     }
 
     /// Counts this start, durably. From here on the log is written.
-    pub(crate) fn begin(&mut self) -> anyhow::Result<()> {
-        self.superblock.update(|superblock| superblock.boot = Boot(superblock.boot.0 + 1))?;
+    pub(crate) fn begin(&self) -> anyhow::Result<()> {
+        self.vault.update(|superblock| superblock.boot = Boot(superblock.boot.0 + 1))?;
         Ok(())
     }
 

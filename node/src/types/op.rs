@@ -76,6 +76,8 @@ pub enum Space {
     Link = 3,
     /// Keys of the cluster (the webhook signing key).
     Secret = 4,
+    /// The newest committed sets of voters; written by applying a config record, never by a batch.
+    Voters = 5,
 }
 
 impl Op {

@@ -10,8 +10,6 @@ pub struct EpochStart {
     pub epoch: Epoch,
     /// Its first entry.
     pub first: LogIndex,
-    /// The chain before that entry.
-    pub before: Chain,
 }
 
 /// A log without its entries.
@@ -87,7 +85,7 @@ impl History {
         }
         self.end = self.end.next();
         if epoch > self.last_epoch() || self.starts.is_empty() {
-            self.starts.push(EpochStart { epoch, first: self.end, before: self.chain });
+            self.starts.push(EpochStart { epoch, first: self.end });
         }
         self.chain = after;
     }
@@ -177,8 +175,7 @@ mod tests {
 
     #[test]
     fn what_a_peer_tells_of_its_log_is_checked() {
-        let start =
-            |record, first| EpochStart { epoch: epoch(record), first: LogIndex(first), before: Chain(0) };
+        let start = |record, first| EpochStart { epoch: epoch(record), first: LogIndex(first) };
         let tells = |starts, end| History::new(starts, LogIndex(end), Chain(0)).is_ok();
         assert!(tells(vec![], 0) && tells(vec![start(1, 1), start(2, 5)], 5));
         assert!(!tells(vec![], 3), "entries of no epoch");

@@ -10,11 +10,13 @@ mod following;
 mod leading;
 mod reading;
 mod sealing;
+mod seen;
 
 use std::time::Duration;
 
 use self::following::Following;
 use self::leading::Leading;
+pub use self::seen::{FollowerSeen, Part};
 use super::effect::{Effect, Halt};
 use super::history::History;
 use super::input::{Ask, Input, Standing};
@@ -43,6 +45,8 @@ pub struct Replica {
     /// Reports to leaders, counted: only the newest may be answered.
     reports: u64,
     now: Duration,
+    /// When it last heard of a leader that it would follow, or gave such a promise that it would follow none.
+    heard_leader: Duration,
 }
 
 #[derive(Debug)]
@@ -106,6 +110,7 @@ impl Replica {
             seals: Vec::new(),
             reports: 0,
             now: Duration::ZERO,
+            heard_leader: Duration::ZERO,
         };
         replica.resume(out);
         replica
@@ -278,8 +283,9 @@ impl Replica {
         out.push(Effect::Halted(halt));
     }
 
-    /// It leads no more, if it did.
+    /// It leads no more, if it did, and follows nobody.
     fn step_down(&mut self, out: &mut Vec<Effect>) {
+        self.heard_leader = self.now;
         if let Role::Leading(leading) = std::mem::replace(&mut self.role, Role::Waiting)
             && let Some(epoch) = leading.writes()
         {

@@ -107,6 +107,7 @@ impl Facts {
                 }
             }
             Space::Secret => drop(self.secrets.insert(key.clone(), value.clone())),
+            Space::Voters => {}
         }
     }
 
@@ -120,6 +121,7 @@ impl Facts {
                 }
             }
             Space::Secret => drop(self.secrets.remove(key)),
+            Space::Voters => {}
         }
     }
 

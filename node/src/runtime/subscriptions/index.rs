@@ -341,7 +341,7 @@ impl Inner {
                 self.entries.entry(id.clone()).or_default().shares.insert(shard, seahash::hash(value));
                 self.dirty.insert(id);
             }
-            Space::Secret => {}
+            Space::Secret | Space::Voters => {}
         }
     }
 

@@ -158,6 +158,8 @@ impl Recovery {
         if header.shard != LANE_ITSELF {
             self.report.records += 1;
             visitor(record);
+        } else if header.kind == RecordKind::Settled {
+            visitor(record);
         }
         if header.kind == RecordKind::Roll { end } else { header.end() }
     }

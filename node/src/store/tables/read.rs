@@ -17,7 +17,7 @@ use super::schema::{
     CHUNKS, EXPIRY, FACTS, NAMES, PINS, PRODUCERS, RETAINED, STATE, STREAMS, TableNumber, expiry_key,
     fact_key, opened, pin_key, producer_key, split_expiry_key,
 };
-use super::state::{STATE_ROW, Totals, get_state};
+use super::state::{STATE_ROW, ShardState, Totals, get_state};
 use crate::codec::CodecError;
 use crate::codec::fields::Cursor;
 use crate::codec::meta::{get_pin, get_producer_state};
@@ -241,12 +241,22 @@ impl Reader {
 
     /// Sums over the shard.
     pub fn totals(&self) -> Result<Totals, TablesError> {
+        self.state().map(|state| state.totals)
+    }
+
+    /// Larger than every stream id that was ever used in the shard.
+    pub fn next_stream(&self) -> Result<StreamId, TablesError> {
+        self.state().map(|state| state.next_stream)
+    }
+
+    /// The state of the shard without its epochs.
+    fn state(&self) -> Result<ShardState, TablesError> {
         self.snapshot(|transaction, shard| {
             const WHAT: &str = "the shard state";
             let table = transaction.open_table(STATE)?;
             let found = table.get(&STATE_ROW)?.ok_or_else(|| corrupt(WHAT, CodecError::Truncated(WHAT)))?;
             let state = opened(shard, TableNumber::State, &STATE_ROW, found.value()).and_then(get_state);
-            Ok(state.map_err(|cause| corrupt(WHAT, cause))?.totals)
+            state.map_err(|cause| corrupt(WHAT, cause))
         })
     }
 

@@ -1,8 +1,6 @@
 //! A follower: promises the leader's epoch, tells what it has, cuts to what both have, takes entries, confirms what is on
 //! its disk. Invariant: it confirms only what it holds of *this* epoch's leader, and cuts nothing that is committed.
 
-use std::time::Duration;
-
 use super::super::effect::{Effect, Halt};
 use super::super::memory::Ticket;
 use super::super::message::{Message, Records, Report};
@@ -19,8 +17,12 @@ pub(super) struct Following {
     committed: LogIndex,
     /// The leader's last round, to be echoed.
     round: u64,
-    /// When the leader was last heard of.
-    pub(super) heard: Duration,
+}
+
+impl Following {
+    pub(super) const fn leader(&self) -> ReplicaId {
+        self.leader
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,8 +58,8 @@ impl Replica {
             stage: Stage::Promising(self.kept.newest()),
             committed: LogIndex(0),
             round: 0,
-            heard: self.now,
         });
+        self.heard_leader = self.now;
         self.follower_moved(out);
     }
 
@@ -171,7 +173,7 @@ impl Replica {
         let Role::Following(following) = &mut self.role else { return None };
         let meant = following.leader == from && following.epoch == epoch;
         if meant {
-            following.heard = now;
+            self.heard_leader = now;
         }
         meant.then_some(following)
     }

@@ -1,0 +1,61 @@
+//! What the node must never forget, shared by its lanes and its links. Invariant: a change is durable when its call returns.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::codec::superblock::{ShardMemory, Superblock};
+use crate::codec::voters::{decode_configs, encode_configs};
+use crate::core::replication::Memory;
+use crate::store::superblock::{SuperblockStore, SuperblockStoreError};
+use crate::types::ShardId;
+
+/// The superblock of an open volume.
+#[derive(Debug)]
+pub(crate) struct Vault(Mutex<SuperblockStore>);
+
+impl Vault {
+    pub(crate) const fn new(store: SuperblockStore) -> Self {
+        Self(Mutex::new(store))
+    }
+
+    // A change that panicked half way has changed a copy; the store replaces its own as the last step.
+    fn lock(&self) -> MutexGuard<'_, SuperblockStore> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Looks at it.
+    pub(crate) fn look<T>(&self, look: impl FnOnce(&Superblock) -> T) -> T {
+        look(self.lock().get())
+    }
+
+    /// Changes it.
+    pub(crate) fn update(&self, change: impl FnOnce(&mut Superblock)) -> Result<(), SuperblockStoreError> {
+        self.lock().update(change)
+    }
+
+    /// What the volume remembers of a shard, if it ever promised anything.
+    pub(crate) fn memory(&self, shard: ShardId) -> Option<Memory> {
+        self.look(|superblock| superblock.shards.get(&shard).map(memory_of))
+    }
+
+    /// Remembers what replicas of several shards asked for.
+    pub(crate) fn save(&self, memories: &[(ShardId, Memory)]) -> Result<(), SuperblockStoreError> {
+        self.update(|superblock| {
+            for (shard, memory) in memories {
+                let kept = superblock.shards.entry(*shard).or_default();
+                (kept.promised, kept.led, kept.retired) = (memory.promised, memory.led, memory.retired);
+                kept.config.clear();
+                memory.configs.iter().for_each(|configs| encode_configs(configs, &mut kept.config));
+            }
+        })
+    }
+}
+
+/// Sets of voters that cannot be read are as good as none: such a replica does not lead by itself.
+fn memory_of(kept: &ShardMemory) -> Memory {
+    Memory {
+        promised: kept.promised,
+        led: kept.led,
+        configs: decode_configs(&kept.config).ok(),
+        retired: kept.retired,
+    }
+}
