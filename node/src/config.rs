@@ -13,6 +13,7 @@ mod duration;
 mod error;
 mod layers;
 mod nearest;
+mod optional;
 mod print;
 mod relations;
 mod settings;

@@ -19,6 +19,8 @@ pub mod wire;
 
 pub mod runtime;
 
+pub mod admin;
+
 pub mod tool;
 
 pub mod http;

@@ -18,7 +18,7 @@ mod voters;
 pub mod limits;
 
 pub use content_type::ContentType;
-pub use durability::{AolMode, Durability, FsyncPolicy};
+pub use durability::{Acks, AolMode, Durability, FsyncPolicy};
 pub use glob::{Glob, GlobError};
 pub use identity::{ClusterId, IdentityError, VolumeIncarnation};
 pub use messages::{Framing, Lengths, Messages, Segment};

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::value::Value;
-use crate::types::{AolMode, FsyncPolicy};
+use crate::types::{Acks, AolMode, FsyncPolicy};
 
 /// Declares how the variants of an enum are written.
 macro_rules! choice {
@@ -85,6 +85,7 @@ choice!(LogLevel: "error" => LogLevel::Error, "warn" => LogLevel::Warn, "info" =
     "debug" => LogLevel::Debug, "trace" => LogLevel::Trace);
 choice!(WebhookTargets: "auto" => WebhookTargets::Auto, "public" => WebhookTargets::Public,
     "loopback" => WebhookTargets::Loopback);
+choice!(Acks: "majority" => Acks::Majority, "leader" => Acks::Leader);
 choice!(AolMode: "sync" => AolMode::Sync, "async" => AolMode::Async, "never" => AolMode::Never);
 
 /// The interval is written behind the word: `interval=100ms` (a shell would want `interval(100ms)` quoted).

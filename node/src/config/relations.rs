@@ -1,13 +1,18 @@
 //! What must hold between settings. Each text names both, with their values, and the way out.
 
+use std::net::SocketAddr;
+
+use super::value::Value;
 use super::{Config, ConfigError, Size};
+use crate::types::{Acks, Durability};
 
 /// What a record needs beside the body that it carries: its header, the stream's name and state.
 const RECORD_HEAD: Size = Size::kib(64);
 
 /// Refuses the first pair that does not go together.
 pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
-    let broken = [durable(config), flowing(config), stored(config)].into_iter().flatten().next();
+    let broken =
+        [durable(config), flowing(config), stored(config), clustered(config)].into_iter().flatten().next();
     broken.map_or(Ok(()), |text| Err(ConfigError::Relation(text)))
 }
 
@@ -75,6 +80,53 @@ fn stored(config: &Config) -> Option<String> {
         }
         _ => None,
     }
+}
+
+/// What members of a cluster must keep to, and what means nothing outside of one.
+fn clustered(config: &Config) -> Option<String> {
+    if config.cluster_id.is_some() && config.cluster_file.is_some() {
+        return Some(
+            "cluster-id and cluster-file exclude each other, since the file names the cluster: leave one out"
+                .to_owned(),
+        );
+    }
+    if !config.in_cluster() {
+        let alone = config.acks == Acks::Leader;
+        return alone.then(|| {
+            "acks = leader means something in a cluster only: give cluster-id or cluster-file, or leave acks out"
+                .to_owned()
+        });
+    }
+    let durability = config.durability();
+    if durability != Durability::default() {
+        return Some(format!(
+            "a member of a cluster needs aol = sync and fsync = always, because its vote must survive a crash, and this \
+             one has {durability}: leave both out, or run the node on its own"
+        ));
+    }
+    if config.follower_log_max < config.segment_size_max {
+        let (low, high) = (config.follower_log_max, config.segment_size_max);
+        return Some(format!(
+            "follower-log-max ({low}) must be at least segment-size-max ({high}), because segments are kept whole: raise \
+             the one or lower the other"
+        ));
+    }
+    distinct(config)
+}
+
+/// Each port of a member has an address of its own; port 0 is any that is free.
+fn distinct(config: &Config) -> Option<String> {
+    let mut taken: Vec<(&str, SocketAddr)> = vec![("listen", config.listen)];
+    let admin = config.admin_address().map(|address| ("admin-listen", address));
+    for (name, address) in [("peer-listen", config.peer_listen)].into_iter().chain(admin) {
+        let same = taken.iter().find(|(_, other)| *other == address && address.port() != 0);
+        if let Some((other, _)) = same {
+            let address = address.render();
+            return Some(format!("{other} and {name} are both {address}: give {name} another port"));
+        }
+        taken.push((name, address));
+    }
+    None
 }
 
 fn too_large(name: &str, size: Size, bound_name: &str, bound: Size) -> String {

@@ -13,7 +13,7 @@ use super::declare::{Setting, settings};
 use super::size::Size;
 use super::text::{CorsOrigin, NodeName};
 use super::value::Value;
-use crate::types::{AolMode, Durability, FsyncPolicy, ShardCount};
+use crate::types::{Acks, AolMode, ClusterId, Durability, FsyncPolicy, ShardCount};
 
 const fn millis(count: u64) -> Duration {
     Duration::from_millis(count)
@@ -66,6 +66,32 @@ settings! {
         /// Log bytes behind the last checkpoint that bring the next one.
         checkpoint_log_size: Size = Size::mib(64), within Size::mib(1)..=Size::gib(64),
             because "a restart replays at most about this much: a second or a few, as small its records are";
+    }
+    "Cluster" {
+        /// The cluster of which this node is a member, and that tells it of the others. Fixed when the data directory is formatted.
+        cluster_id: Option<ClusterId> = None,
+            because "a node is on its own unless somebody makes it a member";
+        /// A file that names all members, for a cluster that nobody manages (docs/cluster.example.yaml is one). Excludes cluster-id.
+        cluster_file: Option<PathBuf> = None,
+            because "without an operator nobody replaces a leader that is lost, so this is for trials and tests";
+        /// The address that other nodes connect to; used in a cluster only.
+        peer_listen: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 4537),
+            because "100 above the port of clients; links are neither encrypted nor authenticated, so only this machine may reach it";
+        /// The address of the admin port (docs/admin.md). `none` means 127.0.0.1:4637 in a cluster, and no admin port otherwise.
+        admin_listen: Option<SocketAddr> = None,
+            because "200 above the port of clients; whoever reaches it may end the node, so only this machine may";
+        /// Who must hold a write before it is acknowledged, in a cluster: so many voters that no failover loses it, or the leader alone.
+        acks: Acks = Acks::Majority,
+            because "only then does an acknowledged write survive the loss of its leader";
+        /// Time between two messages of a leader to a follower while there are no writes.
+        heartbeat: Duration = millis(100), within millis(10)..=millis(250),
+            because "a leader counts as silent after a second: ten may be lost before, four at the upper bound";
+        /// Log bytes that are kept for a follower that is behind; one that is further behind gets a snapshot.
+        follower_log_max: Size = Size::mib(256), within Size::mib(1)..=Size::gib(64),
+            because "a few seconds of full write load, or a restart of the follower under common load";
+        /// Bytes per second that a leader reads from its files for followers that are behind.
+        catch_up_rate: Option<Size> = None, within Some(Size::kib(64))..=Some(Size::gib(16)),
+            because "the sooner a follower is back, the sooner another may be lost";
     }
     "Requests" {
         /// Largest request body; a larger one is answered 413 before it is read.
@@ -181,7 +207,22 @@ settings! {
     }
 }
 
+/// Where a member of a cluster has its admin port unless it is told otherwise.
+const ADMIN_IN_CLUSTER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 4637);
+
 impl Config {
+    /// Whether this node is a member of a cluster.
+    #[must_use]
+    pub fn in_cluster(&self) -> bool {
+        self.cluster_id.is_some() || self.cluster_file.is_some()
+    }
+
+    /// Where the admin port is, if there is one.
+    #[must_use]
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin_listen.or_else(|| self.in_cluster().then_some(ADMIN_IN_CLUSTER))
+    }
+
     /// What an acknowledgement means on this node.
     #[must_use]
     pub fn durability(&self) -> Durability {

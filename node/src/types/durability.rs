@@ -27,7 +27,17 @@ pub enum FsyncPolicy {
     Never,
 }
 
-/// Both together: `spec.durability` of a cluster, `--aol` and `--fsync` of a node.
+/// Who must hold a write before it is acknowledged, in a cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Acks {
+    /// So many voters that every later leader has it.
+    #[default]
+    Majority,
+    /// The leader alone: a failover may lose what was acknowledged last.
+    Leader,
+}
+
+/// Log and syncs together: `spec.durability` of a cluster, `--aol` and `--fsync` of a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Durability {
     /// See [`AolMode`].

@@ -1,11 +1,15 @@
-//! Positions and ids. Conversions are named; arithmetic that could overflow is checked where it is done.
+//! Positions and ids. Conversions are named; arithmetic that could overflow is checked where it is done. In JSON each is
+//! the plain number.
 
 use std::fmt;
+
+use serde::{Deserialize, Serialize};
 
 macro_rules! number {
     ($(#[$doc:meta])* $name:ident($inner:ty)) => {
         $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+        #[serde(transparent)]
         pub struct $name(pub $inner);
 
         impl fmt::Display for $name {
@@ -58,7 +62,8 @@ number!(
 );
 
 /// (record epoch, leader boot), ordered lexicographically.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Epoch {
     /// Assigned by compare-and-set in the cluster's record; a single node stays at 1.
     pub record: RecordEpoch,

@@ -3,12 +3,15 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 /// Most voters of a shard: five replicas, two that come or go while a change is withdrawn, and one to spare.
 pub const VOTERS_MAX: usize = 8;
 
 /// A replica of the cluster: one volume in one incarnation. Interned in the record, never used again, so an empty disk
 /// under an old name is somebody else.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct ReplicaId(pub u32);
 
 impl fmt::Display for ReplicaId {
@@ -94,7 +97,8 @@ impl fmt::Debug for Voters {
 }
 
 /// Counts the sets of voters of a shard; a later one supersedes an earlier one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct ConfigVersion(pub u64);
 
 /// One set of voters.

@@ -14,9 +14,25 @@ pub(crate) const ROOMS: &[(&str, &[&str])] = &[
     ("seam", &["types"]),
     ("store", &["types", "codec", "config", "telemetry", "seam"]),
     ("runtime", &["types", "codec", "config", "telemetry", "core", "seam", "store"]),
+    ("admin", &["types", "core", "runtime"]),
     ("http", &["types", "codec", "config", "telemetry", "core", "seam", "runtime"]),
     ("tool", &["types", "codec", "config", "telemetry", "seam", "store", "runtime"]),
-    ("run", &["types", "codec", "config", "telemetry", "core", "seam", "store", "runtime", "http", "tool"]),
+    (
+        "run",
+        &[
+            "types",
+            "codec",
+            "config",
+            "telemetry",
+            "core",
+            "seam",
+            "store",
+            "runtime",
+            "admin",
+            "http",
+            "tool",
+        ],
+    ),
 ];
 
 /// What would make a decision depend on something other than its arguments.

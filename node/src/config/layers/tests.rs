@@ -167,6 +167,40 @@ fn settings_that_do_not_go_together_are_refused_with_the_way_out() {
 }
 
 #[test]
+fn what_does_not_suit_a_cluster_is_refused_with_the_way_out() {
+    let member = "cluster-id = \"0123456789abcdef0123456789abcdef\"\n";
+    let refused_in_cluster = |rest: &str| refusal(&format!("{member}{rest}"));
+    assert!(Config::from_toml(member).unwrap().in_cluster());
+    assert!(refused_in_cluster("cluster-file = \"members.yaml\"").contains("leave one out"));
+    for relaxed in ["aol = \"async\"", "aol = \"never\"", "fsync = \"interval=5ms\"", "fsync = \"never\""] {
+        let text = refused_in_cluster(relaxed);
+        assert!(text.contains("needs aol = sync and fsync = always"), "{text}");
+        assert!(Config::from_toml(relaxed).is_ok(), "a node on its own may");
+    }
+    assert!(
+        refused_in_cluster("follower-log-max = \"32MiB\"").starts_with("follower-log-max (32MiB) must be")
+    );
+    assert!(
+        refused_in_cluster("peer-listen = \"127.0.0.1:4437\"").starts_with("listen and peer-listen are both")
+    );
+    assert!(
+        refused_in_cluster("peer-listen = \"127.0.0.1:4637\"").contains("give admin-listen another port")
+    );
+    assert!(refusal("acks = \"leader\"").starts_with("acks = leader means something in a cluster only"));
+    assert!(refusal("cluster-id = \"0123\"").contains("must be 32 hexadecimal digits"));
+    assert!(refusal("heartbeat = \"1s\"").contains("must be from 10ms to 250ms"));
+}
+
+#[test]
+fn a_node_has_an_admin_port_in_a_cluster_or_when_it_is_told_where() {
+    let address =
+        |toml: &str| Config::from_toml(toml).unwrap().admin_address().map(|address| address.to_string());
+    assert_eq!(address(""), None);
+    assert_eq!(address("admin-listen = \"127.0.0.1:9\"").as_deref(), Some("127.0.0.1:9"));
+    assert_eq!(address("cluster-file = \"members.yaml\"").as_deref(), Some("127.0.0.1:4637"));
+}
+
+#[test]
 fn a_missing_file_is_named() {
     let error = Layers::default().read_file("no/such/file.toml").unwrap_err().to_string();
     assert!(error.starts_with("the configuration file no/such/file.toml cannot be read: "), "{error}");

@@ -1,0 +1,7 @@
+//! The admin port: what whoever elects asks of a node and orders it to do, as JSON over HTTP. Calls are described in
+//! `docs/admin.md`.
+//!
+//! Invariant: an order that was meant for another node is refused before anything happens, and every order may be
+//! repeated. Decisions are those of `runtime`; here is their form alone.
+
+pub mod words;
