@@ -20,6 +20,7 @@ mod group;
 mod line;
 mod lane;
 mod links;
+mod look;
 mod listing;
 mod mailbox;
 mod owner;

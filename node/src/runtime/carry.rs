@@ -14,7 +14,7 @@ use super::{Failure, tally};
 use crate::codec::record::RecordKind;
 use crate::codec::voters::{decode_configs, encode_configs};
 use crate::core::replication::{Effect, Entry, Input, Message, Part};
-use crate::types::{Configs, LogIndex, ReplicaId, ShardId};
+use crate::types::{Chain, Configs, LogIndex, ReplicaId, ShardId};
 use crate::wire::Shipping;
 
 impl LaneOwner {
@@ -165,7 +165,8 @@ impl LaneOwner {
         let Some(replica) = &owner.replica else { return };
         let Some(epoch) = replica.leads() else { return };
         let history = Arc::new(replica.history().clone());
-        let shipping = Shipping { epoch, after, committed: replica.committed(), history, from: owner.mark(after) };
+        let chain = Chain(0);
+        let shipping = Shipping { epoch, after, chain, committed: replica.committed(), history, from: owner.mark(after) };
         port.ship(shard, shipping);
     }
 
@@ -198,7 +199,7 @@ impl LaneOwner {
             self.duty.handed.records.push((shard, Committed { index, epoch, chain, position, ops }));
         }
         if let Some(open) = owner.shared.open_shard(shard) {
-            open.published.advance(upto);
+            open.visible.advance(upto);
         }
         self.give_answers(shard, upto);
     }

@@ -3,11 +3,17 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use tokio::sync::oneshot;
+
+use super::mailbox::{Job, Question};
 use super::shared::Shared;
+use super::vault::Vault;
 use crate::core::failover::NodePulse;
 use crate::core::replication::{Answer, Standing};
+use crate::wire::Host;
 use crate::types::{
     Boot, ClusterId, Configs, Epoch, LogIndex, RecordEpoch, ReplicaId, Roster, ShardId, VolumeIncarnation,
 };
@@ -16,6 +22,7 @@ use crate::types::{
 #[derive(Debug, Clone)]
 pub struct Control {
     pub(super) shared: Arc<Shared>,
+    pub(super) vault: Arc<Vault>,
 }
 
 /// Who a node is.
@@ -145,56 +152,113 @@ pub enum JoinError {
     Disk(String),
 }
 
-#[expect(clippy::unused_async, clippy::todo, reason = "made on another branch")]
 impl Control {
     /// Who this node is.
     #[must_use]
     pub fn node(&self) -> NodeReport {
-        todo!()
+        let roster = self.shared.cluster.get().map(|cluster| Roster::clone(&cluster.roster())).unwrap_or_default();
+        let replica = self.shared.cluster.get().and_then(|cluster| cluster.me());
+        self.vault.look(|superblock| NodeReport {
+            cluster: superblock.cluster,
+            node: superblock.node.clone(),
+            incarnation: superblock.incarnation,
+            boot: superblock.boot,
+            replica,
+            is_new: superblock.shards.values().all(|memory| memory.promised == Epoch::default()),
+            roster,
+        })
     }
 
     /// What an elector wants to know, twice a second.
     pub async fn pulse(&self) -> Result<NodePulse, Unanswered> {
-        todo!()
+        let replica = self.shared.cluster.get().ok_or(Unanswered::NotAMember)?.me();
+        let replica = replica.ok_or(Unanswered::NotAMember)?;
+        let shards = self.shared.looks.all(self.shared.clock.elapsed());
+        Ok(NodePulse {
+            replica,
+            boot: self.vault.look(|superblock| superblock.boot),
+            draining: self.shared.draining.load(Ordering::Relaxed) || self.shared.closing(),
+            sick: false,
+            has_room: true,
+            shards: shards.into_iter().map(|(report, pulse)| (report.shard, pulse)).collect(),
+        })
     }
 
     /// How every shard stands.
     pub async fn shards(&self) -> Vec<ShardReport> {
-        todo!()
+        let mut known: BTreeMap<ShardId, ShardReport> = BTreeMap::new();
+        for (report, _) in self.shared.looks.all(self.shared.clock.elapsed()) {
+            known.insert(report.shard, report);
+        }
+        let refusing = self.shared.refusing();
+        for refusing in refusing {
+            let shard = ShardId(refusing.shard);
+            let report = known.entry(shard).or_insert_with(|| ShardReport::unknown(shard));
+            if !matches!(report.role, ShardRole::Halted(_)) {
+                report.role = ShardRole::Damaged(refusing.reason);
+            }
+        }
+        known.into_values().collect()
     }
 
     /// Told who is in the cluster; remembered before this returns.
-    pub async fn join(&self, _roster: Roster) -> Result<(), JoinError> {
-        todo!()
+    pub async fn join(&self, roster: Roster) -> Result<(), JoinError> {
+        let cluster = Arc::clone(self.shared.cluster.get().ok_or(JoinError::Alone)?);
+        // It writes the superblock.
+        let joined = tokio::task::spawn_blocking(move || cluster.join(roster)).await;
+        joined.unwrap_or_else(|error| Err(JoinError::Disk(error.to_string())))
     }
 
     /// Seals a replica.
-    pub async fn seal(&self, _shard: ShardId, _epoch: RecordEpoch) -> Result<Answer, Unanswered> {
-        todo!()
+    pub async fn seal(&self, shard: ShardId, epoch: RecordEpoch) -> Result<Answer, Unanswered> {
+        self.ask(shard, Question::Seal(epoch)).await
     }
 
     /// Orders a replica to lead, if it is still as `expected`.
-    pub async fn lead(
-        &self,
-        _shard: ShardId,
-        _order: Order,
-        _expected: Standing,
-    ) -> Result<Answer, Unanswered> {
-        todo!()
+    pub async fn lead(&self, shard: ShardId, order: Order, expected: Standing) -> Result<Answer, Unanswered> {
+        self.ask(shard, Question::Lead(order, expected)).await
     }
 
     /// Tells a leader who votes.
-    pub async fn configure(&self, _shard: ShardId, _order: Order) -> Result<Answer, Unanswered> {
-        todo!()
+    pub async fn configure(&self, shard: ShardId, order: Order) -> Result<Answer, Unanswered> {
+        self.ask(shard, Question::Configure(order)).await
+    }
+
+    async fn ask(&self, shard: ShardId, question: Question) -> Result<Answer, Unanswered> {
+        let cluster = self.shared.cluster.get().ok_or(Unanswered::NotAMember)?;
+        cluster.me().ok_or(Unanswered::NotAMember)?;
+        let open = self.shared.open_shard(shard).ok_or(Unanswered::NoShard(shard))?;
+        let (sender, answer) = oneshot::channel();
+        let job = Job::Ask { shard, question: Box::new(question), answer: sender };
+        open.mailbox.send(job).map_err(|_| Unanswered::Ending)?;
+        answer.await.map_err(|_| Unanswered::NoShard(shard))
     }
 
     /// Wants to hand over what it leads, or no longer does.
-    pub fn drain(&self, _draining: bool) {
-        todo!()
+    pub fn drain(&self, draining: bool) {
+        self.shared.draining.store(draining, Ordering::Relaxed);
     }
 
     /// Ends the node in order, as SIGTERM does.
     pub fn shut_down(&self) {
-        todo!()
+        self.shared.end_wanted.notify_one();
+    }
+}
+
+impl ShardReport {
+    /// Of a shard of which nothing is known.
+    fn unknown(shard: ShardId) -> Self {
+        Self {
+            shard,
+            role: ShardRole::Waiting,
+            promised: Epoch::default(),
+            leader: None,
+            end: LogIndex(0),
+            synced: LogIndex(0),
+            committed: LogIndex(0),
+            applied: LogIndex(0),
+            configs: None,
+            followers: BTreeMap::new(),
+        }
     }
 }

@@ -32,7 +32,7 @@ impl Shared {
 
     /// The state of a name without making it resident: for a look in passing, which must not drive out what is in use.
     pub(crate) fn glimpse(&self, name: &StreamName) -> Result<Option<Snapshot>, Failure> {
-        let (shard, now) = (self.shard_of(name)?, self.clock.now());
+        let (shard, now) = (self.shard_of(name)?, self.judged_at());
         loop {
             let ticket = match shard.views.by_name(name) {
                 Known::Here(view) => return Ok(Some(view.snapshot(now))),
@@ -51,7 +51,7 @@ impl Shared {
     /// A living stream's view and state.
     pub(crate) fn living(&self, name: &StreamName) -> Result<(Arc<StreamView>, Snapshot), ReadError> {
         let view = self.view(name)?.ok_or(ReadError::NotFound)?;
-        let snapshot = view.snapshot(self.clock.now());
+        let snapshot = view.snapshot(self.judged_at());
         alive(&snapshot)?;
         Ok((view, snapshot))
     }
@@ -99,7 +99,7 @@ impl Shared {
         from: ReadFrom,
         bytes_max: usize,
     ) -> Result<ReadBatch, ReadError> {
-        let snapshot = view.snapshot(self.clock.now());
+        let snapshot = view.snapshot(self.judged_at());
         alive(&snapshot)?;
         view.touch(self.clock.now());
         let start = Self::resolve(from, &snapshot.state)?;
@@ -115,7 +115,7 @@ impl Shared {
         bytes_max: usize,
     ) -> Result<ReadBatch, ReadError> {
         let shard = self.shard_of(name)?;
-        let (snapshot, memory) = view.snapshot_from(start, bytes_max, self.clock.now());
+        let (snapshot, memory) = view.snapshot_from(start, bytes_max, self.judged_at());
         alive(&snapshot)?;
         let segments = match memory {
             None => return Err(ReadError::Misaligned),
@@ -170,7 +170,7 @@ impl Shared {
         let shard = self.shard(place.shard)?;
         let (base, parent, memory_from) = match shard.views.by_id(place.stream) {
             Some(view) => {
-                let (snapshot, memory) = view.snapshot_from(from, bytes_max, self.clock.now());
+                let (snapshot, memory) = view.snapshot_from(from, bytes_max, self.judged_at());
                 let segments = memory.ok_or(ReadError::Misaligned)?;
                 if !segments.is_empty() {
                     return Ok(clipped(segments, upto));

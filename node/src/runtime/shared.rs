@@ -1,19 +1,22 @@
 //! What readers and owners share: the shards' views and tables, the clock, the cache, the flag that ends everything.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use super::Failure;
 use super::cache::SegmentCache;
+use super::links::Cluster;
+use super::look::Looks;
 use super::mailbox::Mailbox;
+use super::read_index::Visible;
 use super::subscriptions::SubscriptionIndex;
 use super::views::{ShardViews, incarnation};
 use super::whereabouts::Leaders;
 use crate::seam::Clock;
 use crate::store::tables::{ReadFault, Reader, TablesError};
 use crate::telemetry::{Counter, Metrics};
-use crate::types::{Incarnation, ShardCount, ShardId, StreamId, StreamName};
+use crate::types::{Incarnation, ShardCount, ShardId, StreamId, StreamName, UnixMillis};
 
 /// One shard as readers see it.
 #[derive(Debug)]
@@ -28,6 +31,8 @@ pub(crate) struct Shard {
     /// Whether `health` is anything but `Serving`.
     refusing: AtomicBool,
     health: Mutex<Health>,
+    /// How far its committed log is visible to readers.
+    pub(crate) visible: Visible,
 }
 
 /// Whether a shard that was sound at start is served.
@@ -61,6 +66,14 @@ pub(crate) struct Shared {
     pub(crate) subscriptions: SubscriptionIndex,
     /// Who leads each shard.
     pub(crate) leaders: Leaders,
+    /// This node among others; not there on a node of its own.
+    pub(crate) cluster: OnceLock<Arc<Cluster>>,
+    /// How the shards of each lane stand.
+    pub(crate) looks: Looks,
+    /// Somebody wants this node to hand over what it leads.
+    pub(crate) draining: AtomicBool,
+    /// Somebody wants this node to end.
+    pub(crate) end_wanted: tokio::sync::Notify,
     /// Seed of the incarnation tokens.
     cluster_seed: u64,
     /// Payload bytes of all streams, as of the sweeper's last round; and how many there may be.
@@ -80,7 +93,7 @@ impl Shard {
         corrupt_reads: Counter,
     ) -> Self {
         let (refusing, health) = (AtomicBool::new(false), Mutex::new(Health::Serving));
-        Self { id, views, tables, mailbox, corrupt_reads, refusing, health }
+        Self { id, views, tables, mailbox, corrupt_reads, refusing, health, visible: Visible::default() }
     }
 
     /// Refuses when damage was found.
@@ -172,12 +185,29 @@ impl Shared {
             metrics,
             subscriptions: SubscriptionIndex::new(0),
             leaders: Leaders::all_here(count),
+            cluster: OnceLock::new(),
+            looks: Looks::default(),
+            draining: AtomicBool::new(false),
+            end_wanted: tokio::sync::Notify::new(),
             cluster_seed,
             stored: AtomicU64::new(0),
             stored_max,
             closing: AtomicBool::new(false),
             ending: Default::default(),
         }
+    }
+
+    /// A member of a cluster.
+    pub(crate) fn in_cluster(mut self, cluster: Arc<Cluster>) -> Self {
+        self.leaders = Leaders::unknown(self.count);
+        self.cluster = OnceLock::from(cluster);
+        self
+    }
+
+    /// The moment by which reads judge whether a stream's time is over. In a cluster they do not: the leader writes the end,
+    /// and a replica serves a stream until it has that.
+    pub(crate) fn judged_at(&self) -> UnixMillis {
+        if self.cluster.get().is_some() { UnixMillis(i64::MIN) } else { self.clock.now() }
     }
 
     /// With another bound on links.

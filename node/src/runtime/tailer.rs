@@ -57,7 +57,7 @@ impl Tailer {
             // Registered before the state is looked at, so that no change falls between.
             let mut changed = pin!(self.view.changed().notified());
             changed.as_mut().enable();
-            let snapshot = self.view.snapshot(self.shared.clock.now());
+            let snapshot = self.view.snapshot(self.shared.judged_at());
             if let Err(error) = alive(&snapshot) {
                 return TailEvent::Ended(error);
             }

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::watch;
 
 use super::Engine;
-use crate::types::{ShardCount, ShardId, StreamName};
+use crate::types::{ReplicaId, ShardCount, ShardId, StreamName};
 
 /// Where a shard's writes are decided.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,7 +27,7 @@ pub enum Whereabouts {
 struct Slot {
     /// Whether `known` is anything but `Here`.
     away: AtomicBool,
-    known: Mutex<Whereabouts>,
+    known: Mutex<(Whereabouts, Option<ReplicaId>)>,
 }
 
 /// Those of all shards.
@@ -40,28 +40,48 @@ pub(crate) struct Leaders {
 impl Leaders {
     /// Those of a node on its own.
     pub(crate) fn all_here(count: ShardCount) -> Self {
-        let here = |_| Slot { away: AtomicBool::new(false), known: Mutex::new(Whereabouts::Here) };
+        let here = |_| Slot { away: AtomicBool::new(false), known: Mutex::new((Whereabouts::Here, None)) };
         Self { slots: count.shards().map(here).collect(), changes: watch::Sender::new(()) }
+    }
+
+    /// Those of a member of a cluster that knows of nobody yet.
+    pub(crate) fn unknown(count: ShardCount) -> Self {
+        let leaders = Self::all_here(count);
+        count.shards().for_each(|shard| leaders.note(shard, None, Whereabouts::Nobody));
+        leaders
+    }
+
+    /// Who leads, by id.
+    pub(crate) fn leader(&self, shard: ShardId) -> Option<ReplicaId> {
+        let slot = self.slots.get(usize::from(shard.0))?;
+        slot.known.lock().unwrap_or_else(PoisonError::into_inner).1
+    }
+
+    /// Changes whenever a leader does.
+    pub(crate) fn changes(&self) -> watch::Receiver<()> {
+        self.changes.subscribe()
     }
 
     fn of(&self, shard: ShardId) -> Whereabouts {
         match self.slots.get(usize::from(shard.0)) {
             Some(slot) if slot.away.load(Ordering::Acquire) => {
-                slot.known.lock().unwrap_or_else(PoisonError::into_inner).clone()
+                slot.known.lock().unwrap_or_else(PoisonError::into_inner).0.clone()
             }
             _ => Whereabouts::Here,
         }
     }
 
-    fn note(&self, shard: ShardId, whereabouts: Whereabouts) {
+    /// What was learnt of a shard's leader.
+    pub(crate) fn note(&self, shard: ShardId, leader: Option<ReplicaId>, whereabouts: Whereabouts) {
         let Some(slot) = self.slots.get(usize::from(shard.0)) else { return };
         {
             let mut known = slot.known.lock().unwrap_or_else(PoisonError::into_inner);
-            if *known == whereabouts {
+            let next = (whereabouts, leader);
+            if *known == next {
                 return;
             }
-            slot.away.store(whereabouts != Whereabouts::Here, Ordering::Release);
-            *known = whereabouts;
+            slot.away.store(next.0 != Whereabouts::Here, Ordering::Release);
+            *known = next;
         }
         self.changes.send_replace(());
     }
@@ -82,7 +102,7 @@ impl Engine {
 
     /// What was learnt about a shard's leader.
     pub fn note_leader(&self, shard: ShardId, whereabouts: Whereabouts) {
-        self.shared.leaders.note(shard, whereabouts);
+        self.shared.leaders.note(shard, None, whereabouts);
     }
 
     /// The shard of a name.
@@ -100,14 +120,14 @@ mod tests {
     async fn whoever_waits_for_a_leader_hears_of_it_once_it_is_another() {
         let leaders = Leaders::all_here(ShardCount::new(2).unwrap());
         let mut changes = leaders.changes.subscribe();
-        leaders.note(ShardId(1), Whereabouts::Here);
+        leaders.note(ShardId(1), None, Whereabouts::Here);
         assert!(!changes.has_changed().unwrap());
         for next in [Whereabouts::Nobody, Whereabouts::There("a:1".into()), Whereabouts::Here] {
-            leaders.note(ShardId(1), next.clone());
+            leaders.note(ShardId(1), None, next.clone());
             changes.changed().await.unwrap();
             assert_eq!((leaders.of(ShardId(1)), leaders.of(ShardId(0))), (next, Whereabouts::Here));
         }
-        leaders.note(ShardId(7), Whereabouts::Nobody);
+        leaders.note(ShardId(7), None, Whereabouts::Nobody);
         assert_eq!(leaders.of(ShardId(7)), Whereabouts::Here, "no such shard: its owner says so");
     }
 }

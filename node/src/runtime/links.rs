@@ -1,0 +1,253 @@
+//! This node among others: who it is, whom it knows, and the way of what arrives on links to the lanes. Invariant: what
+//! waits for a lane is bounded, and whoever sends more than the lane takes is held back.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
+
+use super::control::JoinError;
+use super::line::Asker;
+use super::mailbox::{Job, Mailbox};
+use super::read_index::ReadIndex;
+use super::vault::Vault;
+use super::whereabouts::Whereabouts;
+use crate::codec::roster::encode_roster;
+use crate::core::replication::Message;
+use crate::types::{LogIndex, ReplicaId, Roster, ShardId};
+use crate::wire::{Door, Host, Identity, Links, Peer, Port, Stranger};
+
+/// Bytes of messages that may wait for one lane; a message that is larger goes alone.
+const WAITING_BYTES_MAX: u64 = 8 << 20;
+/// What a message takes besides its payloads, about.
+const MESSAGE_BYTES: u64 = 256;
+
+/// A node in a cluster.
+#[derive(Debug)]
+pub(crate) struct Cluster {
+    identity: Identity,
+    vault: Arc<Vault>,
+    known: RwLock<Known>,
+    lanes: Vec<(Arc<Mailbox>, Arc<Gate>)>,
+    /// The ways to those who lead.
+    doors: Mutex<BTreeMap<ReplicaId, Door>>,
+    pub(super) reads: ReadIndex,
+    /// Set once they run.
+    pub(super) links: OnceLock<Links>,
+}
+
+#[derive(Debug)]
+struct Known {
+    me: Option<ReplicaId>,
+    roster: Arc<Roster>,
+}
+
+/// Bounds what waits for a lane.
+#[derive(Debug, Default)]
+pub(crate) struct Gate {
+    state: Mutex<GateState>,
+    freed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct GateState {
+    bytes: u64,
+    ended: bool,
+}
+
+/// A place behind a gate; free again once it is dropped.
+#[derive(Debug)]
+pub(crate) struct Hold {
+    gate: Arc<Gate>,
+    bytes: u64,
+}
+
+impl Gate {
+    fn lock(&self) -> MutexGuard<'_, GateState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for a place.
+    fn enter(self: &Arc<Self>, bytes: u64) -> Hold {
+        let full = |state: &mut GateState| {
+            !state.ended && state.bytes > 0 && state.bytes + bytes > WAITING_BYTES_MAX
+        };
+        let mut state = self.freed.wait_while(self.lock(), full).unwrap_or_else(PoisonError::into_inner);
+        state.bytes += bytes;
+        Hold { gate: Arc::clone(self), bytes }
+    }
+
+    /// Nobody waits any more.
+    fn end(&self) {
+        self.lock().ended = true;
+        self.freed.notify_all();
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.gate.lock().bytes -= self.bytes;
+        self.gate.freed.notify_all();
+    }
+}
+
+impl Cluster {
+    /// `me` as an earlier start was told it, or as a file says.
+    pub(crate) fn new(
+        vault: Arc<Vault>,
+        roster: Roster,
+        me: Option<ReplicaId>,
+        mailboxes: &[Arc<Mailbox>],
+    ) -> Self {
+        let identity = vault.look(|superblock| Identity {
+            cluster: superblock.cluster,
+            me,
+            incarnation: superblock.incarnation,
+            boot: superblock.boot,
+        });
+        Self {
+            identity,
+            vault,
+            known: RwLock::new(Known { me, roster: Arc::new(roster) }),
+            lanes: mailboxes.iter().map(|mailbox| (Arc::clone(mailbox), Arc::default())).collect(),
+            doors: Mutex::default(),
+            reads: ReadIndex::default(),
+            links: OnceLock::new(),
+        }
+    }
+
+    fn lane(&self, shard: ShardId) -> Option<&(Arc<Mailbox>, Arc<Gate>)> {
+        self.lanes.get(usize::from(shard.0) % self.lanes.len().max(1))
+    }
+
+    fn read_known<T>(&self, look: impl FnOnce(&Known) -> T) -> T {
+        look(&self.known.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(crate) fn me(&self) -> Option<ReplicaId> {
+        self.read_known(|known| known.me)
+    }
+
+    /// Where clients reach a member.
+    pub(crate) fn client_address(&self, member: ReplicaId) -> Whereabouts {
+        let address = self.read_known(|known| Some(known.roster.members.get(&member)?.client.clone()));
+        address.map_or(Whereabouts::Nobody, |address| Whereabouts::There(address.into()))
+    }
+
+    /// The way to a member that leads.
+    pub(super) fn door(&self, member: ReplicaId) -> Option<Door> {
+        self.doors.lock().unwrap_or_else(PoisonError::into_inner).get(&member).cloned()
+    }
+
+    /// Told who is in the cluster; remembered before this returns. An id is kept for good.
+    pub(crate) fn join(&self, roster: Roster) -> Result<(), JoinError> {
+        let incarnation = self.identity.incarnation;
+        let told = roster.find(incarnation).ok_or(JoinError::NotMe(incarnation))?;
+        if let Some(known) = self.me().filter(|known| *known != told) {
+            return Err(JoinError::OtherId { known, told });
+        }
+        if self.read_known(|known| *known.roster == roster && known.me == Some(told)) {
+            return Ok(());
+        }
+        self.remember(roster, Some(told)).map_err(JoinError::Disk)?;
+        for (mailbox, _) in &self.lanes {
+            let _ended = mailbox.send(Job::Join(told));
+        }
+        if let Some(links) = self.links.get() {
+            links.look();
+        }
+        Ok(())
+    }
+
+    fn remember(&self, roster: Roster, me: Option<ReplicaId>) -> Result<(), String> {
+        let mut bytes = Vec::new();
+        encode_roster(&roster, &mut bytes);
+        self.vault.update(|superblock| superblock.roster = bytes).map_err(|error| error.to_string())?;
+        *self.known.write().unwrap_or_else(PoisonError::into_inner) = Known { me, roster: Arc::new(roster) };
+        Ok(())
+    }
+
+    /// Links end; nobody waits for a lane any more.
+    pub(crate) fn end(&self) {
+        for (_, gate) in &self.lanes {
+            gate.end();
+        }
+    }
+
+    /// A member whose volume nobody had seen is the one that came first.
+    fn learn(&self, peer: Peer) -> Result<(), Stranger> {
+        let (mut roster, me) = self.read_known(|known| (Roster::clone(&known.roster), known.me));
+        let Some(member) = roster.members.get_mut(&peer.id) else { return Err(Stranger::Unknown(peer.id)) };
+        match member.incarnation {
+            Some(incarnation) if incarnation == peer.incarnation => Ok(()),
+            Some(_) => Err(Stranger::Unknown(peer.id)),
+            None => {
+                member.incarnation = Some(peer.incarnation);
+                self.remember(roster, me).map_err(|_| Stranger::Unremembered)
+            }
+        }
+    }
+
+    fn check_boot(&self, peer: Peer) -> Result<(), Stranger> {
+        let known = self.vault.look(|superblock| superblock.peers.get(&peer.incarnation).copied());
+        match known {
+            Some(known) if known > peer.boot => {
+                Err(Stranger::RolledBack { peer: peer.id, found: peer.boot, known })
+            }
+            Some(known) if known == peer.boot => Ok(()),
+            _ => {
+                let remember = |superblock: &mut crate::codec::superblock::Superblock| {
+                    superblock.peers.insert(peer.incarnation, peer.boot);
+                };
+                self.vault.update(remember).map_err(|_| Stranger::Unremembered)
+            }
+        }
+    }
+}
+
+impl Host for Cluster {
+    fn identity(&self) -> Identity {
+        Identity { me: self.me(), ..self.identity }
+    }
+
+    fn roster(&self) -> Arc<Roster> {
+        self.read_known(|known| Arc::clone(&known.roster))
+    }
+
+    fn greeted(&self, peer: Peer) -> Result<(), Stranger> {
+        self.learn(peer)?;
+        self.check_boot(peer)
+    }
+
+    fn dialled(&self, peer: Peer, ports: Vec<Port>) {
+        for ((mailbox, _), port) in self.lanes.iter().zip(ports) {
+            let _ended = mailbox.send(Job::Dialled { peer: peer.id, port: Box::new(port) });
+        }
+    }
+
+    fn accepted(&self, peer: Peer, door: Door) {
+        self.doors.lock().unwrap_or_else(PoisonError::into_inner).insert(peer.id, door.clone());
+        for (mailbox, _) in &self.lanes {
+            let _ended = mailbox.send(Job::Accepted { peer: peer.id, door: door.clone() });
+        }
+        self.reads.ask_again();
+    }
+
+    fn heard(&self, from: ReplicaId, shard: ShardId, message: Message) {
+        let Some((mailbox, gate)) = self.lane(shard) else { return };
+        let payloads = match &message {
+            Message::Records(records) => records.entries.iter().map(|entry| entry.payload.len() as u64).sum(),
+            _ => 0,
+        };
+        let hold = gate.enter(MESSAGE_BYTES + payloads);
+        let _ended = mailbox.send(Job::Heard { from, shard, message: Box::new(message), hold });
+    }
+
+    fn read_asked(&self, from: ReplicaId, shard: ShardId, number: u64) {
+        if let Some((mailbox, _)) = self.lane(shard) {
+            let _ended = mailbox.send(Job::Read { shard, asker: Asker::Peer { from, number } });
+        }
+    }
+
+    fn read_answered(&self, _from: ReplicaId, shard: ShardId, number: u64, upto: Option<LogIndex>) {
+        self.reads.answered(shard, number, upto);
+    }
+}

@@ -1,0 +1,126 @@
+//! How the shards of a lane stand, as its owner last said: whoever asks gets an answer also while the owner hangs, and sees
+//! from its age that it does.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use super::control::{FollowerReport, ShardReport, ShardRole};
+use super::lane::LaneOwner;
+use super::owner::{Service, ShardOwner};
+use crate::core::failover::{RoleSeen, ShardPulse};
+use crate::core::replication::{Part, Replica};
+use crate::types::{ConfigVersion, Configs, LaneId, ShardId};
+
+/// What the owners of all lanes last said.
+#[derive(Debug, Default)]
+pub(crate) struct Looks(Mutex<BTreeMap<LaneId, Look>>);
+
+/// What one of them said.
+#[derive(Debug, Clone, Default)]
+struct Look {
+    at: Duration,
+    shards: Vec<(ShardReport, ShardPulse)>,
+}
+
+impl Looks {
+    fn say(&self, lane: LaneId, look: Look) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(lane, look);
+    }
+
+    /// All that was said, with what has passed since.
+    pub(crate) fn all(&self, now: Duration) -> Vec<(ShardReport, ShardPulse)> {
+        let lanes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let aged = lanes.values().flat_map(|look| {
+            let age = now.saturating_sub(look.at);
+            look.shards.iter().cloned().map(move |(report, pulse)| (report, aged(pulse, age)))
+        });
+        let mut all: Vec<_> = aged.collect();
+        all.sort_by_key(|(report, _)| report.shard);
+        all
+    }
+}
+
+/// An owner that says nothing does nothing: its writes wait.
+fn aged(mut pulse: ShardPulse, age: Duration) -> ShardPulse {
+    match &mut pulse.role {
+        RoleSeen::Leading { waiting, .. } if age > Duration::from_secs(1) => *waiting += age,
+        RoleSeen::Following { silent } => *silent += age,
+        RoleSeen::Leading { .. } | RoleSeen::Halted => {}
+    }
+    pulse
+}
+
+impl LaneOwner {
+    /// Says how the shards stand.
+    pub(super) fn tell(&self, now: Duration) {
+        let shards = self.shards.values().filter_map(|owner| self.look(owner, now)).collect();
+        self.shared.looks.say(self.lane, Look { at: now, shards });
+    }
+
+    fn look(&self, owner: &ShardOwner, now: Duration) -> Option<(ShardReport, ShardPulse)> {
+        let replica = owner.replica.as_ref()?;
+        let role = match replica.part() {
+            Part::Waiting => ShardRole::Waiting,
+            Part::Following { .. } => ShardRole::Following,
+            Part::Halted(halt) => ShardRole::Halted(halt.to_string()),
+            Part::Leading { suspended: true, .. } => ShardRole::Suspended,
+            Part::Leading { .. } if owner.service == Service::Open => ShardRole::Leading,
+            Part::Leading { .. } => ShardRole::Opening,
+        };
+        let followers = replica.followers().map(|seen| (seen.id, self.follower(owner, replica, seen.id, now)));
+        let report = ShardReport {
+            shard: owner.shard,
+            role,
+            promised: replica.memory().promised,
+            leader: owner.leader.or_else(|| replica.leads().map(|_| replica.id())),
+            end: replica.history().end(),
+            synced: replica.synced(),
+            committed: replica.committed(),
+            applied: owner.applied,
+            configs: replica.configs().cloned(),
+            followers: followers.collect(),
+        };
+        Some((report, self.pulse(owner, replica, now)))
+    }
+
+    fn follower(
+        &self,
+        owner: &ShardOwner,
+        replica: &Replica,
+        id: crate::types::ReplicaId,
+        now: Duration,
+    ) -> FollowerReport {
+        let seen = replica.followers().find(|seen| seen.id == id);
+        let held = seen.map(|seen| seen.held).unwrap_or_default();
+        let lag_entries = replica.history().end().0.saturating_sub(held.0);
+        let from = owner.mark(held).filter(|_| lag_entries > 0);
+        FollowerReport {
+            is_shipped: seen.is_some_and(|seen| seen.is_shipped),
+            held,
+            lag_entries,
+            lag_bytes: from.map_or(0, |from| self.log.tail().0.saturating_sub(from.0)),
+            lag: owner.line.lacking_since(held).map_or(Duration::ZERO, |since| now.saturating_sub(since)),
+            silent: seen.and_then(|seen| seen.silent),
+        }
+    }
+
+    fn pulse(&self, owner: &ShardOwner, replica: &Replica, now: Duration) -> ShardPulse {
+        let role = match replica.part() {
+            Part::Leading { epoch, .. } => {
+                let since = owner.line.lacking_since(replica.committed());
+                let version = |pick: fn(&Configs) -> ConfigVersion| replica.configs().map(pick).unwrap_or_default();
+                RoleSeen::Leading {
+                    epoch,
+                    open: owner.service == Service::Open,
+                    waiting: since.map_or(Duration::ZERO, |since| now.saturating_sub(since)),
+                    newest: version(|configs| configs.last().version),
+                    oldest: version(|configs| configs.oldest().version),
+                }
+            }
+            Part::Halted(_) => RoleSeen::Halted,
+            Part::Waiting | Part::Following { .. } => RoleSeen::Following { silent: replica.silent() },
+        };
+        ShardPulse { promised: replica.memory().promised, end: replica.history().end(), role }
+    }
+}
