@@ -10,6 +10,7 @@ use std::thread::JoinHandle;
 use anyhow::Context;
 
 use super::assembly::Parts;
+use super::control::Control;
 use super::engine::Engine;
 use super::fatal::Fatal;
 use super::findings::{compare, refuse_without_shards};
@@ -44,6 +45,12 @@ pub struct Running {
 }
 
 impl Running {
+    /// For whoever elects.
+    #[must_use]
+    pub fn control(&self) -> Control {
+        Control { shared: Arc::clone(&self.engine.shared) }
+    }
+
     /// Refuses new work, answers what was taken, checkpoints, and ends all threads.
     pub fn stop(self) {
         self.engine.shared.close();
@@ -97,7 +104,7 @@ pub fn start_watched_on(
     let lanes = u16::try_from(config.lanes).context("lanes")?;
     let layout = Layout { shards: config.shards, lanes };
     let reserve_bytes = Reserve::bytes_for(config.segment_size.get());
-    let mut volume = Volume::open(root, layout, &config.node_name.to_string(), reserve_bytes)
+    let mut volume = Volume::open(root, layout, config.node_name.as_str(), config.cluster_id, reserve_bytes)
         .with_context(|| format!("cannot use the data directory {}", config.data.display()))?;
     let mut report = StartReport { created: volume.unserved(), ..StartReport::default() };
     let mut replays = open_tables(&volume, config, &mut report, progress)?;
