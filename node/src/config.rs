@@ -7,6 +7,7 @@
 //! What is no setting (bounds of the formats and of the protocol) stands in `types::limits`.
 
 mod choice;
+mod cluster_file;
 mod command_line;
 mod declare;
 mod duration;
@@ -23,6 +24,7 @@ mod tool;
 mod value;
 
 pub use choice::{LogFormat, LogLevel, Switch, WebhookTargets};
+pub use cluster_file::{ClusterFile, ClusterFileError};
 pub use command_line::{Invocation, InvocationError};
 pub use declare::{Setting, Source};
 pub use error::ConfigError;

@@ -151,3 +151,29 @@ impl Door {
         false
     }
 }
+
+/// What links are made of.
+#[derive(Debug)]
+pub struct LinkOptions {
+    /// The lanes' files.
+    pub lanes: Vec<crate::store::aol::LaneReader>,
+}
+
+/// All links of a node.
+#[derive(Debug)]
+pub struct Links {}
+
+impl Links {
+    /// Begins to dial and to accept.
+    pub fn start(
+        _host: Arc<dyn Host>,
+        _listener: std::net::TcpListener,
+        _options: LinkOptions,
+    ) -> std::io::Result<Self> {
+        Ok(Self {})
+    }
+    /// The roster or the identity has changed.
+    pub fn look(&self) {}
+    /// Ends all links.
+    pub fn stop(&self) {}
+}

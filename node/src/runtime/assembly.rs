@@ -16,10 +16,13 @@ use super::cache::SegmentCache;
 use super::deadlines::Deadlines;
 use super::engine::Engine;
 use super::fatal::Fatal;
-use super::group::Group;
-use super::lane::LaneOwner;
+use super::group::{Group, Pending};
+use super::lane::{Duty, LaneOwner};
+use super::line::Line;
+use super::links::Cluster;
 use super::mailbox::Mailbox;
-use super::owner::ShardOwner;
+use super::membership::Membership;
+use super::owner::{Log, ShardOwner};
 use super::replay::{Replays, ShardReplay};
 use super::room::Room;
 use super::shared::{Shard, Shared, Slot};
@@ -37,7 +40,8 @@ use crate::store::aol::{Lane, LaneReader};
 use crate::store::tables::Reader;
 use crate::telemetry::Metrics;
 use crate::types::limits::PRODUCERS_PER_STREAM_MAX;
-use crate::types::{Epoch, LaneId, LanePosition, RecordEpoch, ShardId, Space, StreamId, UnixMillis};
+use crate::types::{Acks, LaneId, LanePosition, ShardId, Space, StreamId, UnixMillis};
+use crate::wire::{Host, LinkOptions, Links};
 
 /// How long a committed record waits for company before it is applied: long enough that a busy stream fills chunks.
 const APPLY_INTERVAL: Duration = Duration::from_secs(1);
@@ -48,6 +52,7 @@ const EPOCH_START_BYTES: usize = 256;
 /// What the owners are made of.
 pub(super) struct Parts<'a> {
     pub(super) volume: Volume,
+    pub(super) membership: Membership,
     pub(super) config: &'a Config,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) metrics: Arc<Metrics>,
@@ -79,20 +84,27 @@ impl Parts<'_> {
                 Some(reason) => report.damaged.push((shard, reason)),
             }
         }
-        let shared = Arc::new(self.shared(&sound, report, &by_shard));
+        let mut shared = self.shared(&sound, report, &by_shard);
+        if let Membership::Member { roster, me, .. } = &self.membership {
+            let vault = Arc::clone(&self.volume.vault);
+            shared = shared.in_cluster(Arc::new(Cluster::new(vault, roster.clone(), *me, &mailboxes)));
+        }
+        let shared = Arc::new(shared);
         let queue = Arc::new(ApplyQueue::new(self.config.apply_backlog.get(), logs.len()));
         let fatal = Fatal::default();
         let mut running = Running {
             engine: Engine { shared: Arc::clone(&shared) },
             fatal: fatal.clone(),
             report: StartReport::default(),
+            vault: Arc::clone(&self.volume.vault),
             mailboxes: mailboxes.clone(),
             threads: Vec::new(),
+            links: None,
             volume: None,
         };
         let readers: Vec<LaneReader> = logs.iter().map(Lane::reader).collect();
-        let mut owners = self.lane_owners(logs, &mailboxes, &by_shard, &queue, &fatal)?;
-        for (shard, replay) in &sound {
+        let mut owners = self.lane_owners(logs, &mailboxes, &by_shard, &queue, &fatal, &shared)?;
+        for (shard, replay) in &mut sound {
             let lane = usize::from(self.volume.lane_of(*shard).0);
             if let Some(owner) = owners.get_mut(lane) {
                 let started = self.owner(*shard, replay, &shared)?;
@@ -111,8 +123,14 @@ impl Parts<'_> {
         // All of them before the first thread runs: a start that fails leaves no thread behind.
         for owner in &mut owners {
             self.make_room_for_epochs(owner)?;
-            owner.open_epoch().context("the log cannot be written")?;
+            if let Some(me) = self.membership.me() {
+                self.remember_first(owner)?;
+                owner.join(me);
+            }
+            owner.turn().context("the log cannot be written")?;
+            owner.tell(self.clock.elapsed());
         }
+        let links = self.links(&shared, readers)?;
         for owner in owners {
             let name = format!("lane-{}", owner.lane.0);
             let guard = Watch::over(&fatal, Some(Arc::clone(&owner.mailbox)), &queue);
@@ -125,13 +143,38 @@ impl Parts<'_> {
         let thread = std::thread::Builder::new().name("sweeper".to_owned());
         let guard = Watch::over(&fatal, None, &queue);
         running.threads.push(thread.spawn(move || guard.watch(|| sweeper.run()))?);
+        running.links = links;
         running.volume = Some(self.volume);
         Ok(running)
     }
 
+    /// What replicas remember that never remembered anything.
+    fn remember_first(&self, owner: &LaneOwner) -> anyhow::Result<()> {
+        let unknown = owner.shards.keys().filter(|shard| self.volume.vault.memory(**shard).is_none());
+        let first: Vec<_> = unknown.map(|shard| (*shard, self.membership.first_memory(*shard))).collect();
+        if !first.is_empty() {
+            self.volume.vault.save(&first).context("the superblock cannot be written")?;
+        }
+        Ok(())
+    }
+
+    /// Dials and accepts the other members, if there are any.
+    fn links(&self, shared: &Arc<Shared>, lanes: Vec<LaneReader>) -> anyhow::Result<Option<Arc<Links>>> {
+        let Some(cluster) = shared.cluster.get() else { return Ok(None) };
+        let address = self.config.peer_listen;
+        let listener = std::net::TcpListener::bind(address).with_context(|| {
+            format!("cannot listen on {address}; choose another address with --peer-listen")
+        })?;
+        let host: Arc<dyn Host> = Arc::clone(cluster) as Arc<dyn Host>;
+        let links = Arc::new(Links::start(host, listener, LinkOptions { lanes })?);
+        let _first = cluster.links.set(Arc::downgrade(&links));
+        Ok(Some(links))
+    }
+
     /// Many starts on a full volume use up what the log keeps for them; then the reserve helps.
     fn make_room_for_epochs(&self, owner: &mut LaneOwner) -> anyhow::Result<()> {
-        let bytes = owner.shards.len() * EPOCH_START_BYTES;
+        // An entry that begins the epoch, and one that says who votes.
+        let bytes = owner.shards.len() * 2 * EPOCH_START_BYTES;
         if !owner.log.has_room(bytes, RecordKind::EpochStart)? {
             self.volume.reserve.lend(2 * self.config.segment_size.get())?;
         }
@@ -180,6 +223,7 @@ impl Parts<'_> {
         by_shard: &Arc<[Arc<Mailbox>]>,
         queue: &Arc<ApplyQueue>,
         fatal: &Fatal,
+        shared: &Arc<Shared>,
     ) -> anyhow::Result<Vec<LaneOwner>> {
         let mut owners = Vec::new();
         for ((number, log), mailbox) in (0u16..).zip(logs).zip(mailboxes) {
@@ -195,6 +239,9 @@ impl Parts<'_> {
                 clock: Arc::clone(&self.clock),
                 durability: self.config.durability(),
                 sweep_interval: self.config.sweep_interval.min(Duration::from_millis(100)),
+                heartbeat: self.config.heartbeat,
+                acks_alone: self.config.acks == Acks::Leader,
+                follower_log_max: self.config.follower_log_max.get(),
                 fatal: fatal.clone(),
                 metrics: Arc::clone(&self.metrics),
                 lane_metrics,
@@ -205,6 +252,9 @@ impl Parts<'_> {
                 broken: false,
                 unmarked: false,
                 full: false,
+                shared: Arc::clone(shared),
+                vault: Arc::clone(&self.volume.vault),
+                duty: Duty::default(),
             });
         }
         Ok(owners)
@@ -213,7 +263,7 @@ impl Parts<'_> {
     fn owner(
         &self,
         shard: ShardId,
-        replay: &ShardReplay,
+        replay: &mut ShardReplay,
         shared: &Arc<Shared>,
     ) -> anyhow::Result<ShardOwner> {
         let limits = CoreLimits {
@@ -232,16 +282,18 @@ impl Parts<'_> {
         }
         let mut core = ShardCore::new(shard, replay.tables.state().next_stream, limits);
         install_facts(shard, &reader, &mut core, shared)?;
-        Ok(ShardOwner {
-            shard,
-            core,
-            shared: Arc::clone(shared),
-            epoch: Epoch { record: RecordEpoch(1), boot: self.volume.boot() },
-            last: replay.last,
-            chain: replay.chain,
-            deadlines,
-            unpublished: Vec::new(),
-        })
+        let committed = replay.committed();
+        let chain = match replay.tail.is_empty() {
+            true => replay.history.chain(),
+            false => replay.tables.state().applied.chain,
+        };
+        let mut line = Line::new(committed, chain);
+        for entry in std::mem::take(&mut replay.tail) {
+            line.push(Pending::found(shard, entry));
+        }
+        let voters = std::mem::take(&mut replay.voters);
+        let found = Log { history: replay.history.clone(), voters };
+        Ok(ShardOwner::new(core, Arc::clone(shared), found, line, deadlines))
     }
 
     /// How far each lane may be let go at most: a shard that is not served keeps every record that it may need.

@@ -128,7 +128,8 @@ impl LaneOwner {
     fn cut(&mut self, shard: ShardId, to: LogIndex) {
         let Some(owner) = self.shards.get_mut(&shard) else { return };
         self.group.records.retain(|record| record.shard != shard || record.index <= to);
-        let written = self.group.records.iter().rev().find(|record| record.shard == shard && record.index == to);
+        let written =
+            self.group.records.iter().rev().find(|record| record.shard == shard && record.index == to);
         let chain = written.map(|record| record.chain).or_else(|| owner.line.chain_at(to));
         let Some(chain) = chain else {
             tracing::error!(shard = shard.0, to = to.0, "entries are to be cut that are committed");
@@ -161,12 +162,21 @@ impl LaneOwner {
     }
 
     fn ship(&mut self, shard: ShardId, to: ReplicaId, after: LogIndex) {
-        let (Some(owner), Some(port)) = (self.shards.get(&shard), self.duty.ports.get_mut(&to)) else { return };
+        let (Some(owner), Some(port)) = (self.shards.get(&shard), self.duty.ports.get_mut(&to)) else {
+            return;
+        };
         let Some(replica) = &owner.replica else { return };
         let Some(epoch) = replica.leads() else { return };
         let history = Arc::new(replica.history().clone());
         let chain = Chain(0);
-        let shipping = Shipping { epoch, after, chain, committed: replica.committed(), history, from: owner.mark(after) };
+        let shipping = Shipping {
+            epoch,
+            after,
+            chain,
+            committed: replica.committed(),
+            history,
+            from: owner.mark(after),
+        };
         port.ship(shard, shipping);
     }
 
@@ -230,7 +240,7 @@ impl LaneOwner {
         owner.stop_serving();
         for waiting in owner.line.take_answers() {
             if let Some(sender) = waiting.sender {
-                let _gone = sender.send(Err(Failure::LeaderLost { shard }));
+                let _gone = sender.send(Err(Failure::LeaderLost));
             }
         }
         for asker in owner.line.take_reads() {
@@ -239,7 +249,7 @@ impl LaneOwner {
         // What was decided in this turn rests on the same log.
         for Due { sender, .. } in self.group.answers.extract_if(.., |due| due.shard == shard) {
             if let Some(sender) = sender {
-                let _gone = sender.send(Err(Failure::LeaderLost { shard }));
+                let _gone = sender.send(Err(Failure::LeaderLost));
             }
         }
     }

@@ -12,7 +12,7 @@ use crate::codec::record::RecordKind;
 use crate::codec::segment::encode_heads;
 use crate::core::replication::{Input, Memory};
 use crate::store::aol::{LaneError, RecordHead};
-use crate::types::{AolMode, Chain, Epoch, FsyncPolicy, LanePosition, LogIndex, ShardId};
+use crate::types::{AolMode, Chain, Epoch, FsyncPolicy, LogIndex, ShardId};
 use crate::wire::Shipped;
 
 /// Log bytes between two notes that say how far it is committed: what a start keeps in memory at most, beside what was
@@ -99,7 +99,8 @@ impl LaneOwner {
             return;
         }
         for record in records {
-            let Some(replica) = self.shards.get(&record.shard).and_then(|owner| owner.replica.as_ref()) else {
+            let Some(replica) = self.shards.get(&record.shard).and_then(|owner| owner.replica.as_ref())
+            else {
                 continue;
             };
             let Some(leading) = replica.leads() else { continue };
@@ -199,7 +200,8 @@ impl LaneOwner {
     }
 
     fn append_settled(&mut self) -> Result<(), LaneError> {
-        let rows: Vec<_> = self.shards.iter().map(|(shard, owner)| (*shard, owner.line.committed())).collect();
+        let rows: Vec<_> =
+            self.shards.iter().map(|(shard, owner)| (*shard, owner.line.committed())).collect();
         let head = RecordHead {
             kind: RecordKind::Settled,
             shard: crate::codec::record::LANE_ITSELF,

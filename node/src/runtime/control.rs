@@ -13,10 +13,10 @@ use super::shared::Shared;
 use super::vault::Vault;
 use crate::core::failover::NodePulse;
 use crate::core::replication::{Answer, Standing};
-use crate::wire::Host;
 use crate::types::{
     Boot, ClusterId, Configs, Epoch, LogIndex, RecordEpoch, ReplicaId, Roster, ShardId, VolumeIncarnation,
 };
+use crate::wire::Host;
 
 /// A handle for whoever elects; cheap to clone.
 #[derive(Debug, Clone)]
@@ -156,7 +156,8 @@ impl Control {
     /// Who this node is.
     #[must_use]
     pub fn node(&self) -> NodeReport {
-        let roster = self.shared.cluster.get().map(|cluster| Roster::clone(&cluster.roster())).unwrap_or_default();
+        let roster =
+            self.shared.cluster.get().map(|cluster| Roster::clone(&cluster.roster())).unwrap_or_default();
         let replica = self.shared.cluster.get().and_then(|cluster| cluster.me());
         self.vault.look(|superblock| NodeReport {
             cluster: superblock.cluster,
@@ -237,6 +238,11 @@ impl Control {
     /// Wants to hand over what it leads, or no longer does.
     pub fn drain(&self, draining: bool) {
         self.shared.draining.store(draining, Ordering::Relaxed);
+    }
+
+    /// Resolves when somebody wants this node to end.
+    pub async fn end_wanted(&self) {
+        self.shared.end_wanted.notified().await;
     }
 
     /// Ends the node in order, as SIGTERM does.

@@ -100,8 +100,8 @@ impl Engine {
     }
 
     /// HEAD: the committed state; renews nothing.
-    #[expect(clippy::unused_async, reason = "a cluster's follower asks its leader here")]
     pub async fn head(&self, name: &StreamName) -> Result<StreamState, ReadError> {
+        self.shared.settled(name.shard(self.shared.count)).await?;
         self.shared.living(name).map(|(_, snapshot)| snapshot.state)
     }
 
@@ -112,30 +112,30 @@ impl Engine {
     }
 
     /// GET: at most about `bytes_max` bytes of wire form (at least one message); renews a sliding window.
-    #[expect(clippy::unused_async, reason = "a cluster's follower asks its leader here")]
     pub async fn read(
         &self,
         name: &StreamName,
         from: ReadFrom,
         bytes_max: usize,
     ) -> Result<ReadBatch, ReadError> {
+        self.shared.settled(name.shard(self.shared.count)).await?;
         self.shared.read(name, from, bytes_max)
     }
 
     /// GET with `live=`: a reader positioned at `from`; renews a sliding window once.
-    #[expect(clippy::unused_async, reason = "a cluster's follower asks its leader here")]
     pub async fn tail(&self, name: &StreamName, from: ReadFrom) -> Result<Tailer, ReadError> {
+        self.shared.settled(name.shard(self.shared.count)).await?;
         Tailer::new(Arc::clone(&self.shared), name, from)
     }
 
     /// Streams whose names begin with `prefix`, behind `after`, in name order over all shards.
-    #[expect(clippy::unused_async, reason = "a cluster's follower asks its leader here")]
     pub async fn list(
         &self,
         prefix: &str,
         after: Option<&str>,
         limit: usize,
     ) -> Result<Vec<Listed>, Failure> {
+        self.shared.all_settled().await?;
         listing::list(&self.shared, prefix, after, limit)
     }
 

@@ -31,8 +31,8 @@ use crate::seam::Clock;
 use crate::store::aol::{Appended, Lane, LaneError, RecordHead};
 use crate::telemetry::{LaneMetrics, Metrics};
 use crate::types::{
-    AolMode, Boot, Chain, Configs, Durability, Epoch, FsyncPolicy, LaneId, LanePosition, LogIndex, Op, Parent,
-    ReplicaId, ShardId,
+    AolMode, Boot, Chain, Configs, Durability, Epoch, FsyncPolicy, LaneId, LanePosition, LogIndex, Op,
+    Parent, ReplicaId, ShardId,
 };
 use crate::wire::{Door, Port};
 
@@ -197,6 +197,7 @@ impl LaneOwner {
             Job::Release { upto, lean } => {
                 let upto = self.spared_for_followers(upto, lean);
                 let released = self.log.release(upto);
+                self.shards.values_mut().for_each(|owner| owner.forget_marks_before(upto));
                 if let Err(error) = released.and_then(|()| if lean { self.log.give_back() } else { Ok(()) }) {
                     tracing::warn!(%error, "old log segments could not be recycled");
                 }
@@ -294,6 +295,8 @@ impl LaneOwner {
     fn command(&mut self, shard: ShardId, command: Command) -> Result<(LogIndex, Answered), Failure> {
         let owner = self.shards.get(&shard).ok_or_else(|| unknown_shard(shard))?;
         owner.check_service()?;
+        let place = owner.replica.as_ref().and_then(Replica::place);
+        let next = place.ok_or(Failure::NotLeader { shard })?.index;
         // Room is made sure of before the decision, so that a decision never has to be taken back.
         let kind = if command.frees_room() { RecordKind::Relief } else { RecordKind::Batch };
         if !self.has_room(shard, &command, kind)? {
@@ -306,7 +309,7 @@ impl LaneOwner {
             owner.shared.check_total()?;
         }
         let cause = Cause::of(&command);
-        let Decided { decision, view } = owner.decide(command, now)?;
+        let Decided { decision, view } = owner.decide(command, now, next)?;
         if !decision.ops.is_empty()
             && let Err(error) = self.append(shard, kind, decision.ops.into_vec(), view, cause)
         {
@@ -362,7 +365,9 @@ impl LaneOwner {
         view: Option<Arc<StreamView>>,
         cause: Cause,
     ) -> Result<(), LaneError> {
-        let Some(place) = self.replica(shard).and_then(Replica::place) else { return Err(LaneError::Poisoned) };
+        let Some(place) = self.replica(shard).and_then(Replica::place) else {
+            return Err(LaneError::Poisoned);
+        };
         let head = RecordHead { kind, shard, epoch: place.epoch, index: place.index, chain: place.chain };
         let mut wires = Vec::new();
         let encoded = self.encode(&head, |buffer| encode_ops(&ops, buffer, &mut wires))?;

@@ -77,7 +77,12 @@ impl Line {
         self.times.get(next).map(|(_, at)| *at)
     }
 
-    /// The oldest entry that is not committed.
+    /// The oldest entry that is not committed, and where it stands.
+    pub(crate) fn first_place(&self) -> Option<(LogIndex, LanePosition)> {
+        self.entries.front().map(|entry| (entry.index, entry.position))
+    }
+
+    /// Where the oldest entry stands that is not committed.
     pub(crate) fn first_position(&self) -> Option<LanePosition> {
         self.entries.front().map(|entry| entry.position)
     }

@@ -2,7 +2,7 @@
 //! waits for a lane is bounded, and whoever sends more than the lane takes is held back.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, Weak};
 
 use super::control::JoinError;
 use super::line::Asker;
@@ -31,7 +31,7 @@ pub(crate) struct Cluster {
     doors: Mutex<BTreeMap<ReplicaId, Door>>,
     pub(super) reads: ReadIndex,
     /// Set once they run.
-    pub(super) links: OnceLock<Links>,
+    pub(super) links: OnceLock<Weak<Links>>,
 }
 
 #[derive(Debug)]
@@ -151,7 +151,7 @@ impl Cluster {
         for (mailbox, _) in &self.lanes {
             let _ended = mailbox.send(Job::Join(told));
         }
-        if let Some(links) = self.links.get() {
+        if let Some(links) = self.links.get().and_then(Weak::upgrade) {
             links.look();
         }
         Ok(())

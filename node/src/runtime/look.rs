@@ -10,7 +10,7 @@ use super::lane::LaneOwner;
 use super::owner::{Service, ShardOwner};
 use crate::core::failover::{RoleSeen, ShardPulse};
 use crate::core::replication::{Part, Replica};
-use crate::types::{ConfigVersion, Configs, LaneId, ShardId};
+use crate::types::{ConfigVersion, Configs, LaneId, ReplicaId};
 
 /// What the owners of all lanes last said.
 #[derive(Debug, Default)]
@@ -68,7 +68,8 @@ impl LaneOwner {
             Part::Leading { .. } if owner.service == Service::Open => ShardRole::Leading,
             Part::Leading { .. } => ShardRole::Opening,
         };
-        let followers = replica.followers().map(|seen| (seen.id, self.follower(owner, replica, seen.id, now)));
+        let followers =
+            replica.followers().map(|seen| (seen.id, self.follower(owner, replica, seen.id, now)));
         let report = ShardReport {
             shard: owner.shard,
             role,
@@ -88,7 +89,7 @@ impl LaneOwner {
         &self,
         owner: &ShardOwner,
         replica: &Replica,
-        id: crate::types::ReplicaId,
+        id: ReplicaId,
         now: Duration,
     ) -> FollowerReport {
         let seen = replica.followers().find(|seen| seen.id == id);
@@ -109,7 +110,8 @@ impl LaneOwner {
         let role = match replica.part() {
             Part::Leading { epoch, .. } => {
                 let since = owner.line.lacking_since(replica.committed());
-                let version = |pick: fn(&Configs) -> ConfigVersion| replica.configs().map(pick).unwrap_or_default();
+                let version =
+                    |pick: fn(&Configs) -> ConfigVersion| replica.configs().map(pick).unwrap_or_default();
                 RoleSeen::Leading {
                     epoch,
                     open: owner.service == Service::Open,

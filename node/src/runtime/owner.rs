@@ -17,7 +17,8 @@ use crate::core::replication::{History, Replica};
 use crate::core::{Command, Decision, Missing, ShardCore};
 use crate::store::tables::{StreamEntry, TablesError};
 use crate::types::{
-    Configs, LanePosition, LogIndex, Op, ReplicaId, ShardId, Space, StreamId, StreamMeta, StreamName, UnixMillis,
+    Configs, LanePosition, LogIndex, Op, ReplicaId, ShardId, Space, StreamId, StreamMeta, StreamName,
+    UnixMillis,
 };
 
 /// Last reads of one shard that one sweep records: each may need a look at the tables, and writers wait meanwhile.
@@ -83,8 +84,41 @@ pub(crate) struct Decided {
 }
 
 impl ShardOwner {
-    /// Decides one command; the ops, if any, become the next record.
-    pub(crate) fn decide(&mut self, mut command: Command, now: UnixMillis) -> Result<Decided, Failure> {
+    /// The owner of a shard of which a start found this, before its replica begins.
+    pub(crate) fn new(
+        core: ShardCore,
+        shared: Arc<Shared>,
+        found: Log,
+        line: Line,
+        deadlines: Deadlines,
+    ) -> Self {
+        let applied = line.committed();
+        let marks = line.first_place().into_iter().collect();
+        Self {
+            shard: core.shard(),
+            core,
+            shared,
+            replica: None,
+            found: Some(found),
+            line,
+            service: Service::Closed,
+            leader: None,
+            applied,
+            changed: LogIndex(0),
+            core_is_current: true,
+            marks,
+            deadlines,
+            unpublished: HashSet::new(),
+        }
+    }
+
+    /// Decides one command; the ops, if any, become the record at `next`.
+    pub(crate) fn decide(
+        &mut self,
+        mut command: Command,
+        now: UnixMillis,
+        next: LogIndex,
+    ) -> Result<Decided, Failure> {
         let shared = Arc::clone(&self.shared);
         let views = &shared.shard(self.shard)?.views;
         let target = Target::of(&command);
@@ -92,8 +126,6 @@ impl ShardOwner {
         let mut view = hold(self);
         // Reads since this start renew a window; a window that a start interrupted begins afresh: late, never early.
         let last_read = |stream| Some(views.last_read(stream));
-        let next = self.replica.as_ref().and_then(Replica::place).map(|place| place.index);
-        let next = next.ok_or(Failure::NotLeader { shard: self.shard })?;
         loop {
             match self.core.decide(command, now, next, &last_read) {
                 Ok(decision) => return Ok(Decided { decision, view }),

@@ -212,7 +212,8 @@ impl ShardReplay {
             return;
         }
         if index < self.committed() {
-            self.damage.get_or_insert(format!("its log was cut to record {index}, behind which more is committed"));
+            self.damage
+                .get_or_insert(format!("its log was cut to record {index}, behind which more is committed"));
             return;
         }
         self.tail.retain(|entry| entry.index <= index);
@@ -253,7 +254,8 @@ fn base_of(tables: &Tables) -> Result<(History, Vec<(LogIndex, Configs)>), Strin
     let starts = state.epochs.iter().map(start).collect();
     let history = History::new(starts, state.applied.index, state.applied.chain);
     let history = history.map_err(|error| format!("its tables: {error}"))?;
-    let voters = tables.reader().patient().fact(Space::Voters, VOTERS_KEY).map_err(|error| error.to_string())?;
+    let voters =
+        tables.reader().patient().fact(Space::Voters, VOTERS_KEY).map_err(|error| error.to_string())?;
     let voters = voters.map(|bytes| decode_configs(&bytes)).transpose().map_err(|error| error.to_string())?;
     Ok((history, voters.into_iter().map(|configs| (state.applied.index, configs)).collect()))
 }

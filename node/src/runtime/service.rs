@@ -12,13 +12,7 @@ use crate::types::{Boot, LanePosition, LogIndex, Op, ReplicaId, Space, StreamId,
 
 impl ShardOwner {
     /// The node knows who it is: the replica begins with what the start found. `false`: it has begun already.
-    pub(crate) fn begin(
-        &mut self,
-        me: ReplicaId,
-        boot: Boot,
-        memory: Memory,
-        out: &mut Vec<Effect>,
-    ) -> bool {
+    pub(crate) fn begin(&mut self, me: ReplicaId, boot: Boot, memory: Memory, out: &mut Vec<Effect>) -> bool {
         let Some(Log { history, voters }) = self.found.take() else { return false };
         let committed = self.line.committed();
         let found = Found { me, boot, memory, history, committed, voters };
@@ -100,7 +94,9 @@ impl ShardOwner {
     pub(crate) fn make_resident(&self, ops: &[Op]) {
         let Some(open) = self.shared.open_shard(self.shard) else { return };
         for op in ops.iter().filter(|op| !matches!(op, Op::Create(_))) {
-            let Some(stream) = op.stream().filter(|stream| open.views.by_id(*stream).is_none()) else { continue };
+            let Some(stream) = op.stream().filter(|stream| open.views.by_id(*stream).is_none()) else {
+                continue;
+            };
             match open.tables.patient().stream_by_id(stream) {
                 Ok(Some(entry)) => drop(open.views.install_by_owner(&entry.meta)),
                 Ok(None) => {}

@@ -10,13 +10,16 @@ use std::thread::JoinHandle;
 use anyhow::Context;
 
 use super::assembly::Parts;
+use super::control::Control;
 use super::engine::Engine;
 use super::fatal::Fatal;
 use super::findings::{compare, refuse_without_shards};
 use super::mailbox::{Job, Mailbox};
+use super::membership::Membership;
 use super::progress::StartProgress;
-use super::replay::{self, Replays, ShardReplay};
+use super::replay::{self, Replays, Settling, ShardReplay};
 use super::start_report::{StartReport, tell};
+use super::vault::Vault;
 use super::volume::Volume;
 use crate::config::Config;
 use crate::seam::Clock;
@@ -27,6 +30,7 @@ use crate::store::reserve::{Reserve, Spare};
 use crate::store::tables::{Identity, Place, Tables, TablesError};
 use crate::telemetry::Metrics;
 use crate::types::LaneId;
+use crate::wire::Links;
 
 /// A running engine: the handle for requests, and what ends it.
 #[derive(Debug)]
@@ -37,16 +41,31 @@ pub struct Running {
     pub fatal: Fatal,
     /// What the start found.
     pub report: StartReport,
+    pub(super) vault: Arc<Vault>,
     pub(super) mailboxes: Vec<Arc<Mailbox>>,
     pub(super) threads: Vec<JoinHandle<()>>,
+    /// To the other nodes, in a cluster.
+    pub(super) links: Option<Arc<Links>>,
     /// Keeps the directory locked until the last thread has ended.
     pub(super) volume: Option<Volume>,
 }
 
 impl Running {
+    /// For whoever elects.
+    #[must_use]
+    pub fn control(&self) -> Control {
+        Control { shared: Arc::clone(&self.engine.shared), vault: Arc::clone(&self.vault) }
+    }
+
     /// Refuses new work, answers what was taken, checkpoints, and ends all threads.
-    pub fn stop(self) {
+    pub fn stop(mut self) {
         self.engine.shared.close();
+        if let Some(cluster) = self.engine.shared.cluster.get() {
+            cluster.end();
+        }
+        if let Some(links) = self.links.take() {
+            links.stop();
+        }
         for mailbox in &self.mailboxes {
             let _ended = mailbox.send(Job::Stop);
         }
@@ -97,10 +116,12 @@ pub fn start_watched_on(
     let lanes = u16::try_from(config.lanes).context("lanes")?;
     let layout = Layout { shards: config.shards, lanes };
     let reserve_bytes = Reserve::bytes_for(config.segment_size.get());
-    let volume = Volume::open(root, layout, &config.node_name.to_string(), reserve_bytes)
+    let volume = Volume::open(root, layout, config.node_name.as_str(), config.cluster_id, reserve_bytes)
         .with_context(|| format!("cannot use the data directory {}", config.data.display()))?;
     let mut report = StartReport { created: volume.unserved(), ..StartReport::default() };
-    let mut replays = open_tables(&volume, config, &mut report, progress)?;
+    let membership = Membership::find(config, &volume.vault)?;
+    let settling = if membership.is_alone() { Settling::All } else { Settling::AsTold };
+    let mut replays = open_tables(&volume, config, settling, &mut report, progress)?;
     progress.read_log(log_bytes(&volume, lanes));
     let (mut logs, mut starts) = (Vec::new(), Vec::new());
     for lane in 0..lanes {
@@ -121,7 +142,7 @@ pub fn start_watched_on(
     progress.begin_owners();
     volume.begin().context("the start cannot be recorded in the superblock")?;
     let (started_at, measured) = (clock.now(), Arc::clone(&metrics));
-    let parts = Parts { volume, config, clock: Arc::clone(clock), metrics, starts, started_at };
+    let parts = Parts { volume, config, membership, clock: Arc::clone(clock), metrics, starts, started_at };
     let running = parts.assemble(replays, logs, &mut report)?;
     report.took = clock.elapsed().saturating_sub(before);
     report.measure(&measured.store);
@@ -131,6 +152,7 @@ pub fn start_watched_on(
 fn open_tables(
     volume: &Volume,
     config: &Config,
+    settling: Settling,
     report: &mut StartReport,
     progress: &StartProgress,
 ) -> anyhow::Result<Replays> {
@@ -150,7 +172,7 @@ fn open_tables(
         match opened {
             Ok(tables) => {
                 report.streams += tables.state().totals.streams;
-                replays.insert(shard, ShardReplay::new(tables));
+                replays.insert(shard, ShardReplay::new(tables, settling));
             }
             // Nothing was ever served: the next start begins again, and no shard is without its file for ever.
             Err(error) if volume.unserved() => {
@@ -205,6 +227,6 @@ fn log_bytes(volume: &Volume, lanes: u16) -> u64 {
 /// How far the tables of the lane's shards are; nothing if one of them may need the whole log.
 fn held(volume: &Volume, lane: LaneId, replays: &Replays) -> Held {
     let shards = volume.layout.shards.shards().filter(|shard| volume.lane_of(*shard) == lane);
-    let applied = shards.map(|shard| Some((shard, replays.get(&shard)?.last)));
+    let applied = shards.map(|shard| Some((shard, replays.get(&shard)?.last())));
     applied.collect::<Option<Held>>().unwrap_or_default()
 }

@@ -1,14 +1,14 @@
 //! The volume of a node: locked, laid out, identified, its boot counted.
 //!
-//! Invariant: the boot is durable before anything of it is written. A volume at boot 0 was never served: whatever a
+//! Invariant: the boot is durable before anything of it is written, and a volume serves one cluster for good. A volume at boot 0 was never served: whatever a
 //! crash left of its first formatting is taken up again.
 
 use std::sync::Arc;
 
 use anyhow::Context;
 
-use crate::codec::superblock::Superblock;
 use super::vault::Vault;
+use crate::codec::superblock::Superblock;
 use crate::seam::disk::Dir;
 use crate::store::layout::{Layout, LayoutError};
 use crate::store::lock::{DirectoryLock, LOCK_FILE};
@@ -29,14 +29,19 @@ pub(crate) struct Volume {
 }
 
 impl Volume {
-    /// Opens or formats `root`. Nothing is overwritten that does not belong to this layout.
+    /// Opens or formats `root`. Nothing is overwritten that does not belong to this layout or to this cluster; without a
+    /// cluster, the volume is one of its own.
     pub(crate) fn open(
         root: Arc<dyn Dir>,
         layout: Layout,
         node: &str,
+        cluster: Option<ClusterId>,
         reserve_bytes: u64,
     ) -> anyhow::Result<Self> {
-        // What will be refused gets no lock file of ours.
+        // What will be refused gets no lock file of ours. A superblock that cannot be read is told of below.
+        if let Ok(Some(found)) = SuperblockStore::peek(root.as_ref()) {
+            refuse_another_cluster(&found, cluster)?;
+        }
         if !root.entries().map_err(LayoutError::from)?.iter().any(|(name, _)| name == LOCK_FILE) {
             Layout::check(root.as_ref(), layout)?;
         }
@@ -47,7 +52,7 @@ impl Volume {
         let superblock = match SuperblockStore::open(root.as_ref())? {
             Some(found) => found,
             None if fresh || root.entries()?.iter().all(|(name, _)| !is_data(name)) => {
-                SuperblockStore::create(root.as_ref(), first_superblock(node)?)?
+                SuperblockStore::create(root.as_ref(), first_superblock(node, cluster)?)?
             }
             None => anyhow::bail!(
                 "the superblock is missing although there is data; restore it or the whole directory"
@@ -86,18 +91,36 @@ fn is_data(name: &str) -> bool {
     name == "tables" || name.starts_with("lane-")
 }
 
-fn first_superblock(node: &str) -> anyhow::Result<Superblock> {
-    let (mut cluster, mut incarnation) = ([0; 16], [0; 16]);
-    getrandom::fill(&mut cluster)?;
-    getrandom::fill(&mut incarnation)?;
+/// A member that went on by itself would lead what others lead, too.
+fn refuse_another_cluster(found: &Superblock, wanted: Option<ClusterId>) -> anyhow::Result<()> {
+    let theirs = found.cluster;
+    match wanted {
+        Some(ours) if ours != theirs => anyhow::bail!(
+            "it belongs to cluster {theirs}, not to {ours}; choose another directory with --data, or start with \
+             --cluster-id {theirs}"
+        ),
+        None if !found.roster.is_empty() => {
+            anyhow::bail!("it belongs to a member of cluster {theirs}; start with --cluster-id {theirs}")
+        }
+        _ => Ok(()),
+    }
+}
+
+fn first_superblock(node: &str, cluster: Option<ClusterId>) -> anyhow::Result<Superblock> {
     Ok(Superblock {
-        cluster: ClusterId(cluster),
+        cluster: ClusterId(cluster.map_or_else(drawn, |ClusterId(given)| Ok(given))?),
         node: node.to_owned(),
-        incarnation: VolumeIncarnation(incarnation),
+        incarnation: VolumeIncarnation(drawn()?),
         volume: None,
         boot: Boot(0),
         peers: std::collections::BTreeMap::new(),
         shards: std::collections::BTreeMap::new(),
         roster: Vec::new(),
     })
+}
+
+fn drawn() -> anyhow::Result<[u8; 16]> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes)?;
+    Ok(bytes)
 }

@@ -63,32 +63,17 @@ impl SuperblockStore {
         Ok(store)
     }
 
+    /// What the volume remembers, as far as it can be read; `None` if it was never formatted. Changes nothing, so it needs
+    /// no lock.
+    pub fn peek(dir: &dyn Dir) -> Result<Option<Superblock>, SuperblockStoreError> {
+        Ok(read_copies(dir)?.map(|read| read.current))
+    }
+
     /// Reads the superblock and repairs a copy that is behind; `None` if the volume was never formatted.
     pub fn open(dir: &dyn Dir) -> Result<Option<Self>, SuperblockStoreError> {
-        let mut newest: Option<(u64, Superblock)> = None;
-        let mut sequences = Vec::new();
-        let mut found = false;
-        for name in COPIES {
-            let bytes = read_whole(dir, name, COPY_BYTES_MAX)?;
-            found |= bytes.is_some();
-            let copy = match bytes.map(|bytes| Superblock::decode(&bytes)) {
-                Some(Ok(copy)) => Some(copy),
-                Some(Err(newer @ SuperblockError::Newer(_))) => {
-                    return Err(SuperblockStoreError::Newer(newer));
-                }
-                Some(Err(SuperblockError::Damaged)) | None => None,
-            };
-            sequences.push(copy.as_ref().map(|(sequence, _)| *sequence));
-            newest = match (newest, copy) {
-                (Some(one), Some(other)) => Some(if other.0 > one.0 { other } else { one }),
-                (one, other) => one.or(other),
-            };
-        }
-        let Some((sequence, current)) = newest else {
-            return if found { Err(SuperblockStoreError::Unreadable) } else { Ok(None) };
-        };
+        let Some(Read { sequence, current, behind }) = read_copies(dir)? else { return Ok(None) };
         let bytes = current.encode(sequence);
-        for (name, _) in COPIES.iter().zip(&sequences).filter(|(_, copy)| **copy != Some(sequence)) {
+        for name in behind {
             publish(dir, name, &bytes)?;
         }
         let store = Self { files: open_copies(dir)?, sequence, current, poisoned: false };
@@ -130,6 +115,43 @@ impl SuperblockStore {
         }
         Ok(())
     }
+}
+
+/// What the copies say.
+struct Read {
+    sequence: u64,
+    current: Superblock,
+    /// Copies that do not hold it.
+    behind: Vec<&'static str>,
+}
+
+/// The newest copy; `None` if there is none.
+fn read_copies(dir: &dyn Dir) -> Result<Option<Read>, SuperblockStoreError> {
+    let mut newest: Option<(u64, Superblock)> = None;
+    let mut sequences = Vec::new();
+    let mut found = false;
+    for name in COPIES {
+        let bytes = read_whole(dir, name, COPY_BYTES_MAX)?;
+        found |= bytes.is_some();
+        let copy = match bytes.map(|bytes| Superblock::decode(&bytes)) {
+            Some(Ok(copy)) => Some(copy),
+            Some(Err(newer @ SuperblockError::Newer(_))) => {
+                return Err(SuperblockStoreError::Newer(newer));
+            }
+            Some(Err(SuperblockError::Damaged)) | None => None,
+        };
+        sequences.push(copy.as_ref().map(|(sequence, _)| *sequence));
+        newest = match (newest, copy) {
+            (Some(one), Some(other)) => Some(if other.0 > one.0 { other } else { one }),
+            (one, other) => one.or(other),
+        };
+    }
+    let Some((sequence, current)) = newest else {
+        return if found { Err(SuperblockStoreError::Unreadable) } else { Ok(None) };
+    };
+    let behind = COPIES.iter().zip(sequences).filter(|(_, copy)| *copy != Some(sequence));
+    let behind = behind.map(|(name, _)| *name).collect();
+    Ok(Some(Read { sequence, current, behind }))
 }
 
 fn open_copies(dir: &dyn Dir) -> io::Result<Vec<Arc<dyn File>>> {

@@ -91,15 +91,13 @@ pub struct EpochStart {
     pub epoch: Epoch,
     /// Its first entry.
     pub first: LogIndex,
-    /// The chain before that entry.
-    pub before: Chain,
 }
 
 impl TryFrom<HistoryWords> for History {
     type Error = core::HistoryError;
 
     fn try_from(words: HistoryWords) -> Result<Self, Self::Error> {
-        let start = |EpochStart { epoch, first, before }| core::EpochStart { epoch, first, before };
+        let start = |EpochStart { epoch, first }| core::EpochStart { epoch, first };
         let starts = words.starts.into_iter().map(start).collect();
         core::History::new(starts, words.end, words.chain).map(Self)
     }
@@ -107,10 +105,9 @@ impl TryFrom<HistoryWords> for History {
 
 impl From<History> for HistoryWords {
     fn from(History(history): History) -> Self {
-        let start = |core::EpochStart { epoch, first, before }: &core::EpochStart| EpochStart {
+        let start = |core::EpochStart { epoch, first }: &core::EpochStart| EpochStart {
             epoch: *epoch,
             first: *first,
-            before: *before,
         };
         let starts = history.starts().iter().map(start).collect();
         Self { starts, end: history.end(), chain: history.chain() }

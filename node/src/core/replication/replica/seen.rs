@@ -50,11 +50,9 @@ impl Replica {
         match &self.role {
             Role::Waiting => Part::Waiting,
             Role::Following(following) => Part::Following { leader: following.leader() },
-            Role::Leading(leading) => Part::Leading {
-                epoch: leading.epoch,
-                open: leading.is_open(),
-                suspended: leading.suspended,
-            },
+            Role::Leading(leading) => {
+                Part::Leading { epoch: leading.epoch, open: leading.is_open(), suspended: leading.suspended }
+            }
             Role::Halted(halt) => Part::Halted(*halt),
         }
     }

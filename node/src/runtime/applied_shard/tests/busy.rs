@@ -8,12 +8,14 @@ use std::sync::{Condvar, Mutex};
 use redb::StorageBackend;
 
 use super::*;
+use crate::core::replication::History;
 use crate::core::{Append, Command, CoreLimits, ShardCore};
 use crate::runtime::ReadFrom;
 use crate::runtime::deadlines::Deadlines;
-use crate::runtime::owner::ShardOwner;
+use crate::runtime::line::Line;
+use crate::runtime::owner::{Log, ShardOwner};
 use crate::store::tables::Applied;
-use crate::types::{ContentType, RecordEpoch};
+use crate::types::ContentType;
 
 /// Longer than anything here takes that does not wait for the gate.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -184,16 +186,9 @@ impl Two {
     fn owner(&self) -> ShardOwner {
         let limits =
             CoreLimits { stream_bytes_max: None, producers_per_stream_max: 9, heads_max: 100, hash_seed: 1 };
-        ShardOwner {
-            shard: ShardId(0),
-            core: ShardCore::new(ShardId(0), StreamId(3), limits),
-            shared: Arc::clone(&self.shared),
-            epoch: Epoch { record: RecordEpoch(1), ..Epoch::default() },
-            last: LogIndex(2),
-            chain: Chain(0),
-            deadlines: Deadlines::default(),
-            unpublished: Vec::new(),
-        }
+        let core = ShardCore::new(ShardId(0), StreamId(3), limits);
+        let found = Log { history: History::default(), voters: Vec::new() };
+        ShardOwner::new(core, Arc::clone(&self.shared), found, Line::default(), Deadlines::default())
     }
 }
 
@@ -222,7 +217,7 @@ fn while_a_shard_is_compacted_its_hot_streams_and_all_other_shards_are_served_an
     let mut world = Two::new();
     assert_eq!(world.read(&world.hot), Ok(7));
     let mut owner = world.owner();
-    owner.decide(append(&world.hot), UnixMillis(1)).unwrap();
+    owner.decide(append(&world.hot), UnixMillis(1), LogIndex(3)).unwrap();
     world.gate.close_for("compacting");
     let probe = world.gated.reader();
     std::thread::scope(|scope| {
@@ -251,14 +246,14 @@ fn while_a_shard_is_compacted_its_hot_streams_and_all_other_shards_are_served_an
         assert_eq!(read(&world.cold), Err(ReadError::Failure(busy.clone())), "a cold stream of the shard");
         let (hot, cold) = (append(&world.hot), append(&world.cold));
         let decided = at_once("the owner", move || {
-            (owner.decide(hot, UnixMillis(1)).map(drop), owner.decide(cold, UnixMillis(1)).map(drop))
+            (owner.decide(hot, UnixMillis(1), LogIndex(3)).map(drop), owner.decide(cold, UnixMillis(1), LogIndex(3)).map(drop))
         });
         assert_eq!(decided, (Ok(()), Err(busy)), "the lane goes on");
         world.gate.open();
         compacted.join().unwrap().unwrap();
     });
     assert_eq!(world.read(&world.cold), Ok(7), "afterwards");
-    world.owner().decide(append(&world.cold), UnixMillis(1)).unwrap();
+    world.owner().decide(append(&world.cold), UnixMillis(1), LogIndex(3)).unwrap();
 }
 
 #[test]

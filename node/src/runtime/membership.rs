@@ -1,0 +1,103 @@
+//! Whether a node is on its own, and if not, what it knows of its cluster when it starts. Invariant: a volume that has voted
+//! among others is never served on its own.
+
+use std::sync::Arc;
+
+use anyhow::Context;
+
+use super::vault::Vault;
+use crate::codec::roster::decode_roster;
+use crate::config::{ClusterFile, Config};
+use crate::core::replication::Memory;
+use crate::types::{Boot, Configs, Epoch, RecordEpoch, ReplicaId, Roster, ShardId, Voters};
+
+/// The id of a node on its own: nobody else hears of it.
+const ALONE: ReplicaId = ReplicaId(0);
+
+/// What a node is.
+#[derive(Debug, Clone)]
+pub(crate) enum Membership {
+    /// On its own.
+    Alone,
+    /// A member of a cluster.
+    Member {
+        /// The other members, as far as they are known.
+        roster: Roster,
+        /// Who it is, once it was told.
+        me: Option<ReplicaId>,
+        /// Who leads first, if a file says so.
+        file: Option<Arc<ClusterFile>>,
+    },
+}
+
+impl Membership {
+    /// What the settings and the volume say.
+    pub(crate) fn find(config: &Config, vault: &Vault) -> anyhow::Result<Self> {
+        let (kept, incarnation) =
+            vault.look(|superblock| (superblock.roster.clone(), superblock.incarnation));
+        let kept = match kept.is_empty() {
+            true => None,
+            false => Some(decode_roster(&kept).context("the superblock does not say who is in the cluster")?),
+        };
+        if !config.in_cluster() {
+            anyhow::ensure!(
+                kept.is_none(),
+                "this directory is a member of cluster {}: start it with --cluster-id or --cluster-file",
+                vault.look(|superblock| superblock.cluster)
+            );
+            return Ok(Self::Alone);
+        }
+        let Some(path) = &config.cluster_file else {
+            let roster = kept.unwrap_or_default();
+            let me = roster.find(incarnation);
+            return Ok(Self::Member { roster, me, file: None });
+        };
+        let file = ClusterFile::read(path)?;
+        let me = file.me(path, &config.node_name)?;
+        let mut roster = file.roster_of(me, incarnation);
+        // Addresses are the file's; volumes are those that were seen.
+        for (id, member) in &mut roster.members {
+            let seen = kept.as_ref().and_then(|kept| kept.members.get(id));
+            member.incarnation = member.incarnation.or(seen.and_then(|seen| seen.incarnation));
+        }
+        if let Some(known) =
+            kept.as_ref().and_then(|kept| kept.find(incarnation)).filter(|known| *known != me)
+        {
+            anyhow::bail!(
+                "this directory is {known} of the cluster for good, and {} calls it {me}",
+                path.display()
+            );
+        }
+        Ok(Self::Member { roster, me: Some(me), file: Some(Arc::new(file)) })
+    }
+
+    /// Whether nobody else votes.
+    pub(crate) const fn is_alone(&self) -> bool {
+        matches!(self, Self::Alone)
+    }
+
+    /// Who this node is, if it knows.
+    pub(crate) const fn me(&self) -> Option<ReplicaId> {
+        match self {
+            Self::Alone => Some(ALONE),
+            Self::Member { me, .. } => *me,
+        }
+    }
+
+    /// What a replica remembers that never remembered anything: a node on its own, and the first leader of a file, lead as
+    /// if they had led before. Everybody else waits.
+    pub(crate) fn first_memory(&self, shard: ShardId) -> Memory {
+        let led = |voters: Option<Voters>| {
+            let first = Epoch { record: RecordEpoch(1), boot: Boot(0) };
+            let configs = voters.map(Configs::first);
+            Memory { promised: first, led: first, configs, retired: false }
+        };
+        match self {
+            Self::Alone => led(Voters::new([ALONE])),
+            Self::Member { me: Some(me), file: Some(file), .. } if file.first_leader(shard) == *me => {
+                led(Voters::new(file.roster.members.keys().copied()))
+            }
+            Self::Member { .. } => Memory::default(),
+        }
+    }
+}
