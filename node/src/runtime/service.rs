@@ -77,7 +77,8 @@ impl ShardOwner {
 
     /// A committed record is visible.
     pub(crate) fn published(&mut self, index: LogIndex, ops: &[Op], received: bool) {
-        if ops.is_empty() {
+        // Voters are the replica's: no decision looks at them.
+        if ops.iter().all(|op| matches!(op, Op::Put { space: Space::Voters, .. })) {
             return;
         }
         self.changed = index;
