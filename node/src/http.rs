@@ -2,5 +2,6 @@
 //! decided here: a handler extracts, calls, and maps the reply.
 
 pub mod api;
+pub mod forward;
 pub mod subscriptions;
 pub mod wire;
