@@ -23,12 +23,6 @@ mod fork_ends;
 #[cfg(test)]
 mod formats;
 #[cfg(test)]
-mod forward_world;
-#[cfg(test)]
-mod forwarded_writes;
-#[cfg(test)]
-mod forwarding_trouble;
-#[cfg(test)]
 mod full_volume;
 #[cfg(test)]
 mod gated_disk;

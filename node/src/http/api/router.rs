@@ -15,7 +15,7 @@ use crate::http::wire::{Body, Exchange, Method, Request, ResponseHead, Service};
 use crate::runtime::{Engine, Whereabouts};
 use crate::seam::Clock;
 use crate::telemetry::Route;
-use crate::types::UnixMillis;
+use crate::types::{ShardId, UnixMillis};
 
 const STREAM_METHODS: &str = "GET, HEAD, POST, PUT, DELETE, OPTIONS";
 const READ_METHODS: &str = "GET, HEAD, OPTIONS";
@@ -158,7 +158,15 @@ impl Service for Api {
         out: &'a mut ResponseHead,
     ) -> Body<Sse> {
         let route = route(&request);
-        let body = self.dispatch(&request, exchange, out).await;
+        let body = if let Some(shard) = self.led_elsewhere(&request) {
+            Box::pin(elsewhere(self, shard, &request, exchange, out)).await
+        } else {
+            let body = self.serve(&request, exchange, out).await;
+            match self.lost(&request, out) {
+                None => body,
+                Some(shard) => Box::pin(elsewhere(self, shard, &request, exchange, out)).await,
+            }
+        };
         let route = match &body {
             Body::Live(_) => Route::Sse,
             _ if out.waited() => Route::LongPoll,
@@ -170,27 +178,17 @@ impl Service for Api {
 }
 
 impl Api {
-    async fn dispatch(
-        &self,
-        request: &Request<'_>,
-        exchange: &Exchange<'_>,
-        out: &mut ResponseHead,
-    ) -> Body<Sse> {
-        // A node on its own leads every shard.
-        if !self.engine().leads_all()
-            && let Some(shard) = shard_of(self.engine(), request)
-            && self.engine().leader(shard) != Whereabouts::Here
-        {
-            return Box::pin(elsewhere(self, shard, request, exchange, out)).await;
+    /// The shard that decides about a request, if another node leads it. A node on its own leads every shard.
+    fn led_elsewhere(&self, request: &Request<'_>) -> Option<ShardId> {
+        if self.engine().leads_all() {
+            return None;
         }
-        let body = self.serve(request, exchange, out).await;
-        // It led when the request came, and does no more; nothing was done.
-        if out.refusal() == Some(NOT_LEADER.code)
-            && let Some(shard) = shard_of(self.engine(), request)
-        {
-            return Box::pin(elsewhere(self, shard, request, exchange, out)).await;
-        }
-        body
+        shard_of(self.engine(), request).filter(|shard| self.engine().leader(*shard) != Whereabouts::Here)
+    }
+
+    /// The same, if this node led when the request came, and did nothing because it does no more.
+    fn lost(&self, request: &Request<'_>, out: &ResponseHead) -> Option<ShardId> {
+        (out.refusal() == Some(NOT_LEADER.code)).then(|| shard_of(self.engine(), request)).flatten()
     }
 
     /// Answers here, whoever leads.

@@ -109,3 +109,66 @@ fn has_token(list: &[u8], token: &str) -> bool {
         bare.trim_ascii().eq_ignore_ascii_case(token.as_bytes())
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::wire::{Limits, Parsed, parse_head};
+
+    /// Runs `check` on a request with this head and body.
+    fn with<T>(head: &str, body: &'static str, check: impl FnOnce(&Request<'_>) -> T) -> T {
+        let Ok(Parsed::Complete(parsed)) = parse_head(head.as_bytes(), &Limits::default()) else {
+            panic!("{head}");
+        };
+        check(&Request { head: &parsed, bytes: head.as_bytes(), body: Bytes::from_static(body.as_bytes()) })
+    }
+
+    fn passed_on(head: &str, body: &'static str) -> String {
+        let mut bytes = with(head, body, |request| Message::new(request, "leader:4437")).bytes();
+        String::from_utf8(bytes.copy_to_bytes(bytes.remaining()).to_vec()).unwrap()
+    }
+
+    #[test]
+    fn what_belongs_to_the_clients_connection_stays_there() {
+        let cases = [
+            (
+                "POST /v1/stream/a:b?c=d HTTP/1.1\r\nHost: h:1\r\nContent-Length: 4\r\nProducer-Id:  p q \r\n\r\n",
+                "body",
+                "POST /v1/stream/a:b?c=d HTTP/1.1\r\nHost: h:1\r\nProducer-Id: p q\r\n\
+                 Content-Length: 4\r\nThalweg-Forwarded: 1\r\n\r\nbody",
+            ),
+            (
+                "\r\nPUT http://h:2/v1/stream/a HTTP/1.1\r\nHost: other\r\nTransfer-Encoding: chunked\r\n\
+                 Expect: 100-continue\r\nTE: trailers\r\nUpgrade: x\r\n\r\n",
+                "xy",
+                "PUT /v1/stream/a HTTP/1.1\r\nHost: h:2\r\nContent-Length: 2\r\nThalweg-Forwarded: 1\r\n\r\nxy",
+            ),
+            (
+                "DELETE /v1/stream/a HTTP/1.0\r\nConnection: keep-alive, X-Mine\r\nx-mine: 1\r\nX-Theirs: 2\r\n\r\n",
+                "",
+                "DELETE /v1/stream/a HTTP/1.1\r\nHost: leader:4437\r\nX-Theirs: 2\r\n\
+                 Content-Length: 0\r\nThalweg-Forwarded: 1\r\n\r\n",
+            ),
+        ];
+        for (head, body, expected) in cases {
+            assert_eq!(passed_on(head, body), expected, "{head}");
+        }
+    }
+
+    #[test]
+    fn wishes_are_found_in_any_case_and_among_others() {
+        let (forwarded, redirect) = (true, true);
+        for (line, expected) in [
+            ("", Wishes::default()),
+            ("Prefer: respond-async", Wishes::default()),
+            ("X-Prefer: redirect", Wishes::default()),
+            ("PREFER: wait=1,Redirect; x=y", Wishes { redirect, ..Wishes::default() }),
+            ("thalweg-forwarded:", Wishes { forwarded, ..Wishes::default() }),
+            ("Prefer: a\r\nThalweg-Forwarded: n\r\nPrefer: redirect", Wishes { forwarded, redirect }),
+        ] {
+            let line = if line.is_empty() { String::new() } else { format!("{line}\r\n") };
+            let head = format!("\r\nPOST /Prefer:redirect HTTP/1.1\r\nHost: h\r\n{line}\r\n");
+            assert_eq!(with(&head, "", Wishes::of), expected, "{head}");
+        }
+    }
+}

@@ -6,7 +6,7 @@ use serde_json::json;
 use thalweg_node::http::forward::ForwardLimits;
 use thalweg_node::runtime::Whereabouts;
 
-use super::forward_world::{Node, Reply, at, pair};
+use super::world::{Node, Reply, at, pair};
 
 /// Largest body that nodes accept.
 const LARGEST: usize = 4 << 20;

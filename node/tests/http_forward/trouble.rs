@@ -5,15 +5,12 @@ use std::time::Duration;
 use thalweg_node::http::forward::ForwardLimits;
 use thalweg_node::runtime::Whereabouts;
 
-use super::forward_world::{Impostor, Node, Reply, at, nowhere, pair};
+use super::world::{Impostor, Node, Reply, at, nowhere, pair};
 
 const DONE: &str = "HTTP/1.1 204 No Content\r\nStream-Next-Offset: x\r\nConnection: keep-alive\r\n\r\n";
 
-/// Bounds that a test can wait for.
-fn brief() -> ForwardLimits {
-    let brief = Duration::from_millis(300);
-    ForwardLimits { hold: brief, answer_timeout: brief, ..ForwardLimits::default() }
-}
+/// What a test can wait for.
+const BRIEF: Duration = Duration::from_millis(300);
 
 async fn append(node: &Node, body: &[u8]) -> Reply {
     node.ask("POST /v1/stream/a", "Content-Type: text/plain\r\n", body).await
@@ -68,7 +65,7 @@ async fn a_write_is_done_here_when_this_node_is_elected_while_it_waits() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_write_that_meets_no_leader_in_time_is_refused() {
-    let node = Node::with(brief()).await;
+    let node = Node::with(ForwardLimits { hold: BRIEF, ..ForwardLimits::default() }).await;
     for whereabouts in [Whereabouts::Nobody, at(nowhere().await)] {
         node.follow(&whereabouts);
         assert_eq!(append(&node, b"x").await.problem(), refused("no_leader"));
@@ -78,7 +75,7 @@ async fn a_write_that_meets_no_leader_in_time_is_refused() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_write_that_finds_every_connection_taken_is_refused() {
-    let limits = ForwardLimits { connections_max: 1, answer_timeout: Duration::from_secs(30), ..brief() };
+    let limits = ForwardLimits { hold: BRIEF, connections_max: 1, ..ForwardLimits::default() };
     let node = Node::with(limits).await;
     let (impostor, there) = Impostor::listen().await;
     node.follow(&there);
@@ -95,7 +92,7 @@ async fn a_write_that_finds_every_connection_taken_is_refused() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_write_that_was_sent_and_not_answered_is_unknown_and_never_sent_again() {
-    let node = Node::with(brief()).await;
+    let node = Node::with(ForwardLimits { answer_timeout: BRIEF, ..ForwardLimits::default() }).await;
     let (impostor, there) = Impostor::listen().await;
     node.follow(&there);
     let head = "HTTP/1.1 200 OK\r\n";
@@ -134,7 +131,7 @@ async fn a_write_that_was_sent_and_not_answered_is_unknown_and_never_sent_again(
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_leader_that_ends_in_the_middle_of_the_request_leaves_it_unknown() {
-    let node = Node::with(brief()).await;
+    let node = Node::with(ForwardLimits { answer_timeout: BRIEF, ..ForwardLimits::default() }).await;
     let (impostor, there) = Impostor::listen().await;
     node.follow(&there);
     let body = vec![b'x'; 4 << 20];
@@ -211,7 +208,7 @@ async fn a_connection_is_used_again_and_replaced_when_the_leader_has_closed_it()
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_connection_that_idles_is_closed_though_no_request_comes() {
-    let node = Node::with(ForwardLimits { idle_timeout: Duration::from_millis(50), ..brief() }).await;
+    let node = Node::with(ForwardLimits { idle_timeout: BRIEF / 6, ..ForwardLimits::default() }).await;
     let (impostor, there) = Impostor::listen().await;
     node.follow(&there);
     for _ in 0..2 {
