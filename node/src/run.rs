@@ -223,6 +223,7 @@ fn settings(config: &Config) -> Settings {
         sse_keep_alive: config.sse_keep_alive,
         read_bytes_max: config.read_response_max.as_usize(),
         sse_event_bytes_max: config.sse_event_max.as_usize(),
+        ..Settings::default()
     }
 }
 

@@ -6,6 +6,7 @@ mod append;
 mod create;
 mod cursor;
 mod delete;
+mod elsewhere;
 mod errors;
 mod etag;
 mod fields;

@@ -20,7 +20,7 @@ use crate::runtime::subscriptions::{Subscriptions, TokenKind};
 use crate::types::{StreamName, SubscriptionId};
 use answer::{acknowledged, claimed, empty, jwks, shown};
 
-pub use answer::unavailable;
+pub use answer::{failed, unavailable};
 pub use request::{Malformed, parse_ack, parse_claim, parse_definition, parse_release, parse_streams};
 
 /// Largest request: a definition that names as many streams as it may, with room for JSON's escapes.

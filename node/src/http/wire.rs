@@ -39,7 +39,6 @@ pub use listener::listen;
 pub use problem::{Outcome, Problem};
 pub use registry::{Interrupt, Registry};
 pub use request::{Head, HeadError, Method, Parsed, Request, forwarded_scheme, parse_head};
-pub use response::common_headers;
-pub use response::{Body, ResponseHead};
+pub use response::{Body, ResponseHead, common_headers, is_own_header};
 pub use server::{Served, serve};
 pub use service::{Exchange, Live, LiveStep, Service};

@@ -164,14 +164,15 @@ pub enum Failure {
         /// Which.
         shard: ShardId,
     },
-    /// Refused: nobody was elected to lead the shard while the request could wait.
-    #[error("shard {shard} has no leader at the moment; nothing was done")]
+    /// Refused: nobody led the shard, or its leader could not be reached, for as long as the request could wait.
+    #[error("shard {shard} has no leader that can be reached at the moment; nothing was done")]
     NoLeader {
         /// Which.
         shard: ShardId,
     },
-    /// Unknown: another leader took over while the write was being replicated, and may or may not have kept it.
-    #[error("leadership changed while the write was under way; it may or may not have happened")]
+    /// Unknown: another leader took over while the write was being replicated, and may or may not have kept it; or the
+    /// leader did not answer a request that was forwarded to it.
+    #[error("the shard's leader was lost while the write was under way; it may or may not have happened")]
     LeaderLost,
     /// Unknown: the log failed while the write was under way; the node is going down.
     #[error("the log failed while the write was under way; it may or may not have happened")]

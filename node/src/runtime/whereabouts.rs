@@ -3,13 +3,13 @@
 //! It is a hint. A leader that this names may have been deposed a moment ago, and says so itself: the log decides, not this.
 //! Invariant: whoever subscribes to changes and looks afterwards misses none.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::watch;
 
 use super::Engine;
-use crate::types::{ReplicaId, ShardCount, ShardId, StreamName};
+use crate::types::{ReplicaId, ShardCount, ShardId, StreamName, SubscriptionId};
 
 /// Where a shard's writes are decided.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,26 +22,20 @@ pub enum Whereabouts {
     Nobody,
 }
 
-/// One shard's.
-#[derive(Debug)]
-struct Slot {
-    /// Whether `known` is anything but `Here`.
-    away: AtomicBool,
-    known: Mutex<(Whereabouts, Option<ReplicaId>)>,
-}
-
 /// Those of all shards.
 #[derive(Debug)]
 pub(crate) struct Leaders {
-    slots: Vec<Slot>,
+    /// How many shards are anything but `Here`.
+    away: AtomicUsize,
+    known: Vec<Mutex<(Whereabouts, Option<ReplicaId>)>>,
     changes: watch::Sender<()>,
 }
 
 impl Leaders {
     /// Those of a node on its own.
     pub(crate) fn all_here(count: ShardCount) -> Self {
-        let here = |_| Slot { away: AtomicBool::new(false), known: Mutex::new((Whereabouts::Here, None)) };
-        Self { slots: count.shards().map(here).collect(), changes: watch::Sender::new(()) }
+        let known = count.shards().map(|_| Mutex::new((Whereabouts::Here, None))).collect();
+        Self { away: AtomicUsize::new(0), known, changes: watch::Sender::new(()) }
     }
 
     /// Those of a member of a cluster that knows of nobody yet.
@@ -53,8 +47,7 @@ impl Leaders {
 
     /// Who leads, by id.
     pub(crate) fn leader(&self, shard: ShardId) -> Option<ReplicaId> {
-        let slot = self.slots.get(usize::from(shard.0))?;
-        slot.known.lock().unwrap_or_else(PoisonError::into_inner).1
+        self.known.get(usize::from(shard.0))?.lock().unwrap_or_else(PoisonError::into_inner).1
     }
 
     /// Changes whenever a leader does.
@@ -62,10 +55,14 @@ impl Leaders {
         self.changes.subscribe()
     }
 
+    fn are_all_here(&self) -> bool {
+        self.away.load(Ordering::Acquire) == 0
+    }
+
     fn of(&self, shard: ShardId) -> Whereabouts {
-        match self.slots.get(usize::from(shard.0)) {
-            Some(slot) if slot.away.load(Ordering::Acquire) => {
-                slot.known.lock().unwrap_or_else(PoisonError::into_inner).0.clone()
+        match self.known.get(usize::from(shard.0)) {
+            Some(known) if !self.are_all_here() => {
+                known.lock().unwrap_or_else(PoisonError::into_inner).0.clone()
             }
             _ => Whereabouts::Here,
         }
@@ -73,14 +70,16 @@ impl Leaders {
 
     /// What was learnt of a shard's leader.
     pub(crate) fn note(&self, shard: ShardId, leader: Option<ReplicaId>, whereabouts: Whereabouts) {
-        let Some(slot) = self.slots.get(usize::from(shard.0)) else { return };
+        let Some(known) = self.known.get(usize::from(shard.0)) else { return };
         {
-            let mut known = slot.known.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
             let next = (whereabouts, leader);
-            if *known == next {
-                return;
+            match (known.0 == Whereabouts::Here, next.0 == Whereabouts::Here) {
+                (true, false) => drop(self.away.fetch_add(1, Ordering::AcqRel)),
+                (false, true) => drop(self.away.fetch_sub(1, Ordering::AcqRel)),
+                _ if *known == next => return,
+                _ => {}
             }
-            slot.away.store(next.0 != Whereabouts::Here, Ordering::Release);
             *known = next;
         }
         self.changes.send_replace(());
@@ -88,7 +87,13 @@ impl Leaders {
 }
 
 impl Engine {
-    /// Where writes to a shard are decided. One atomic load for a shard that this node leads.
+    /// Whether this node leads every shard, as a node on its own does. One atomic load.
+    #[must_use]
+    pub fn leads_all(&self) -> bool {
+        self.shared.leaders.are_all_here()
+    }
+
+    /// Where writes to a shard are decided.
     #[must_use]
     pub fn leader(&self, shard: ShardId) -> Whereabouts {
         self.shared.leaders.of(shard)
@@ -110,6 +115,12 @@ impl Engine {
     pub fn shard_of(&self, name: &StreamName) -> ShardId {
         name.shard(self.shared.count)
     }
+
+    /// The shard that decides about a subscription.
+    #[must_use]
+    pub fn home_of(&self, id: &SubscriptionId) -> ShardId {
+        id.home(self.shared.count)
+    }
 }
 
 #[cfg(test)]
@@ -124,6 +135,7 @@ mod tests {
         assert!(!changes.has_changed().unwrap());
         for next in [Whereabouts::Nobody, Whereabouts::There("a:1".into()), Whereabouts::Here] {
             leaders.note(ShardId(1), None, next.clone());
+            assert_eq!(leaders.are_all_here(), next == Whereabouts::Here);
             changes.changed().await.unwrap();
             assert_eq!((leaders.of(ShardId(1)), leaders.of(ShardId(0))), (next, Whereabouts::Here));
         }

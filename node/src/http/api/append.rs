@@ -13,11 +13,11 @@ use crate::types::{ContentType, Incarnation, Messages};
 pub(super) async fn append(
     api: &Api,
     name: &[u8],
-    request: Request<'_>,
+    request: &Request<'_>,
     exchange: &Exchange<'_>,
     out: &mut ResponseHead,
 ) -> Body<Sse> {
-    let command = match parse(name, &request) {
+    let command = match parse(name, request) {
         Ok(command) => command,
         Err(rejection) => return rejection.write(out),
     };

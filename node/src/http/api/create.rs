@@ -13,11 +13,11 @@ use crate::types::{Incarnation, StreamConfig, UnixMillis};
 pub(super) async fn create(
     api: &Api,
     name: &[u8],
-    request: Request<'_>,
+    request: &Request<'_>,
     exchange: &Exchange<'_>,
     out: &mut ResponseHead,
 ) -> Body<Sse> {
-    let (create, fork) = match parse(name, &request, api.now()) {
+    let (create, fork) = match parse(name, request, api.now()) {
         Ok(parsed) => parsed,
         Err(rejection) => return rejection.write(out),
     };
@@ -27,7 +27,7 @@ pub(super) async fn create(
     match api.engine().create(create, fork).await {
         Ok(created) => {
             let incarnation = api.engine().incarnation(&created.meta.name, created.meta.id);
-            write_created(out, &created, incarnation, &location(&request));
+            write_created(out, &created, incarnation, &location(request));
             Body::empty()
         }
         Err(EngineError::Refused(error)) => Body::Full(create_problem(&error).write(out, &error.to_string())),

@@ -208,9 +208,7 @@ pub(super) fn failure_problem(failure: &Failure) -> Problem {
             Problem::refused(503, "shard_busy", "A shard's tables are being put in order").retry_after(1)
         }
         Failure::Corrupt => Problem::refused(500, "data_corrupt", "Stored data fails its checksum"),
-        Failure::NotLeader { .. } => {
-            Problem::refused(503, "not_leader", "Another node leads the shard").retry_after(1)
-        }
+        Failure::NotLeader { .. } => NOT_LEADER,
         Failure::NoLeader { .. } => {
             Problem::refused(503, "no_leader", "The shard has no leader").retry_after(1)
         }
@@ -230,6 +228,10 @@ pub(super) fn failure_problem(failure: &Failure) -> Problem {
 /// More work than there is room for.
 pub(super) const OVERLOADED: Problem =
     Problem::refused(503, "overloaded", "The server has as much work as it may hold").retry_after(1);
+
+/// Nothing was done, and the leader would do it.
+pub(super) const NOT_LEADER: Problem =
+    Problem::refused(503, "not_leader", "Another node leads the shard").retry_after(1);
 
 /// Why an answer is not given.
 pub(super) const NO_ROOM_FOR_ANSWER: &str = "too many response bytes are in flight; send the request again";

@@ -1,30 +1,16 @@
 //! Routes that are too rare to be fast: served by an axum router over the same connections.
 
 use axum::body::Body as AxumBody;
+use axum::response::Response;
 use http_body_util::{BodyExt, Limited};
 use tower_service::Service as _;
 
 use super::Sse;
-use crate::http::wire::{Body, HEADER_COUNT_MAX, Problem, Request, ResponseHead};
+use crate::http::wire::{Body, HEADER_COUNT_MAX, Problem, Request, ResponseHead, is_own_header};
 
 /// Largest answer of a rare route.
 const BODY_BYTES_MAX: usize = 8 << 20;
-/// Headers that the connection writes itself.
-const OWN_HEADERS: [&str; 11] = [
-    "content-length",
-    "transfer-encoding",
-    "connection",
-    "keep-alive",
-    "upgrade",
-    "trailer",
-    "date",
-    "x-content-type-options",
-    "cross-origin-resource-policy",
-    "access-control-allow-origin",
-    "access-control-expose-headers",
-];
-
-pub(super) async fn rare(router: &axum::Router, request: Request<'_>, out: &mut ResponseHead) -> Body<Sse> {
+pub(super) async fn rare(router: &axum::Router, request: &Request<'_>, out: &mut ResponseHead) -> Body<Sse> {
     let Some(request) = convert(request) else {
         let problem = Problem::refused(400, "malformed_request", "The request is malformed");
         return Body::Full(problem.write(out, "the request target is no path"));
@@ -33,6 +19,11 @@ pub(super) async fn rare(router: &axum::Router, request: Request<'_>, out: &mut 
         Ok(response) => response,
         Err(never) => match never {},
     };
+    write_response(response, out).await
+}
+
+/// Answers with what axum gave.
+pub(super) async fn write_response(response: Response, out: &mut ResponseHead) -> Body<Sse> {
     let (head, body) = response.into_parts();
     let Ok(collected) = Limited::new(body, BODY_BYTES_MAX).collect().await else {
         let problem = Problem::refused(500, "internal", "The answer could not be built").unknown();
@@ -40,7 +31,7 @@ pub(super) async fn rare(router: &axum::Router, request: Request<'_>, out: &mut 
     };
     out.begin(head.status.as_u16());
     for (name, value) in &head.headers {
-        if !OWN_HEADERS.contains(&name.as_str()) {
+        if !is_own_header(name.as_str()) {
             out.header(name.as_str(), value.as_bytes());
         }
     }
@@ -48,7 +39,7 @@ pub(super) async fn rare(router: &axum::Router, request: Request<'_>, out: &mut 
 }
 
 /// The same request in the form that axum takes.
-fn convert(request: Request<'_>) -> Option<http::Request<AxumBody>> {
+fn convert(request: &Request<'_>) -> Option<http::Request<AxumBody>> {
     let mut slots = [httparse::EMPTY_HEADER; HEADER_COUNT_MAX];
     let mut parser = httparse::Request::new(&mut slots);
     if !parser.parse(request.bytes).ok()?.is_complete() {
@@ -58,5 +49,5 @@ fn convert(request: Request<'_>) -> Option<http::Request<AxumBody>> {
     for header in parser.headers.iter() {
         builder = builder.header(header.name, header.value);
     }
-    builder.body(AxumBody::from(request.body)).ok()
+    builder.body(AxumBody::from(request.body.clone())).ok()
 }

@@ -4,16 +4,18 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::cursor::{JITTER_SECONDS_MAX, next_cursor};
-use super::errors::Rejection;
+use super::elsewhere::{elsewhere, shard_of};
+use super::errors::{NOT_LEADER, Rejection};
 use super::names::{STREAM_ROOT, decode_name};
 use super::preflight::{method_not_allowed, not_found, preflight};
 use super::query::{LiveMode, ReadQuery};
 use super::{Settings, Site, Sse, append, create, delete, head, list, long_poll, rare, read, sse};
+use crate::http::forward::Forwarder;
 use crate::http::wire::{Body, Exchange, Method, Request, ResponseHead, Service};
-use crate::runtime::Engine;
+use crate::runtime::{Engine, Whereabouts};
 use crate::seam::Clock;
 use crate::telemetry::Route;
-use crate::types::UnixMillis;
+use crate::types::{ShardId, UnixMillis};
 
 const STREAM_METHODS: &str = "GET, HEAD, POST, PUT, DELETE, OPTIONS";
 const READ_METHODS: &str = "GET, HEAD, OPTIONS";
@@ -31,6 +33,7 @@ struct Inner {
     draw: Draw,
     settings: Settings,
     site: Site,
+    forwarder: Forwarder,
 }
 
 impl fmt::Debug for Inner {
@@ -49,7 +52,8 @@ impl Api {
         settings: Settings,
         site: Site,
     ) -> Self {
-        Self(Arc::new(Inner { engine, clock, draw: Box::new(draw), settings, site }))
+        let forwarder = Forwarder::new(settings.forward.clone());
+        Self(Arc::new(Inner { engine, clock, draw: Box::new(draw), settings, site, forwarder }))
     }
 
     pub(super) fn engine(&self) -> &Engine {
@@ -58,6 +62,10 @@ impl Api {
 
     pub(super) fn settings(&self) -> &Settings {
         &self.0.settings
+    }
+
+    pub(super) fn forwarder(&self) -> &Forwarder {
+        &self.0.forwarder
     }
 
     pub(super) fn now(&self) -> UnixMillis {
@@ -72,13 +80,13 @@ impl Api {
     async fn stream(
         &self,
         name: &[u8],
-        request: Request<'_>,
+        request: &Request<'_>,
         exchange: &Exchange<'_>,
         out: &mut ResponseHead,
     ) -> Body<Sse> {
         match request.head.method {
             Method::Post => append::append(self, name, request, exchange, out).await,
-            Method::Get => self.get(name, &request, exchange, out).await,
+            Method::Get => self.get(name, request, exchange, out).await,
             Method::Head => head::head(self, name, out).await,
             Method::Put => Box::pin(create::create(self, name, request, exchange, out)).await,
             Method::Delete => Box::pin(delete::delete(self, name, out)).await,
@@ -111,7 +119,7 @@ impl Api {
 
     async fn beside(
         &self,
-        request: Request<'_>,
+        request: &Request<'_>,
         exchange: &Exchange<'_>,
         out: &mut ResponseHead,
     ) -> Body<Sse> {
@@ -150,7 +158,15 @@ impl Service for Api {
         out: &'a mut ResponseHead,
     ) -> Body<Sse> {
         let route = route(&request);
-        let body = self.dispatch(request, exchange, out).await;
+        let body = if let Some(shard) = self.led_elsewhere(&request) {
+            Box::pin(elsewhere(self, shard, &request, exchange, out)).await
+        } else {
+            let body = self.serve(&request, exchange, out).await;
+            match self.lost(&request, out) {
+                None => body,
+                Some(shard) => Box::pin(elsewhere(self, shard, &request, exchange, out)).await,
+            }
+        };
         let route = match &body {
             Body::Live(_) => Route::Sse,
             _ if out.waited() => Route::LongPoll,
@@ -162,9 +178,23 @@ impl Service for Api {
 }
 
 impl Api {
-    async fn dispatch(
+    /// The shard that decides about a request, if another node leads it. A node on its own leads every shard.
+    fn led_elsewhere(&self, request: &Request<'_>) -> Option<ShardId> {
+        if self.engine().leads_all() {
+            return None;
+        }
+        shard_of(self.engine(), request).filter(|shard| self.engine().leader(*shard) != Whereabouts::Here)
+    }
+
+    /// The same, if this node led when the request came, and did nothing because it does no more.
+    fn lost(&self, request: &Request<'_>, out: &ResponseHead) -> Option<ShardId> {
+        (out.refusal() == Some(NOT_LEADER.code)).then(|| shard_of(self.engine(), request)).flatten()
+    }
+
+    /// Answers here, whoever leads.
+    pub(super) async fn serve(
         &self,
-        request: Request<'_>,
+        request: &Request<'_>,
         exchange: &Exchange<'_>,
         out: &mut ResponseHead,
     ) -> Body<Sse> {
@@ -209,7 +239,7 @@ fn is_strict(query: Option<&[u8]>) -> bool {
 }
 
 /// Below `__ds` subscriptions live.
-fn is_reserved(name: &[u8]) -> bool {
+pub(super) fn is_reserved(name: &[u8]) -> bool {
     name.strip_prefix(b"__ds").is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
 }
 

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::http::forward::ForwardLimits;
+
 /// Bounds and times of the protocol.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -15,6 +17,8 @@ pub struct Settings {
     pub read_bytes_max: usize,
     /// Wire bytes of one SSE event: it is rendered into memory.
     pub sse_event_bytes_max: usize,
+    /// How writes find the leader of their shard.
+    pub forward: ForwardLimits,
 }
 
 impl Default for Settings {
@@ -25,6 +29,7 @@ impl Default for Settings {
             sse_keep_alive: Duration::from_secs(15),
             read_bytes_max: 1 << 20,
             sse_event_bytes_max: 128 * 1024,
+            forward: ForwardLimits::default(),
         }
     }
 }

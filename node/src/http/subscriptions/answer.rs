@@ -112,7 +112,9 @@ fn state_refused(state: &SubscriptionError) -> Response {
     }
 }
 
-fn failed(failure: &Failure) -> Response {
+/// The node's own trouble.
+#[must_use]
+pub fn failed(failure: &Failure) -> Response {
     let message = failure.to_string();
     match failure {
         Failure::DiskFull | Failure::NodeFull { .. } | Failure::LinksFull { .. } => {

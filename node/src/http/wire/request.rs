@@ -142,6 +142,16 @@ impl<'a> Request<'a> {
         forwarded_scheme(self.field(Field::ForwardedProto).unwrap_or_default())
     }
 
+    /// Every header line in order, surrounding blanks of the value removed.
+    pub fn headers(&self) -> impl Iterator<Item = (&'a str, &'a [u8])> + use<'a> {
+        let lines = self.bytes.split(|&b| b == b'\n').map(<[u8]>::trim_ascii_end);
+        // Empty lines may stand before the request line.
+        lines.skip_while(|line| line.is_empty()).skip(1).filter_map(|line| {
+            let (name, value) = line.split_at_checked(memchr::memchr(b':', line)?)?;
+            Some((std::str::from_utf8(name).ok()?, value.get(1..)?.trim_ascii()))
+        })
+    }
+
     /// The value of a header, surrounding blanks removed.
     #[must_use]
     pub fn field(&self, field: Field) -> Option<&'a [u8]> {

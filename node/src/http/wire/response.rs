@@ -21,6 +21,27 @@ pub fn common_headers(origin: Option<&str>) -> Arc<[u8]> {
     lines.into_bytes().into()
 }
 
+/// Headers that the connection writes itself, on every response.
+const OWN_HEADERS: [&str; 11] = [
+    "content-length",
+    "transfer-encoding",
+    "connection",
+    "keep-alive",
+    "upgrade",
+    "trailer",
+    "date",
+    "x-content-type-options",
+    "cross-origin-resource-policy",
+    "access-control-allow-origin",
+    "access-control-expose-headers",
+];
+
+/// Whether the connection writes a header of this name itself: who passes an answer on leaves it out.
+#[must_use]
+pub fn is_own_header(name: &str) -> bool {
+    OWN_HEADERS.iter().any(|own| own.eq_ignore_ascii_case(name))
+}
+
 /// A response body.
 #[derive(Debug)]
 pub enum Body<L> {
@@ -111,7 +132,9 @@ impl ResponseHead {
         self.refusal = Some(code);
     }
 
-    pub(super) fn refusal(&self) -> Option<&'static str> {
+    /// The code of the problem that it is, if it is one.
+    #[must_use]
+    pub fn refusal(&self) -> Option<&'static str> {
         self.refusal
     }
 

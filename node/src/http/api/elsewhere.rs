@@ -1,0 +1,124 @@
+//! Writes to shards that this node does not lead: the leader answers them, and the client need not know. While nobody leads
+//! they wait. Invariant: a request goes one node further at most, and is answered "refused" only if it was not done.
+
+use std::pin::pin;
+
+use tokio::sync::watch;
+use tokio::time::{Duration, Instant, timeout_at};
+
+use super::errors::{NOT_LEADER, write_failure};
+use super::names::{STREAM_ROOT, decode_name, percent_decode};
+use super::rare::write_response;
+use super::router::is_reserved;
+use super::{Api, Sse};
+use crate::http::forward::{Message, Unanswered, Wishes, target};
+use crate::http::subscriptions;
+use crate::http::wire::{Body, Exchange, Interrupt, Method, Request, ResponseHead};
+use crate::runtime::{Engine, Failure, Whereabouts};
+use crate::types::{ShardId, SubscriptionId};
+
+/// A leader that could not be reached, or that does not know yet that it leads, is asked again after this.
+const RETRY_PAUSE: Duration = Duration::from_millis(50);
+
+/// The shard that decides about a request that changes something; `None` for others, and for malformed ones.
+pub(super) fn shard_of(engine: &Engine, request: &Request<'_>) -> Option<ShardId> {
+    if !matches!(request.head.method, Method::Post | Method::Put | Method::Delete) {
+        return None;
+    }
+    let name = request.path().strip_prefix(STREAM_ROOT)?;
+    if !is_reserved(name) {
+        return Some(engine.shard_of(&decode_name(name).ok()?));
+    }
+    let id = name.strip_prefix(b"__ds/subscriptions/")?.split(|&b| b == b'/').next()?;
+    let id = SubscriptionId::parse(std::str::from_utf8(&percent_decode(id)).ok()?).ok()?;
+    Some(engine.home_of(&id))
+}
+
+/// Answers a request about a shard that is led elsewhere, or that nobody leads at the moment.
+pub(super) async fn elsewhere(
+    api: &Api,
+    shard: ShardId,
+    request: &Request<'_>,
+    exchange: &Exchange<'_>,
+    out: &mut ResponseHead,
+) -> Body<Sse> {
+    let failure = match find(api, shard, request, exchange, out).await {
+        Ok(body) => return body,
+        Err(failure) => failure,
+    };
+    if request.path().strip_prefix(STREAM_ROOT).is_some_and(is_reserved) {
+        write_response(subscriptions::failed(&failure), out).await
+    } else {
+        write_failure(out, &failure)
+    }
+}
+
+async fn find(
+    api: &Api,
+    shard: ShardId,
+    request: &Request<'_>,
+    exchange: &Exchange<'_>,
+    out: &mut ResponseHead,
+) -> Result<Body<Sse>, Failure> {
+    let wishes = Wishes::of(request);
+    let forwarder = api.forwarder();
+    let deadline = Instant::now() + forwarder.limits.hold;
+    let mut changes = api.engine().leader_changed();
+    loop {
+        changes.mark_unchanged();
+        let found = api.engine().leader(shard);
+        let ask_again_at = match &found {
+            Whereabouts::Here => {
+                let body = Box::pin(api.serve(request, exchange, out)).await;
+                if wishes.forwarded || out.refusal() != Some(NOT_LEADER.code) {
+                    return Ok(body);
+                }
+                Instant::now() + RETRY_PAUSE
+            }
+            _ if wishes.forwarded => return Err(Failure::NotLeader { shard }),
+            Whereabouts::There(leader) if wishes.redirect => return Ok(redirect(leader, request, out)),
+            Whereabouts::There(leader) => {
+                let message = Message::new(request, leader);
+                let admission = &exchange.registry().admission;
+                match forwarder.forward(leader, &message, deadline, admission, out).await {
+                    Ok(body) => return Ok(body),
+                    Err(Unanswered::Lost) => return Err(Failure::LeaderLost),
+                    Err(Unanswered::Crowded) => return Err(Failure::Overloaded),
+                    Err(Unanswered::Unsent) => Instant::now() + RETRY_PAUSE,
+                }
+            }
+            Whereabouts::Nobody => deadline,
+        };
+        wait(&mut changes, ask_again_at.min(deadline), exchange).await?;
+        if Instant::now() >= deadline {
+            return Err(Failure::NoLeader { shard });
+        }
+    }
+}
+
+/// Until a leader changes, or the time has come.
+async fn wait(
+    changes: &mut watch::Receiver<()>,
+    until: Instant,
+    exchange: &Exchange<'_>,
+) -> Result<(), Failure> {
+    let mut changed = pin!(timeout_at(until, changes.changed()));
+    tokio::select! {
+        biased;
+        _changed = &mut changed => Ok(()),
+        interrupt = exchange.interrupted() => match interrupt {
+            Interrupt::Closing => Err(Failure::ShuttingDown),
+            // Nobody hears the answer.
+            Interrupt::PeerGone | Interrupt::Expired => Err(Failure::Overloaded),
+        },
+    }
+}
+
+/// The client goes there itself.
+fn redirect(leader: &str, request: &Request<'_>, out: &mut ResponseHead) -> Body<Sse> {
+    let location = [b"http://", leader.as_bytes(), &target(request)].concat();
+    out.begin(307);
+    out.header("Location", &location);
+    out.lines("Preference-Applied: redirect\r\nCache-Control: no-store\r\n");
+    Body::empty()
+}

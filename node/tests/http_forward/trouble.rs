@@ -1,0 +1,225 @@
+//! Forwarding while leaders come, go and misbehave: "refused" is said only of what was not done, and nothing is sent twice.
+
+use std::time::Duration;
+
+use thalweg_node::http::forward::ForwardLimits;
+use thalweg_node::runtime::Whereabouts;
+
+use super::world::{Impostor, Node, Reply, at, nowhere, pair};
+
+const DONE: &str = "HTTP/1.1 204 No Content\r\nStream-Next-Offset: x\r\nConnection: keep-alive\r\n\r\n";
+
+/// What a test can wait for.
+const BRIEF: Duration = Duration::from_millis(300);
+
+async fn append(node: &Node, body: &[u8]) -> Reply {
+    node.ask("POST /v1/stream/a", "Content-Type: text/plain\r\n", body).await
+}
+
+fn refused(code: &str) -> (u16, String, String) {
+    (503, code.to_owned(), "refused".to_owned())
+}
+
+fn unknown() -> (u16, String, String) {
+    (503, "leader_lost".to_owned(), "unknown".to_owned())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_write_waits_for_a_leader_and_goes_through() {
+    let (leader, follower) = pair(ForwardLimits::default()).await;
+    follower.create("a").await;
+    for before in [Whereabouts::Nobody, at(nowhere().await)] {
+        follower.follow(&before);
+        let accepted = follower.metrics.http.connections_accepted.get();
+        let elected = async {
+            while follower.metrics.http.connections_accepted.get() == accepted {
+                tokio::task::yield_now().await;
+            }
+            follower.follow(&at(leader.address));
+        };
+        let (reply, ()) = tokio::join!(append(&follower, b"x"), elected);
+        assert_eq!(reply.status, 204, "{reply:?}");
+    }
+    assert_eq!(leader.all("a").await, b"xx");
+    leader.stop().await;
+    follower.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_write_is_done_here_when_this_node_is_elected_while_it_waits() {
+    let node = Node::start().await;
+    node.create("a").await;
+    node.follow(&Whereabouts::Nobody);
+    let accepted = node.metrics.http.connections_accepted.get();
+    let elected = async {
+        while node.metrics.http.connections_accepted.get() == accepted {
+            tokio::task::yield_now().await;
+        }
+        node.follow(&Whereabouts::Here);
+    };
+    let (reply, ()) = tokio::join!(append(&node, b"x"), elected);
+    assert_eq!(reply.status, 204, "{reply:?}");
+    assert_eq!(node.all("a").await, b"x");
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_write_that_meets_no_leader_in_time_is_refused() {
+    let node = Node::with(ForwardLimits { hold: BRIEF, ..ForwardLimits::default() }).await;
+    for whereabouts in [Whereabouts::Nobody, at(nowhere().await)] {
+        node.follow(&whereabouts);
+        assert_eq!(append(&node, b"x").await.problem(), refused("no_leader"));
+    }
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_write_that_finds_every_connection_taken_is_refused() {
+    let limits = ForwardLimits { hold: BRIEF, connections_max: 1, ..ForwardLimits::default() };
+    let node = Node::with(limits).await;
+    let (impostor, there) = Impostor::listen().await;
+    node.follow(&there);
+    let busy = async {
+        let mut caller = impostor.accept().await;
+        caller.request().await;
+        assert_eq!(append(&node, b"second").await.problem(), refused("overloaded"));
+        caller.say(DONE).await;
+    };
+    let (reply, ()) = tokio::join!(append(&node, b"first"), busy);
+    assert_eq!(reply.status, 204, "{reply:?}");
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_write_that_was_sent_and_not_answered_is_unknown_and_never_sent_again() {
+    let node = Node::with(ForwardLimits { answer_timeout: BRIEF, ..ForwardLimits::default() }).await;
+    let (impostor, there) = Impostor::listen().await;
+    node.follow(&there);
+    let head = "HTTP/1.1 200 OK\r\n";
+    let endless = format!("{head}X: {}", "x".repeat(20_000));
+    for (answer, hangs_up) in [
+        ("", true),
+        ("", false),
+        ("HTTP/1.1 2", true),
+        ("HTTP/1.1 204 No Content\r\n", false),
+        ("SSH-2.0-server\r\n\r\n", false),
+        ("HTTP/1.1 100 Continue\r\n\r\n", false),
+        ("HTTP/1.0 200 OK\r\nContent-Length: 0\r\n\r\n", false),
+        (&format!("{head}\r\nwhere does this end"), true),
+        (&format!("{head}Content-Length: 5\r\n\r\nfour"), true),
+        (&format!("{head}Content-Length: 5\r\n\r\nfour"), false),
+        (&format!("{head}Content-Length: -1\r\n\r\n"), false),
+        (&format!("{head}Content-Length: +1\r\n\r\n1"), false),
+        (&format!("{head}Content-Length: 1\r\nContent-Length: 2\r\n\r\n12"), false),
+        (&format!("{head}Content-Length: 99999999999\r\n\r\n"), false),
+        (&format!("{head}Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n"), false),
+        (&endless, false),
+    ] {
+        let broken = async {
+            let mut caller = impostor.accept().await;
+            let (_, body) = caller.request().await;
+            assert_eq!(body, b"once");
+            caller.say(answer).await;
+            if hangs_up { None } else { Some(caller) }
+        };
+        let (reply, _caller) = tokio::join!(append(&node, b"once"), broken);
+        assert_eq!(reply.problem(), unknown(), "{answer:.60}");
+        assert!(impostor.is_alone().await, "{answer:.60}");
+    }
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_that_ends_in_the_middle_of_the_request_leaves_it_unknown() {
+    let node = Node::with(ForwardLimits { answer_timeout: BRIEF, ..ForwardLimits::default() }).await;
+    let (impostor, there) = Impostor::listen().await;
+    node.follow(&there);
+    let body = vec![b'x'; 4 << 20];
+    let gone = async { drop(impostor.accept().await.head().await) };
+    let (reply, ()) = tokio::join!(append(&node, &body), gone);
+    assert_eq!(reply.problem(), unknown());
+    assert!(impostor.is_alone().await);
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refusal_that_comes_before_the_body_is_through_is_passed_on() {
+    let node = Node::start().await;
+    let (impostor, there) = Impostor::listen().await;
+    node.follow(&there);
+    let body = vec![b'x'; 4 << 20];
+    let refusing = async {
+        let mut caller = impostor.accept().await;
+        caller.head().await;
+        caller.say("HTTP/1.1 413 Content Too Large\r\nContent-Length: 5\r\n\r\nlarge").await;
+        caller
+    };
+    let (reply, _caller) = tokio::join!(append(&node, &body), refusing);
+    assert_eq!((reply.status, reply.body.as_slice()), (413, &b"large"[..]));
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_that_comes_byte_by_byte_is_waited_for() {
+    let node = Node::start().await;
+    let (impostor, there) = Impostor::listen().await;
+    node.follow(&there);
+    let body = "y".repeat(100_000);
+    let slow = async {
+        let mut caller = impostor.accept().await;
+        caller.request().await;
+        let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\nX-Own: 1\r\n\r\n", body.len());
+        for byte in head.chars() {
+            caller.say(&byte.to_string()).await;
+            tokio::task::yield_now().await;
+        }
+        caller.say(&body).await;
+    };
+    let (reply, ()) = tokio::join!(append(&node, b"x"), slow);
+    assert_eq!((reply.status, reply.header("x-own"), reply.body.len()), (200, Some("1"), body.len()));
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_is_used_again_and_replaced_when_the_leader_has_closed_it() {
+    let node = Node::start().await;
+    let (impostor, there) = Impostor::listen().await;
+    node.follow(&there);
+    for _ in 0..2 {
+        let (reply, mut caller) = tokio::join!(append(&node, b"x"), async {
+            let mut caller = impostor.accept().await;
+            caller.request().await;
+            caller.say(DONE).await;
+            caller
+        });
+        assert_eq!(reply.status, 204, "{reply:?}");
+        let again = async {
+            caller.request().await;
+            caller.say(DONE).await;
+        };
+        let (reply, ()) = tokio::join!(append(&node, b"x"), again);
+        assert_eq!(reply.status, 204, "{reply:?}");
+        assert!(impostor.is_alone().await);
+        // From here on the kept connection is dead, and the node does not know yet.
+        drop(caller);
+    }
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_that_idles_is_closed_though_no_request_comes() {
+    let node = Node::with(ForwardLimits { idle_timeout: BRIEF / 6, ..ForwardLimits::default() }).await;
+    let (impostor, there) = Impostor::listen().await;
+    node.follow(&there);
+    for _ in 0..2 {
+        let (reply, mut caller) = tokio::join!(append(&node, b"x"), async {
+            let mut caller = impostor.accept().await;
+            caller.request().await;
+            caller.say(DONE).await;
+            caller
+        });
+        assert_eq!(reply.status, 204, "{reply:?}");
+        caller.ended().await;
+    }
+    node.stop().await;
+}
