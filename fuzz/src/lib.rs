@@ -4,11 +4,13 @@
 //! Invariant: a target panics exactly when a promise of its parser is broken; an error value is a fine answer.
 //! To add one: a function, a row here, inputs in `corpus/`, five lines in `libfuzzer/fuzz_targets`, a `[[bin]]` there.
 
+mod cluster;
 mod disk;
 mod edge;
 mod request;
 mod subscriptions;
 
+pub use cluster::{admin, cluster_file};
 pub use disk::{chunk, op, record, segment, snapshot};
 pub use edge::{config, json, name};
 pub use request::{chunked, http_head, query, sse};
@@ -19,8 +21,10 @@ pub type Target = fn(&[u8]);
 
 /// All targets by name; the name is also that of the corpus directory and of the file in `libfuzzer/fuzz_targets`.
 pub const TARGETS: &[(&str, Target)] = &[
+    ("admin", admin),
     ("chunk", chunk),
     ("chunked", chunked),
+    ("cluster_file", cluster_file),
     ("config", config),
     ("glob", glob),
     ("http_head", http_head),

@@ -7,10 +7,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, interval_at, timeout};
 
-use crate::config::{Config, ToolCall};
+use crate::admin;
+use crate::config::{ClusterFile, Config, ToolCall};
 use crate::http::api::{Api, Front, Settings, Site};
 use crate::http::subscriptions::{refusing, router};
 use crate::http::wire::{Limits, Registry, common_headers, listen, serve};
@@ -18,12 +22,15 @@ use crate::runtime::subscriptions::{Subscriptions, SystemResolver, WebhookSettin
 use crate::runtime::{Engine, Fatal, Running, StartProgress, StartReport, start_watched};
 use crate::seam::{Clock, SystemClock};
 use crate::telemetry::Metrics;
+use crate::types::ReplicaId;
 
 /// How often a start that takes long says how far it is.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Serves until a signal or a failed log ends it. An error says why the node could not start or had to stop.
 pub fn run(config: &Config) -> anyhow::Result<()> {
+    let (config, file) = members(config)?;
+    let config = &config;
     let workers = workers(config)?;
     let tokio = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(workers)
@@ -31,7 +38,7 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
         .enable_all()
         .build()
         .context("cannot start the threads that serve connections")?;
-    let ended = tokio.block_on(node(config));
+    let ended = tokio.block_on(node(config, file.as_ref()));
     // What still runs on a thread of its own (a start that was given up, a name that is being resolved) is not waited for.
     tokio.shutdown_background();
     ended
@@ -52,11 +59,31 @@ fn workers(config: &Config) -> anyhow::Result<usize> {
     }
 }
 
-async fn node(config: &Config) -> anyhow::Result<()> {
-    // Bound first: an address in use is told before the data is touched.
-    let listener = listen(config.listen).with_context(|| {
-        format!("cannot listen on {}; choose another address with --listen", config.listen)
-    })?;
+/// The members that a file names, and with them the cluster for which the data directory is formatted.
+fn members(config: &Config) -> anyhow::Result<(Config, Option<Static>)> {
+    let Some(path) = &config.cluster_file else { return Ok((config.clone(), None)) };
+    let file = ClusterFile::read(path)?;
+    let me = file.me(path, &config.node_name)?;
+    let config = Config { cluster_id: Some(file.cluster), ..config.clone() };
+    Ok((config, Some(Static { file, me })))
+}
+
+/// A cluster that nobody manages.
+#[derive(Debug)]
+struct Static {
+    file: ClusterFile,
+    me: ReplicaId,
+}
+
+/// An address in use is told before the data is touched.
+fn bind(address: SocketAddr, setting: &str) -> anyhow::Result<TcpListener> {
+    listen(address)
+        .with_context(|| format!("cannot listen on {address}; choose another address with --{setting}"))
+}
+
+async fn node(config: &Config, members: Option<&Static>) -> anyhow::Result<()> {
+    let listener = bind(config.listen, "listen")?;
+    let mut admin = config.admin_address().map(|address| bind(address, "admin-listen")).transpose()?;
     let address = listener.local_addr()?;
     let mut signals = Signals::take().context("cannot listen for signals")?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
@@ -64,7 +91,7 @@ async fn node(config: &Config) -> anyhow::Result<()> {
     let progress = Arc::new(StartProgress::default());
     let front = Arc::new(Front::new(Arc::clone(&progress), Arc::clone(&metrics)));
     let registry = Registry::new(limits(config), Arc::clone(&clock), Arc::clone(&metrics));
-    let (ended, end) = tokio::sync::oneshot::channel::<()>();
+    let (ended, end) = oneshot::channel::<()>();
     let service = serve(listener, Arc::clone(&front), registry, async move { drop(end.await) });
     let life = async {
         // Dropped when the life is over, in whatever way: then service ends.
@@ -75,15 +102,18 @@ async fn node(config: &Config) -> anyhow::Result<()> {
         let subscriptions = subscriptions(config, &running, &metrics).await;
         front.open(api(config, &running, &clock, &metrics, subscriptions.as_ref()));
         greet(config, address, &running.report);
+        let governing = govern(&running, admin.take(), members).await?;
         let reason = stop_reason(&running.fatal, &mut signals).await;
         running.engine.close();
-        anyhow::Ok(Some((running, subscriptions, reason)))
+        anyhow::Ok(Some((running, subscriptions, governing, reason)))
     };
     let (served, life) = tokio::join!(service, life);
     if served.connections_cut > 0 {
         tracing::warn!(connections = served.connections_cut, "requests were still running and were cut off");
     }
-    if let Some((running, subscriptions, reason)) = life? {
+    if let Some((running, subscriptions, governing, reason)) = life? {
+        // Until here it tells whoever asks that the node ends.
+        governing.end().await;
         if let Ok(subscriptions) = subscriptions {
             subscriptions.stop().await;
         }
@@ -130,6 +160,36 @@ async fn open(
         ),
     }
     Ok(None)
+}
+
+/// Tells the node who is in the cluster, if a file says so, and opens the admin port.
+async fn govern(
+    running: &Running,
+    listener: Option<TcpListener>,
+    members: Option<&Static>,
+) -> anyhow::Result<Governing> {
+    let control = running.control();
+    if let Some(Static { file, me }) = members {
+        control.join(file.roster_of(*me, control.node().incarnation)).await?;
+    }
+    let Some(listener) = listener else { return Ok(Governing(None)) };
+    tracing::info!("the admin port is {}", listener.local_addr()?);
+    let (ended, end) = oneshot::channel::<()>();
+    let service = admin::serve(listener, Arc::new(control), async move { drop(end.await) });
+    Ok(Governing(Some((ended, tokio::spawn(service)))))
+}
+
+/// The admin port, if there is one.
+struct Governing(Option<(oneshot::Sender<()>, JoinHandle<()>)>);
+
+impl Governing {
+    /// Answers the calls that are under way, and ends.
+    async fn end(self) {
+        let Some((ended, service)) = self.0 else { return };
+        drop(ended);
+        // Should it have panicked, the panic was told where it happened.
+        let _ended = service.await;
+    }
 }
 
 /// Why service ends.

@@ -22,6 +22,9 @@ pub use shards::{Follower, Shard, ShardRole, Shards};
 pub use status::{Member, MemberList, Members, Status};
 pub use trouble::Trouble;
 
+#[cfg(test)]
+mod tests;
+
 /// Whole milliseconds; what does not fit is the longest time that does.
 fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)

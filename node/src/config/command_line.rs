@@ -34,6 +34,7 @@ Examples:
   node --aol async --long-poll-timeout 2s    faster and less durable, short waits
   THALWEG_SHARDS=1 node --print-config       what would be in force, and where each value comes from
   node --print-config > node.toml && node --config node.toml
+  node --cluster-file cluster.yaml --node-name n0   one of the members in docs/cluster.example.yaml
   node snapshot --help                       and the other verbs, for a node that is stopped
 
 Every flag is also a variable (--tail-cache: THALWEG_TAIL_CACHE) and a key of the file (tail-cache).

@@ -2,15 +2,25 @@
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
+use std::sync::Arc;
 
+use thalweg_node::codec::roster::encode_roster;
 use thalweg_node::codec::superblock::Superblock;
+use thalweg_node::config::Config;
+use thalweg_node::runtime::{Running, start_on};
 use thalweg_node::seam::disk::RealDir;
 use thalweg_node::seam::disk::simulated::{Call, Faults, Random, SimulatedDisk};
+use thalweg_node::seam::{Clock, SystemClock};
 use thalweg_node::store::layout::{LAYOUT_FILE, Layout, LayoutError};
 use thalweg_node::store::lock::{DirectoryLock, LockError};
 use thalweg_node::store::publish::{publish, read_whole};
 use thalweg_node::store::superblock::{COPIES, SuperblockStore, SuperblockStoreError};
-use thalweg_node::types::{Boot, ClusterId, RecordEpoch, ShardCount, ShardId, VolumeIncarnation};
+use thalweg_node::telemetry::Metrics;
+use thalweg_node::types::{
+    Boot, ClusterId, Member, RecordEpoch, ReplicaId, Roster, ShardCount, ShardId, VolumeIncarnation,
+};
+
+use super::engine_world::config;
 
 fn first() -> Superblock {
     Superblock {
@@ -210,4 +220,58 @@ fn a_second_holder_of_the_directory_is_refused_and_told_who_holds_it() {
     assert_eq!(holder, format!("pid {}", std::process::id()));
     drop(lock);
     acquire(folder.path()).unwrap();
+}
+
+/// Starts a node on the disk and ends it; gives why it did not start.
+fn start_as_member(disk: &SimulatedDisk, cluster: Option<ClusterId>) -> Result<(), String> {
+    let config = Config { cluster_id: cluster, ..config(1, 2, 1) };
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let started = start_on(disk.root(), &config, &clock, Arc::new(Metrics::new(config.lanes)));
+    started.map(Running::stop).map_err(|error| format!("{error:#}"))
+}
+
+fn superblocks(disk: &SimulatedDisk) -> Vec<Option<Vec<u8>>> {
+    COPIES.iter().map(|name| read_whole(disk.root().as_ref(), name, 1 << 20).unwrap()).collect()
+}
+
+#[test]
+fn a_volume_belongs_to_one_cluster_for_good() {
+    let disk = SimulatedDisk::new(1);
+    let (ours, theirs) = (ClusterId([7; 16]), ClusterId([9; 16]));
+    start_as_member(&disk, Some(ours)).unwrap();
+    assert_eq!(SuperblockStore::peek(disk.root().as_ref()).unwrap().unwrap().cluster, ours);
+    let before = superblocks(&disk);
+    let refusal = start_as_member(&disk, Some(theirs)).unwrap_err();
+    assert!(refusal.contains(&format!("belongs to cluster {ours}, not to {theirs}")), "{refusal}");
+    assert!(refusal.contains(&format!("--cluster-id {ours}")) && refusal.contains("--data"), "{refusal}");
+    assert_eq!(superblocks(&disk), before, "a refusal changes nothing");
+    start_as_member(&disk, Some(ours)).unwrap();
+    assert_ne!(superblocks(&disk), before, "a start is counted");
+}
+
+#[test]
+fn a_volume_of_a_node_on_its_own_is_of_a_cluster_of_its_own() {
+    let disk = SimulatedDisk::new(1);
+    start_as_member(&disk, None).unwrap();
+    let own = SuperblockStore::peek(disk.root().as_ref()).unwrap().unwrap().cluster;
+    assert!(start_as_member(&disk, Some(ClusterId([9; 16]))).unwrap_err().contains(&own.to_string()));
+    start_as_member(&disk, Some(own)).unwrap();
+}
+
+#[test]
+fn a_member_does_not_go_on_by_itself() {
+    let disk = SimulatedDisk::new(1);
+    let cluster = ClusterId([7; 16]);
+    start_as_member(&disk, Some(cluster)).unwrap();
+    let mut store = SuperblockStore::open(disk.root().as_ref()).unwrap().unwrap();
+    let incarnation = Some(store.get().incarnation);
+    let (peer, client) = ("n0:4537".to_owned(), "n0:4437".to_owned());
+    let member = Member { node: "n0".to_owned(), incarnation, peer, client };
+    let roster = Roster { members: BTreeMap::from([(ReplicaId(0), member)]) };
+    store.update(|block| encode_roster(&roster, &mut block.roster)).unwrap();
+    let refusal = start_as_member(&disk, None).unwrap_err();
+    assert!(
+        refusal.contains(&format!("a member of cluster {cluster}; start with --cluster-id")),
+        "{refusal}"
+    );
 }

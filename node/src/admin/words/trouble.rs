@@ -41,6 +41,13 @@ impl Trouble {
         }
     }
 
+    /// The same when something may have happened.
+    #[must_use]
+    pub fn unknown(mut self) -> Self {
+        "unknown".clone_into(&mut self.outcome);
+        self
+    }
+
     /// Says who was found instead of whom was meant.
     #[must_use]
     pub fn found(mut self, found: Addressee) -> Self {
