@@ -13,10 +13,26 @@ pub(crate) const ROOMS: &[(&str, &[&str])] = &[
     ("core", &["types", "codec"]),
     ("seam", &["types"]),
     ("store", &["types", "codec", "config", "telemetry", "seam"]),
-    ("runtime", &["types", "codec", "config", "telemetry", "core", "seam", "store"]),
+    ("wire", &["types", "codec", "telemetry", "core", "seam", "store"]),
+    ("runtime", &["types", "codec", "config", "telemetry", "core", "seam", "store", "wire"]),
     ("http", &["types", "codec", "config", "telemetry", "core", "seam", "runtime"]),
     ("tool", &["types", "codec", "config", "telemetry", "seam", "store", "runtime"]),
-    ("run", &["types", "codec", "config", "telemetry", "core", "seam", "store", "runtime", "http", "tool"]),
+    (
+        "run",
+        &[
+            "types",
+            "codec",
+            "config",
+            "telemetry",
+            "core",
+            "seam",
+            "store",
+            "wire",
+            "runtime",
+            "http",
+            "tool",
+        ],
+    ),
 ];
 
 /// What would make a decision depend on something other than its arguments.
