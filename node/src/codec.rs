@@ -4,6 +4,8 @@
 pub mod chunk;
 pub mod fields;
 pub mod fixed;
+pub mod frame;
+pub mod handshake;
 pub mod json;
 pub mod meta;
 pub mod op;

@@ -1,5 +1,39 @@
 //! The links between nodes: one connection to each peer whom this node may lead, dialled by it, and one from each peer that
-//! may lead it. A new connection has new ports, so what was said on an old one is never delivered on the new one.
+//! may lead it. Plain threads and blocking sockets, two of the former to each connection: a reader, which hands to the
+//! node what it hears in the order in which it came, and a writer, which sends control messages first, then what the
+//! lanes just wrote, then what a follower lacks, from the lanes' files.
+//!
+//! Invariants: a new connection has new ports, so what was said on an old one is never delivered on the new one; a lane
+//! never waits for a peer; no peer makes this node hold more than the bounds in [`LinkOptions`]; nothing of the node
+//! changes before both sides know who the other is. What the messages mean is the replicas' business.
+
+mod accounts;
+mod bell;
+mod complaints;
+mod desk;
+mod dialler;
+mod door;
+mod doorman;
+mod handshake;
+mod inlet;
+mod line;
+mod links;
+mod message;
+mod options;
+mod outbox;
+mod port;
+mod reader;
+mod registry;
+mod shipment;
+mod source;
+mod writer;
+
+pub use accounts::{Direction, LinkReport};
+pub use door::Door;
+pub use links::Links;
+pub use message::{Said, decode_said, put_said};
+pub use options::LinkOptions;
+pub use port::Port;
 
 use std::sync::Arc;
 
@@ -8,8 +42,7 @@ use bytes::Bytes;
 use crate::codec::record::RecordKind;
 use crate::core::replication::{History, Message};
 use crate::types::{
-    Boot, Chain, ClusterId, Epoch, LaneId, LanePosition, LogIndex, ReplicaId, Roster, ShardId,
-    VolumeIncarnation,
+    Boot, Chain, ClusterId, Epoch, LanePosition, LogIndex, ReplicaId, Roster, ShardId, VolumeIncarnation,
 };
 
 /// Who this node is to its peers.
@@ -78,12 +111,6 @@ pub trait Host: Send + Sync + 'static {
     fn read_answered(&self, from: ReplicaId, shard: ShardId, number: u64, upto: Option<LogIndex>);
 }
 
-/// What a lane says to one peer whom it may lead. Owned by the lane's thread; never blocks.
-#[derive(Debug)]
-pub struct Port {
-    _lane: LaneId,
-}
-
 /// From where on, and as what, a shard's log is shipped.
 #[derive(Debug, Clone)]
 pub struct Shipping {
@@ -91,10 +118,13 @@ pub struct Shipping {
     pub epoch: Epoch,
     /// What the follower has.
     pub after: LogIndex,
-    /// The chain after that entry.
-    pub chain: Chain,
+    /// The chain after that entry, if it is known; else that of the first entry which is found there counts.
+    pub chain: Option<Chain>,
     /// Up to here entries are committed.
     pub committed: LogIndex,
+    /// The last entry that was written to the lane: what is not found there up to here was released, and the follower
+    /// needs a snapshot.
+    pub written: LogIndex,
     /// The log's shape: tells an entry that was cut from the one that took its place.
     pub history: Arc<History>,
     /// A position at or before which the first entry to send stands in the lane, if one is known.
@@ -120,60 +150,4 @@ pub struct Shipped {
     pub committed: LogIndex,
     /// Its payload, in the buffer of its group.
     pub payload: Bytes,
-}
-
-impl Port {
-    /// Sends a message, or drops it when the connection is gone.
-    pub fn send(&mut self, _shard: ShardId, _message: &Message) {}
-    /// Sends the log of a shard from here on: from the lane's files until that has caught up, then what is put in.
-    pub fn ship(&mut self, _shard: ShardId, _shipping: Shipping) {}
-    /// Sends no more entries of a shard.
-    pub fn unship(&mut self, _shard: ShardId) {}
-    /// Puts in what was just written; when there is no room for it, it is read from the lane's files later.
-    pub fn fill(&mut self, _shard: ShardId, _shipped: &Shipped) {}
-    /// Answers a peer's question for a read.
-    pub fn answer_read(&mut self, _shard: ShardId, _number: u64, _upto: Option<LogIndex>) {}
-    /// Wakes the writer if anything was put in since; once for each turn of the lane.
-    pub fn wake(&mut self) {}
-}
-
-/// What is answered to a peer that leads; cheap to clone, never blocks.
-#[derive(Debug, Clone)]
-pub struct Door {
-    _private: (),
-}
-
-impl Door {
-    /// Sends a message, or drops it when the connection is gone.
-    pub fn send(&self, _shard: ShardId, _message: &Message) {}
-    /// Asks the leader up to where reads must have applied; `false` when the connection is gone.
-    pub fn ask_read(&self, _shard: ShardId, _number: u64) -> bool {
-        false
-    }
-}
-
-/// What links are made of.
-#[derive(Debug)]
-pub struct LinkOptions {
-    /// The lanes' files.
-    pub lanes: Vec<crate::store::aol::LaneReader>,
-}
-
-/// All links of a node.
-#[derive(Debug)]
-pub struct Links {}
-
-impl Links {
-    /// Begins to dial and to accept.
-    pub fn start(
-        _host: Arc<dyn Host>,
-        _listener: std::net::TcpListener,
-        _options: LinkOptions,
-    ) -> std::io::Result<Self> {
-        Ok(Self {})
-    }
-    /// The roster or the identity has changed.
-    pub fn look(&self) {}
-    /// Ends all links.
-    pub fn stop(&self) {}
 }

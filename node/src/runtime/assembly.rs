@@ -165,8 +165,12 @@ impl Parts<'_> {
         let listener = std::net::TcpListener::bind(address).with_context(|| {
             format!("cannot listen on {address}; choose another address with --peer-listen")
         })?;
+        let options = LinkOptions {
+            catch_up_bytes_per_second: self.config.catch_up_rate.map(Size::get),
+            ..LinkOptions::new(self.volume.layout.shards, lanes, Arc::clone(&self.clock))
+        };
         let host: Arc<dyn Host> = Arc::clone(cluster) as Arc<dyn Host>;
-        let links = Arc::new(Links::start(host, listener, LinkOptions { lanes })?);
+        let links = Arc::new(Links::start(host, listener, options)?);
         let _first = cluster.links.set(Arc::downgrade(&links));
         Ok(Some(links))
     }

@@ -14,7 +14,7 @@ use super::{Failure, tally};
 use crate::codec::record::RecordKind;
 use crate::codec::voters::{decode_configs, encode_configs};
 use crate::core::replication::{Effect, Entry, Input, Message, Part};
-use crate::types::{Chain, Configs, LogIndex, ReplicaId, ShardId};
+use crate::types::{Configs, LogIndex, ReplicaId, ShardId};
 use crate::wire::Shipping;
 
 impl LaneOwner {
@@ -167,14 +167,13 @@ impl LaneOwner {
         };
         let Some(replica) = &owner.replica else { return };
         let Some(epoch) = replica.leads() else { return };
-        let history = Arc::new(replica.history().clone());
-        let chain = Chain(0);
         let shipping = Shipping {
             epoch,
             after,
-            chain,
+            chain: owner.line.chain_at(after),
             committed: replica.committed(),
-            history,
+            written: replica.synced(),
+            history: Arc::new(replica.history().clone()),
             from: owner.mark(after),
         };
         port.ship(shard, shipping);

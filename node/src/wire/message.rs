@@ -1,0 +1,218 @@
+//! Messages as frames, and back. Invariant: decoding is total, and never holds more than a small multiple of the bytes
+//! that it was given. Layout in `docs/formats.md`.
+
+use bytes::Bytes;
+
+use crate::codec::CodecError;
+use crate::codec::fields::{Cursor, put_blob, put_number, put_u8};
+use crate::codec::frame::{FrameKind, RECORDS_ENTRIES_MAX, put_frame};
+use crate::codec::record::RecordKind;
+use crate::core::replication::{Entry, EpochStart, History, Message, Records, Report};
+use crate::types::limits::RECORD_PAYLOAD_BYTES_MAX;
+use crate::types::{Boot, Chain, Epoch, LogIndex, RecordEpoch, ShardId};
+
+const WHAT: &str = "a message";
+/// Bytes of the shortest start of an epoch in a history: three numbers.
+const START_BYTES_MIN: usize = 3;
+const CHAIN_BYTES: usize = 8;
+
+/// What a frame says once hands are shaken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Said {
+    /// A message of the protocol.
+    Message(Message),
+    /// A follower asks up to where it must have applied.
+    ReadAsked(u64),
+    /// A leader answers such a question.
+    ReadAnswered(u64, Option<LogIndex>),
+}
+
+impl Said {
+    const fn kind(&self) -> FrameKind {
+        match self {
+            Self::Message(message) => kind_of(message),
+            Self::ReadAsked(_) => FrameKind::ReadAsked,
+            Self::ReadAnswered(..) => FrameKind::ReadAnswered,
+        }
+    }
+}
+
+/// The kind of frame that carries a message.
+#[must_use]
+pub(super) const fn kind_of(message: &Message) -> FrameKind {
+    match message {
+        Message::Follow(_) => FrameKind::Follow,
+        Message::Report(_) => FrameKind::Report,
+        Message::Refused { .. } => FrameKind::Refused,
+        Message::Adopt { .. } => FrameKind::Adopt,
+        Message::Differs { .. } => FrameKind::Differs,
+        Message::Records(_) => FrameKind::Records,
+        Message::Beat { .. } => FrameKind::Beat,
+        Message::Ack { .. } => FrameKind::Ack,
+    }
+}
+
+/// Appends a frame; what is longer than a frame may be is an error, and leaves `out` as it was.
+pub fn put_said(out: &mut Vec<u8>, seed: u32, shard: ShardId, said: &Said) -> Result<(), CodecError> {
+    put_frame(out, seed, (said.kind(), shard), |out| match said {
+        Said::Message(message) => put_body(out, message),
+        Said::ReadAsked(number) => put_number(out, *number),
+        Said::ReadAnswered(number, upto) => {
+            put_number(out, *number);
+            put_u8(out, u8::from(upto.is_some()));
+            upto.iter().for_each(|upto| put_number(out, upto.0));
+        }
+    })
+}
+
+/// Appends a message as a frame, as [`put_said`] does.
+pub(super) fn put_message(
+    out: &mut Vec<u8>,
+    seed: u32,
+    shard: ShardId,
+    message: &Message,
+) -> Result<(), CodecError> {
+    put_frame(out, seed, (kind_of(message), shard), |out| put_body(out, message))
+}
+
+fn put_epoch(out: &mut Vec<u8>, epoch: Epoch) {
+    put_number(out, epoch.record.0);
+    put_number(out, epoch.boot.0);
+}
+
+fn put_chain(out: &mut Vec<u8>, chain: Chain) {
+    out.extend_from_slice(&chain.0.to_le_bytes());
+}
+
+fn put_body(out: &mut Vec<u8>, message: &Message) {
+    put_epoch(out, message.epoch());
+    match message {
+        Message::Follow(_) => {}
+        Message::Report(report) => put_report(out, report),
+        Message::Refused { promised, .. } => put_epoch(out, *promised),
+        Message::Adopt { report, common, .. } => {
+            put_number(out, *report);
+            put_number(out, common.0);
+        }
+        Message::Differs { at, .. } => put_epoch(out, *at),
+        Message::Records(records) => put_records(out, records),
+        Message::Beat { committed: index, round, .. } | Message::Ack { synced: index, round, .. } => {
+            put_number(out, index.0);
+            put_number(out, *round);
+        }
+    }
+}
+
+fn put_report(out: &mut Vec<u8>, report: &Report) {
+    put_number(out, report.number);
+    put_number(out, report.committed.0);
+    put_number(out, report.history.end().0);
+    put_chain(out, report.history.chain());
+    put_number(out, report.history.starts().len() as u64);
+    for start in report.history.starts() {
+        put_epoch(out, start.epoch);
+        put_number(out, start.first.0);
+    }
+}
+
+fn put_records(out: &mut Vec<u8>, records: &Records) {
+    put_number(out, records.after.0);
+    put_chain(out, records.chain);
+    put_number(out, records.committed.0);
+    put_number(out, records.entries.len() as u64);
+    for entry in &records.entries {
+        put_u8(out, entry.kind as u8);
+        put_epoch(out, entry.epoch);
+        put_blob(out, &entry.payload);
+    }
+}
+
+/// Reads the payload of a frame; entries share its memory.
+pub fn decode_said(kind: FrameKind, payload: &Bytes) -> Result<Said, CodecError> {
+    let mut cursor = Cursor::sharing(payload);
+    let said = match kind {
+        FrameKind::Hello | FrameKind::Welcome | FrameKind::Refusal | FrameKind::Agreed => {
+            return Err(CodecError::Impossible(WHAT));
+        }
+        FrameKind::ReadAsked => Said::ReadAsked(cursor.number(WHAT)?),
+        FrameKind::ReadAnswered => {
+            let number = cursor.number(WHAT)?;
+            let upto = match cursor.u8(WHAT)? {
+                0 => None,
+                1 => Some(index(&mut cursor)?),
+                _ => return Err(CodecError::Impossible(WHAT)),
+            };
+            Said::ReadAnswered(number, upto)
+        }
+        _ => Said::Message(message(kind, &mut cursor)?),
+    };
+    cursor.end(WHAT)?;
+    Ok(said)
+}
+
+fn message(kind: FrameKind, cursor: &mut Cursor<'_>) -> Result<Message, CodecError> {
+    let epoch = epoch(cursor)?;
+    Ok(match kind {
+        FrameKind::Follow => Message::Follow(epoch),
+        FrameKind::Report => Message::Report(report(epoch, cursor)?),
+        FrameKind::Refused => Message::Refused { epoch, promised: self::epoch(cursor)? },
+        FrameKind::Adopt => Message::Adopt { epoch, report: cursor.number(WHAT)?, common: index(cursor)? },
+        FrameKind::Differs => Message::Differs { epoch, at: self::epoch(cursor)? },
+        FrameKind::Records => Message::Records(records(epoch, cursor)?),
+        FrameKind::Beat => Message::Beat { epoch, committed: index(cursor)?, round: cursor.number(WHAT)? },
+        FrameKind::Ack => Message::Ack { epoch, synced: index(cursor)?, round: cursor.number(WHAT)? },
+        _ => return Err(CodecError::Impossible(WHAT)),
+    })
+}
+
+fn index(cursor: &mut Cursor<'_>) -> Result<LogIndex, CodecError> {
+    cursor.number(WHAT).map(LogIndex)
+}
+
+fn epoch(cursor: &mut Cursor<'_>) -> Result<Epoch, CodecError> {
+    Ok(Epoch { record: RecordEpoch(cursor.number(WHAT)?), boot: Boot(cursor.number(WHAT)?) })
+}
+
+fn chain(cursor: &mut Cursor<'_>) -> Result<Chain, CodecError> {
+    let bytes = cursor.take(CHAIN_BYTES, WHAT)?;
+    bytes.try_into().map(|bytes| Chain(u64::from_le_bytes(bytes))).map_err(|_| CodecError::Truncated(WHAT))
+}
+
+fn report(epoch: Epoch, cursor: &mut Cursor<'_>) -> Result<Report, CodecError> {
+    let (number, committed) = (cursor.number(WHAT)?, index(cursor)?);
+    let (end, end_chain) = (index(cursor)?, chain(cursor)?);
+    let count = cursor.size(WHAT)?;
+    if count > cursor.rest().len() / START_BYTES_MIN {
+        return Err(CodecError::Truncated(WHAT));
+    }
+    let mut starts = Vec::with_capacity(count);
+    for _ in 0..count {
+        let epoch = self::epoch(cursor)?;
+        starts.push(EpochStart { epoch, first: index(cursor)? });
+    }
+    let history = History::new(starts, end, end_chain).map_err(|_| CodecError::Impossible(WHAT))?;
+    Ok(Report { epoch, number, history, committed })
+}
+
+fn records(epoch: Epoch, cursor: &mut Cursor<'_>) -> Result<Records, CodecError> {
+    let (after, before, committed) = (index(cursor)?, chain(cursor)?, index(cursor)?);
+    let count = cursor.count(WHAT)?;
+    // An index beyond all numbers would overflow whoever counts on.
+    if count > RECORDS_ENTRIES_MAX || after.0.checked_add(count as u64 + 1).is_none() {
+        return Err(CodecError::Impossible(WHAT));
+    }
+    let mut entries = Vec::with_capacity(count);
+    for _ in 0..count {
+        let kind = RecordKind::from_number(cursor.u8(WHAT)?).filter(|kind| kind.is_chained());
+        let (kind, epoch) = (kind.ok_or(CodecError::Impossible(WHAT))?, self::epoch(cursor)?);
+        let payload = cursor.blob(WHAT)?;
+        if payload.len() > RECORD_PAYLOAD_BYTES_MAX {
+            return Err(CodecError::Impossible(WHAT));
+        }
+        entries.push(Entry { kind, epoch, payload: cursor.own(payload) });
+    }
+    Ok(Records { epoch, after, chain: before, committed, entries })
+}
+
+#[cfg(test)]
+mod tests;
