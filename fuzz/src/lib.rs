@@ -6,11 +6,13 @@
 
 mod disk;
 mod edge;
+mod links;
 mod request;
 mod subscriptions;
 
 pub use disk::{chunk, op, record, segment, snapshot};
 pub use edge::{config, json, name};
+pub use links::frame;
 pub use request::{chunked, http_head, query, sse};
 pub use subscriptions::{glob, subscription_body, subscription_fact, webhook_url};
 
@@ -22,6 +24,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("chunk", chunk),
     ("chunked", chunked),
     ("config", config),
+    ("frame", frame),
     ("glob", glob),
     ("http_head", http_head),
     ("json", json),

@@ -2,7 +2,6 @@
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::sync::Arc;
 use std::time::Duration;
 
 use thalweg_node::codec::frame::{FRAME_HEAD_BYTES, FrameKind, put_frame};
@@ -12,7 +11,7 @@ use thalweg_node::types::{Boot, ClusterId, LogIndex, ReplicaId, ShardId};
 use thalweg_node::wire::LinkOptions;
 
 use crate::raw::{Raw, hello};
-use crate::world::{Event, LED, Node, PATIENCE, listeners, options};
+use crate::world::{Event, LED, Node, listeners, options};
 
 /// Node 1 of two, and the socket of the other one, which a test plays.
 fn node(change: impl FnOnce(&mut LinkOptions)) -> (Node, TcpListener) {
@@ -241,6 +240,5 @@ fn a_peer_that_does_not_read_costs_no_more_than_its_outbox() {
         assert!(asked < 10_000_000, "what does not fit must be noticed");
     }
     assert!(raw.is_closed());
-    let _ = (Arc::clone(&node.host), PATIENCE);
     node.links.stop();
 }
