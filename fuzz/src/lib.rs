@@ -7,12 +7,14 @@
 mod cluster;
 mod disk;
 mod edge;
+mod links;
 mod request;
 mod subscriptions;
 
 pub use cluster::{admin, cluster_file};
 pub use disk::{chunk, op, record, segment, snapshot};
 pub use edge::{config, json, name};
+pub use links::frame;
 pub use request::{chunked, http_head, query, sse};
 pub use subscriptions::{glob, subscription_body, subscription_fact, webhook_url};
 
@@ -26,6 +28,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("chunked", chunked),
     ("cluster_file", cluster_file),
     ("config", config),
+    ("frame", frame),
     ("glob", glob),
     ("http_head", http_head),
     ("json", json),

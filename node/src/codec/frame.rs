@@ -13,7 +13,7 @@ use crate::types::limits::RECORD_PAYLOAD_BYTES_MAX;
 pub const FRAME_HEAD_BYTES: usize = 12;
 /// Bytes of the head that the checksum covers; the checksum itself follows.
 const COVERED_BYTES: usize = 8;
-/// What is said before a connection may be trusted: a greeting has 80 bytes, a refusal is a sentence.
+/// What is said before a connection may be trusted: a greeting has at most 75 bytes, a refusal is a sentence.
 pub const HANDSHAKE_FRAME_BYTES_MAX: usize = 512;
 /// A report names every epoch of a log in at most 38 bytes: this holds 110,000 changes of leader of one shard.
 pub const CONTROL_FRAME_BYTES_MAX: usize = 4 << 20;

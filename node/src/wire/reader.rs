@@ -11,7 +11,7 @@ use super::message::{Said, decode_said};
 use crate::codec::CodecError;
 use crate::codec::frame::FrameKind;
 use crate::core::replication::Message;
-use crate::types::ShardCount;
+use crate::types::{ShardCount, ShardId};
 
 /// Reads until the connection ends.
 pub(super) fn hear(
@@ -56,7 +56,7 @@ fn next(
     inlet: &mut Inlet,
     allowed: fn(FrameKind) -> bool,
     shards: ShardCount,
-) -> Result<(crate::types::ShardId, Said), InletError> {
+) -> Result<(ShardId, Said), InletError> {
     let before = inlet.received;
     let frame = inlet.frame(&mut &line.stream, line.seed, allowed);
     line.count_received(inlet.received - before);

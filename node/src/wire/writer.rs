@@ -15,6 +15,7 @@ use super::outbox::{Command, Outbox};
 use super::shipment::{Shipment, Stage};
 use super::source::{Shipments, Source};
 use crate::core::replication::Message;
+use crate::types::ShardId;
 
 /// Memory that is kept from one turn to the next.
 const KEPT_BYTES: usize = 2 << 20;
@@ -205,7 +206,7 @@ fn flush(
     line: &Line,
     out: &mut Vec<u8>,
     owes: &mut bool,
-    (shard, shipment): (crate::types::ShardId, &mut Shipment),
+    (shard, shipment): (ShardId, &mut Shipment),
 ) -> Result<(), Ended> {
     if let Some(records) = shipment.take_pending() {
         *owes = true;
