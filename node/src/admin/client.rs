@@ -65,6 +65,10 @@ pub enum AdminError {
 impl AdminClient {
     /// Calls the node at `host:port`.
     #[must_use]
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "callers have a text or an address, and need not care which"
+    )]
     pub fn new(address: impl ToString) -> Self {
         Self { address: address.to_string(), timeout: TIMEOUT }
     }

@@ -141,7 +141,7 @@ fn reports() -> Vec<ShardReport> {
         lag: Duration::from_millis(40),
         silent: Some(Duration::from_millis(12)),
     };
-    let absent = FollowerReport { is_shipped: false, held: LogIndex(0), silent: None, ..follower.clone() };
+    let absent = FollowerReport { is_shipped: false, held: LogIndex(0), silent: None, ..follower };
     let leading = ShardReport {
         shard: ShardId(0),
         role: Role::Leading,
@@ -160,7 +160,7 @@ fn reports() -> Vec<ShardReport> {
         leader: None,
         configs: None,
         followers: BTreeMap::new(),
-        ..leading.clone()
+        ..leading
     };
     vec![leading, damaged]
 }

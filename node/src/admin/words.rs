@@ -20,7 +20,7 @@ pub use outcome::{Answered, Answers, Halt, Outcome, Refused, RefusedWhy, Seal, U
 pub use pulse::{Pulse, Role, ShardPulse};
 pub use shards::{Follower, Shard, ShardRole, Shards};
 pub use status::{Member, MemberList, Members, Status};
-pub use trouble::Trouble;
+pub use trouble::{Fate, Trouble};
 
 #[cfg(test)]
 mod tests;

@@ -93,7 +93,7 @@ async fn what_is_meant_for_another_node_is_refused_before_anything_happens() {
         for refusal in refusals {
             let Err(AdminError::Refused(trouble)) = refusal else { panic!("{refusal:?}") };
             assert_eq!((trouble.status, trouble.code.as_str()), (409, "another_node"));
-            assert_eq!((trouble.outcome.as_str(), trouble.found), ("refused", Some(to)));
+            assert_eq!((trouble.outcome, trouble.found.as_deref()), (Fate::Refused, Some(&to)));
         }
     }
     assert!(port.node.heard().is_empty());

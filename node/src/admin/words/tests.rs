@@ -227,7 +227,7 @@ proptest! {
         let lead = LeadAsk::new(shard, order.clone(), expected.into());
         let heard: LeadAsk = serde_json::from_str(&serde_json::to_string(&lead).unwrap()).unwrap();
         prop_assert_eq!((heard.shard, core::Standing::from(heard.expected)), (shard, expected));
-        prop_assert_eq!(Order::from(heard), order.clone());
+        prop_assert_eq!(&Order::from(heard), &order);
         let config = ConfigAsk::new(shard, order.clone());
         let heard: ConfigAsk = serde_json::from_str(&serde_json::to_string(&config).unwrap()).unwrap();
         prop_assert_eq!(Order::from(heard), order);

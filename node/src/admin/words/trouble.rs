@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Addressee;
 
-/// Why a call came to nothing. Nothing happened unless `outcome` says `unknown`.
+/// Why a call came to nothing. `outcome` says whether something happened.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("{status} {code}: {detail}")]
 pub struct Trouble {
@@ -19,11 +19,21 @@ pub struct Trouble {
     pub status: u16,
     /// What is wrong with this call, and what to do.
     pub detail: String,
-    /// `refused` or `unknown`.
-    pub outcome: String,
+    /// Whether something may have happened.
+    pub outcome: Fate,
     /// Who answers, where another one was meant.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub found: Option<Addressee>,
+    pub found: Option<Box<Addressee>>,
+}
+
+/// What became of a call that failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Fate {
+    /// Nothing happened.
+    Refused,
+    /// It may have happened.
+    Unknown,
 }
 
 impl Trouble {
@@ -36,7 +46,7 @@ impl Trouble {
             title: title.to_owned(),
             status,
             detail: detail.into(),
-            outcome: "refused".to_owned(),
+            outcome: Fate::Refused,
             found: None,
         }
     }
@@ -44,14 +54,14 @@ impl Trouble {
     /// The same when something may have happened.
     #[must_use]
     pub fn unknown(mut self) -> Self {
-        "unknown".clone_into(&mut self.outcome);
+        self.outcome = Fate::Unknown;
         self
     }
 
     /// Says who was found instead of whom was meant.
     #[must_use]
     pub fn found(mut self, found: Addressee) -> Self {
-        self.found = Some(found);
+        self.found = Some(Box::new(found));
         self
     }
 }
