@@ -10,6 +10,7 @@ pub mod client;
 pub mod conformance;
 pub mod cycles;
 pub mod dice;
+pub mod driver;
 pub mod growth;
 pub mod history;
 pub mod model;
