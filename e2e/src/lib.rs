@@ -14,6 +14,7 @@ pub mod driver;
 pub mod growth;
 pub mod history;
 pub mod model;
+pub mod proxy;
 pub mod server;
 pub mod sim;
 pub mod stopwatch;
