@@ -16,8 +16,8 @@ use thalweg_node::types::{
 use tokio::time::timeout;
 
 use super::words::{
-    AnswerWords, BatchWords, OrderWords, SealWords, ShardWords, StatusWords, answer_from, configs_words,
-    lags_from, roster_words, standing_words, status_from,
+    AnswersWords, BatchWords, DrainWords, OrderWords, RosterWords, SealWords, ShardsWords, StatusWords,
+    configs_words, lags_from, meant_words, members_words, replies_from, standing_words, status_from,
 };
 use crate::client::{Answer, Connection, Failure, Request};
 
@@ -76,8 +76,8 @@ pub struct Status {
 pub struct Meant {
     /// A member of this cluster.
     pub cluster: ClusterId,
-    /// Under this id.
-    pub replica: ReplicaId,
+    /// Under this id; nothing while it was not told who it is.
+    pub replica: Option<ReplicaId>,
     /// With this volume.
     pub incarnation: VolumeIncarnation,
 }
@@ -100,6 +100,14 @@ pub enum Reply {
     Refused(String),
 }
 
+impl Status {
+    /// What is said to whoever said this.
+    #[must_use]
+    pub fn meant(&self) -> Meant {
+        Meant { cluster: self.cluster, replica: self.replica, incarnation: self.incarnation }
+    }
+}
+
 /// Where a node's admin port is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Admin(pub SocketAddr);
@@ -113,13 +121,14 @@ impl Admin {
 
     /// For each shard that it leads: by how many entries each follower is behind.
     pub async fn lags(self) -> Result<BTreeMap<ShardId, BTreeMap<ReplicaId, u64>>, AdminError> {
-        let words: Vec<ShardWords> = self.get("/admin/shards").await?;
+        let words: ShardsWords = self.get("/admin/shards").await?;
         Ok(lags_from(words))
     }
 
     /// Tells it who is in the cluster.
-    pub async fn members(self, roster: &Roster) -> Result<(), AdminError> {
-        self.post("/admin/members", &roster_words(roster)).await.map(drop)
+    pub async fn members(self, meant: &Meant, roster: &Roster) -> Result<(), AdminError> {
+        let words = RosterWords { to: meant_words(meant), members: members_words(roster) };
+        self.post("/admin/members", &words).await.map(drop)
     }
 
     /// Seals shards of it, each for an epoch.
@@ -129,7 +138,8 @@ impl Admin {
         asks: &[(ShardId, RecordEpoch)],
     ) -> Result<Vec<Reply>, AdminError> {
         let words = |(shard, epoch): &(ShardId, RecordEpoch)| SealWords { shard: shard.0, epoch: epoch.0 };
-        self.ask("/admin/seal", meant, asks.iter().map(words).collect()).await
+        let shards = asks.iter().map(|(shard, _)| shard.0).collect();
+        self.ask("/admin/seal", meant, asks.iter().map(words).collect(), shards).await
     }
 
     /// Orders it to lead shards, if each is still as expected.
@@ -139,7 +149,8 @@ impl Admin {
         asks: &[(ShardId, Order, Standing)],
     ) -> Result<Vec<Reply>, AdminError> {
         let words = asks.iter().map(|(shard, order, expected)| order_words(*shard, order, Some(*expected)));
-        self.ask("/admin/lead", meant, words.collect()).await
+        let shards = asks.iter().map(|(shard, ..)| shard.0).collect();
+        self.ask("/admin/lead", meant, words.collect(), shards).await
     }
 
     /// Tells it, as the leader of shards, who votes and who learns.
@@ -149,12 +160,14 @@ impl Admin {
         asks: &[(ShardId, Order)],
     ) -> Result<Vec<Reply>, AdminError> {
         let words = asks.iter().map(|(shard, order)| order_words(*shard, order, None));
-        self.ask("/admin/config", meant, words.collect()).await
+        let shards = asks.iter().map(|(shard, _)| shard.0).collect();
+        self.ask("/admin/config", meant, words.collect(), shards).await
     }
 
     /// Wants it to hand over what it leads, or no longer does.
-    pub async fn drain(self, draining: bool) -> Result<(), AdminError> {
-        self.post("/admin/drain", &serde_json::json!({ "draining": draining })).await.map(drop)
+    pub async fn drain(self, meant: &Meant, draining: bool) -> Result<(), AdminError> {
+        let words = DrainWords { to: meant_words(meant), draining };
+        self.post("/admin/drain", &words).await.map(drop)
     }
 
     async fn ask<A: Serialize>(
@@ -162,20 +175,11 @@ impl Admin {
         path: &str,
         meant: &Meant,
         asks: Vec<A>,
+        shards: Vec<u16>,
     ) -> Result<Vec<Reply>, AdminError> {
-        let count = asks.len();
-        let (cluster, incarnation) = (meant.cluster.to_string(), meant.incarnation.to_string());
-        let batch = BatchWords { cluster, replica: meant.replica.0, incarnation, asks };
-        let answer = self.post(path, &batch).await?;
-        let words: Vec<AnswerWords> = understood(&answer)?;
-        let replies: Result<Vec<Reply>, _> = words.into_iter().map(answer_from).collect();
-        match replies {
-            Ok(replies) if replies.len() == count => Ok(replies),
-            Ok(replies) => {
-                Err(AdminError::Strange(anyhow::anyhow!("{} answers to {count} asks", replies.len())))
-            }
-            Err(error) => Err(AdminError::Strange(error)),
-        }
+        let batch = BatchWords { to: meant_words(meant), asks };
+        let words: AnswersWords = understood(&self.post(path, &batch).await?)?;
+        replies_from(words, &shards).map_err(AdminError::Strange)
     }
 
     async fn get<W: DeserializeOwned>(self, path: &str) -> Result<W, AdminError> {

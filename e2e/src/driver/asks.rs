@@ -53,13 +53,13 @@ impl Batch {
             let Some(member) = table.roster.members.get(&replica) else { continue };
             let planned = plan.nodes.iter().find(|planned| planned.name == member.node);
             let Some((incarnation, planned)) = member.incarnation.zip(planned) else { continue };
-            let meant = Meant { cluster: table.cluster, replica, incarnation };
-            tokio::spawn(ask(Admin(planned.admin), meant, asks, events.clone()));
+            let meant = Meant { cluster: table.cluster, replica: Some(replica), incarnation };
+            tokio::spawn(ask(Admin(planned.admin), (replica, meant), asks, events.clone()));
         }
     }
 }
 
-async fn ask(admin: Admin, meant: Meant, asks: Asks, events: mpsc::Sender<Event>) {
+async fn ask(admin: Admin, (from, meant): (ReplicaId, Meant), asks: Asks, events: mpsc::Sender<Event>) {
     let Asks { seals, orders, sets } = asks;
     if !seals.is_empty()
         && let Ok(replies) = admin.seal(&meant, &seals).await
@@ -70,7 +70,7 @@ async fn ask(admin: Admin, meant: Meant, asks: Asks, events: mpsc::Sender<Event>
             // It leads already, or has promised more: the record will say so.
             _ => None,
         });
-        let event = Event::Sealed { from: meant.replica, answers: sealed.collect() };
+        let event = Event::Sealed { from, answers: sealed.collect() };
         let _ = events.send(event).await;
     }
     // What comes of an order or of a set shows in the next status.

@@ -35,7 +35,7 @@ pub(super) async fn visit(
             // What fails here is seen in the next status, and tried again then.
             let told = plan.told_to(&planned.name, &known.roster);
             if !knows(status, &told) && status.cluster == known.cluster {
-                let _ = admin.members(&told).await;
+                let _ = admin.members(&status.meant(), &told).await;
             }
         }
         let node = planned.name.clone();

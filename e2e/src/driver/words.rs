@@ -14,10 +14,14 @@ use thalweg_node::types::{
     Voters,
 };
 
-pub(super) use answers::{AnswerWords, answer_from};
+use super::admin::Meant;
+pub(super) use answers::{AnswersWords, replies_from};
 pub(super) use pulses::{StatusWords, status_from};
 #[cfg(test)]
-pub(super) use {answers::sealed_words, pulses::status_words};
+pub(super) use {
+    answers::sealed_words,
+    pulses::status_words,
+};
 
 /// One set of voters.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,19 +56,34 @@ pub(super) struct MemberWords {
     client: String,
 }
 
-/// Everybody, as a node is told and as it tells.
+/// For whom something is meant; whoever else receives it refuses it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct MeantWords {
+    pub(super) cluster: String,
+    /// Nothing while the node was not told yet.
+    pub(super) replica: Option<u32>,
+    pub(super) incarnation: String,
+}
+
+/// Everybody, as a node is told.
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct RosterWords {
+    pub(super) to: MeantWords,
     pub(super) members: Vec<MemberWords>,
 }
 
-/// Asks of one kind to one replica; whoever else receives them refuses all.
+/// Asks of one kind to one replica.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct BatchWords<A> {
-    pub(super) cluster: String,
-    pub(super) replica: u32,
-    pub(super) incarnation: String,
+    pub(super) to: MeantWords,
     pub(super) asks: Vec<A>,
+}
+
+/// Whether a node is to hand over.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct DrainWords {
+    pub(super) to: MeantWords,
+    pub(super) draining: bool,
 }
 
 /// Seal it.
@@ -85,20 +104,25 @@ pub(super) struct OrderWords {
     pub(super) expected: Option<StandingWords>,
 }
 
+/// Every shard of a node.
+#[derive(Debug, Deserialize)]
+pub(super) struct ShardsWords {
+    shards: Vec<ShardWords>,
+}
+
 /// How far each follower of a leader is; of what a node says of a shard, the part that a driver needs.
 #[derive(Debug, Deserialize)]
-pub(super) struct ShardWords {
-    pub(super) shard: u16,
-    #[serde(default)]
-    pub(super) followers: Vec<FollowerWords>,
+struct ShardWords {
+    shard: u16,
+    followers: Vec<FollowerWords>,
 }
 
 /// One follower.
 #[derive(Debug, Deserialize)]
-pub(super) struct FollowerWords {
-    pub(super) replica: u32,
-    pub(super) is_shipped: bool,
-    pub(super) lag_entries: u64,
+struct FollowerWords {
+    replica: u32,
+    is_shipped: bool,
+    lag_entries: u64,
 }
 
 pub(super) fn configs_words(configs: &Configs) -> Vec<ConfigWords> {
@@ -150,19 +174,27 @@ pub(super) fn member_from(words: MemberWords) -> anyhow::Result<(ReplicaId, Memb
     Ok((ReplicaId(id), Member { node, incarnation, peer, client }))
 }
 
-pub(super) fn roster_words(roster: &Roster) -> RosterWords {
-    RosterWords { members: roster.members.iter().map(|(id, member)| member_words(*id, member)).collect() }
+pub(super) fn members_words(roster: &Roster) -> Vec<MemberWords> {
+    roster.members.iter().map(|(id, member)| member_words(*id, member)).collect()
 }
 
-pub(super) fn roster_from(words: RosterWords) -> anyhow::Result<Roster> {
-    Ok(Roster { members: words.members.into_iter().map(member_from).collect::<Result<_, _>>()? })
+pub(super) fn roster_from(members: Vec<MemberWords>) -> anyhow::Result<Roster> {
+    Ok(Roster { members: members.into_iter().map(member_from).collect::<Result<_, _>>()? })
+}
+
+pub(super) fn meant_words(meant: &Meant) -> MeantWords {
+    MeantWords {
+        cluster: meant.cluster.to_string(),
+        replica: meant.replica.map(|id| id.0),
+        incarnation: meant.incarnation.to_string(),
+    }
 }
 
 /// For each shard that a node leads: by how many entries each follower that gets the log is behind.
-pub(super) fn lags_from(words: Vec<ShardWords>) -> BTreeMap<ShardId, BTreeMap<ReplicaId, u64>> {
+pub(super) fn lags_from(words: ShardsWords) -> BTreeMap<ShardId, BTreeMap<ReplicaId, u64>> {
     let followers = |list: Vec<FollowerWords>| {
         let shipped = list.into_iter().filter(|follower| follower.is_shipped);
         shipped.map(|follower| (ReplicaId(follower.replica), follower.lag_entries)).collect()
     };
-    words.into_iter().map(|shard| (ShardId(shard.shard), followers(shard.followers))).collect()
+    words.shards.into_iter().map(|shard| (ShardId(shard.shard), followers(shard.followers))).collect()
 }

@@ -110,13 +110,14 @@ impl State {
             "GET /admin/shards" => self.followers(),
             "POST /admin/members" => {
                 let words: RosterWords = serde_json::from_slice(body).unwrap();
-                self.status.roster = roster_from(words).unwrap();
+                self.status.roster = roster_from(words.members).unwrap();
                 self.status.replica = self.status.roster.find(self.status.incarnation);
                 "{}".to_owned()
             }
             "POST /admin/seal" => self.batch(body, |state, ask: SealWords| {
                 state.status.is_new = false;
-                state.seal(ShardId(ask.shard), RecordEpoch(ask.epoch))
+                let shard = ShardId(ask.shard);
+                (shard, state.seal(shard, RecordEpoch(ask.epoch)))
             }),
             "POST /admin/lead" | "POST /admin/config" => self.batch(body, State::order),
             other => panic!("nobody should call {other}"),
@@ -126,21 +127,25 @@ impl State {
     fn batch<A: serde::de::DeserializeOwned>(
         &mut self,
         body: &[u8],
-        mut each: impl FnMut(&mut Self, A) -> serde_json::Value,
+        mut each: impl FnMut(&mut Self, A) -> (ShardId, serde_json::Value),
     ) -> String {
         let batch: BatchWords<A> = serde_json::from_slice(body).unwrap();
-        let meant = (batch.incarnation, Some(ReplicaId(batch.replica)));
+        let meant = (batch.to.incarnation, batch.to.replica.map(ReplicaId));
         if meant != (self.status.incarnation.to_string(), self.status.replica) {
             return String::new();
         }
-        let answers: Vec<_> = batch.asks.into_iter().map(|ask| each(self, ask)).collect();
-        serde_json::Value::from(answers).to_string()
+        let answer = |ask| {
+            let (shard, outcome) = each(self, ask);
+            serde_json::json!({"shard": shard.0, "outcome": outcome})
+        };
+        let answers: Vec<_> = batch.asks.into_iter().map(answer).collect();
+        serde_json::json!({ "answers": answers }).to_string()
     }
 
     fn seal(&mut self, shard: ShardId, record: RecordEpoch) -> serde_json::Value {
         let shard = self.shards.get_mut(&shard).unwrap();
         if record < shard.promised.record {
-            return serde_json::json!({"refused": {"kind": "promised", "words": "more"}});
+            return serde_json::json!({"refused": {"why": "not_leading", "words": "more is promised"}});
         }
         if record > shard.promised.record {
             (shard.promised, shard.leads) = (Epoch { record, boot: Boot(0) }, None);
@@ -153,8 +158,9 @@ impl State {
         serde_json::to_value(sealed_words(&answer)).unwrap()
     }
 
-    fn order(&mut self, ask: OrderWords) -> serde_json::Value {
-        let shard = self.shards.get_mut(&ShardId(ask.shard)).unwrap();
+    fn order(&mut self, ask: OrderWords) -> (ShardId, serde_json::Value) {
+        let id = ShardId(ask.shard);
+        let shard = self.shards.get_mut(&id).unwrap();
         assert_eq!(shard.promised.record, RecordEpoch(ask.epoch), "nobody leads what it has not promised");
         if let Some(expected) = ask.expected {
             assert_eq!(standing_from(expected).boot, Boot(1));
@@ -162,7 +168,7 @@ impl State {
         }
         shard.leads = Some(configs_from(&ask.configs).unwrap());
         shard.learners = ask.learners.into_iter().map(ReplicaId).collect();
-        serde_json::json!({"configured": {"version": 1}})
+        (id, serde_json::json!({"configured": {"version": 1}}))
     }
 
     fn tell(&self) -> String {
@@ -199,7 +205,7 @@ impl State {
             serde_json::json!({"shard": id.0, "followers": followers})
         };
         let leading = self.shards.iter().filter(|(_, shard)| shard.leads.is_some());
-        serde_json::Value::from(leading.map(shard).collect::<Vec<_>>()).to_string()
+        serde_json::json!({ "shards": leading.map(shard).collect::<Vec<_>>() }).to_string()
     }
 }
 

@@ -9,6 +9,18 @@ use super::{
     ConfigWords, EpochWords, StandingWords, configs_from, epoch_from, standing_from,
 };
 
+/// The answers to a batch, in the order of its asks.
+#[derive(Debug, Serialize, Deserialize)]
+pub(in super::super) struct AnswersWords {
+    answers: Vec<AnsweredWords>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct AnsweredWords {
+    shard: u16,
+    outcome: AnswerWords,
+}
+
 /// The answer to one ask.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -16,7 +28,15 @@ pub(in super::super) enum AnswerWords {
     Sealed(Box<SealedWords>),
     Leads { epoch: EpochWords, open: bool },
     Configured { version: u64 },
-    Refused { kind: String, words: String },
+    Refused(RefusedWords),
+    Unanswered(RefusedWords),
+}
+
+/// Why not; the driver goes by what the next status and the record say, so the words are enough for it.
+#[derive(Debug, Serialize, Deserialize)]
+pub(in super::super) struct RefusedWords {
+    why: serde_json::Value,
+    words: String,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -42,13 +62,19 @@ struct StartWords {
     before: u64,
 }
 
-/// What an answer says.
-pub(in super::super) fn answer_from(words: AnswerWords) -> anyhow::Result<Reply> {
+/// What the answers say, of these shards and no others.
+pub(in super::super) fn replies_from(words: AnswersWords, asked: &[u16]) -> anyhow::Result<Vec<Reply>> {
+    let answered: Vec<u16> = words.answers.iter().map(|answer| answer.shard).collect();
+    anyhow::ensure!(answered == asked, "answers for shards {answered:?}, asks were for {asked:?}");
+    words.answers.into_iter().map(|answer| answer_from(answer.outcome)).collect()
+}
+
+fn answer_from(words: AnswerWords) -> anyhow::Result<Reply> {
     Ok(match words {
         AnswerWords::Sealed(words) => Reply::Sealed(Box::new(sealed_from(*words)?)),
         AnswerWords::Leads { epoch, open } => Reply::Leads { epoch: epoch_from(epoch), open },
         AnswerWords::Configured { version } => Reply::Configured(ConfigVersion(version)),
-        AnswerWords::Refused { kind, words } => Reply::Refused(format!("{kind}: {words}")),
+        AnswerWords::Refused(refused) | AnswerWords::Unanswered(refused) => Reply::Refused(refused.words),
     })
 }
 

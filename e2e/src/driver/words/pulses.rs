@@ -7,7 +7,7 @@ use thalweg_node::core::failover::{NodePulse, RoleSeen, ShardPulse};
 use thalweg_node::types::{Boot, ConfigVersion, LogIndex, ReplicaId, ShardId};
 
 use super::super::admin::Status;
-use super::{EpochWords, RosterWords, epoch_from, roster_from};
+use super::{EpochWords, MemberWords, epoch_from, roster_from};
 
 /// The answer to `GET /admin/status`.
 #[derive(Debug, Serialize, Deserialize)]
@@ -18,13 +18,15 @@ pub(in super::super) struct StatusWords {
     boot: u64,
     replica: Option<u32>,
     is_new: bool,
-    roster: RosterWords,
+    members: Vec<MemberWords>,
     /// Nothing until the node was told who it is.
     pulse: Option<PulseWords>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
 struct PulseWords {
+    replica: u32,
+    boot: u64,
     draining: bool,
     sick: bool,
     has_room: bool,
@@ -50,9 +52,9 @@ enum RoleWords {
 /// What a node says.
 pub(in super::super) fn status_from(words: StatusWords) -> anyhow::Result<Status> {
     let (boot, replica) = (Boot(words.boot), words.replica.map(ReplicaId));
-    let pulse = words.pulse.zip(replica).map(|(pulse, replica)| NodePulse {
-        replica,
-        boot,
+    let pulse = words.pulse.map(|pulse| NodePulse {
+        replica: ReplicaId(pulse.replica),
+        boot: Boot(pulse.boot),
         draining: pulse.draining,
         sick: pulse.sick,
         has_room: pulse.has_room,
@@ -65,7 +67,7 @@ pub(in super::super) fn status_from(words: StatusWords) -> anyhow::Result<Status
         boot,
         replica,
         is_new: words.is_new,
-        roster: roster_from(words.roster)?,
+        roster: roster_from(words.members)?,
         pulse,
     })
 }
@@ -91,7 +93,7 @@ fn shard_from(words: ShardPulseWords) -> (ShardId, ShardPulse) {
 /// A status as a node gives it.
 #[cfg(test)]
 pub(in super::super) fn status_words(status: &Status) -> StatusWords {
-    use super::{epoch_words, roster_words};
+    use super::{epoch_words, members_words};
     let milliseconds = |time: &Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
     let role = |role: &RoleSeen| match role {
         RoleSeen::Leading { epoch, open, waiting, newest, oldest } => RoleWords::Leading {
@@ -117,8 +119,10 @@ pub(in super::super) fn status_words(status: &Status) -> StatusWords {
         boot: status.boot.0,
         replica: status.replica.map(|id| id.0),
         is_new: status.is_new,
-        roster: roster_words(&status.roster),
+        members: members_words(&status.roster),
         pulse: status.pulse.as_ref().map(|pulse| PulseWords {
+            replica: pulse.replica.0,
+            boot: pulse.boot.0,
             draining: pulse.draining,
             sick: pulse.sick,
             has_room: pulse.has_room,
