@@ -5,8 +5,8 @@
 //! that are swallowed are therefore followed by a reset. What can overtake or come twice is a whole connection.
 //! Invariant: bytes come out in the order in which they came in, or not at all.
 
-mod link;
 mod line;
+mod link;
 mod rules;
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -34,6 +34,8 @@ pub struct Proxy {
     address: SocketAddr,
     target: SocketAddr,
     rules: watch::Sender<Rules>,
+    /// Sent whenever all connections are to end.
+    resets: watch::Sender<()>,
     kept: Kept,
     _tasks: JoinSet<()>,
 }
@@ -46,11 +48,11 @@ impl Proxy {
     pub async fn to(target: SocketAddr, seed: u64) -> anyhow::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
-        let (rules, seen) = watch::channel(Rules::default());
+        let ((rules, seen), (resets, ends)) = (watch::channel(Rules::default()), watch::channel(()));
         let kept = Kept::default();
         let mut tasks = JoinSet::new();
-        tasks.spawn(accept(listener, target, seen, kept.clone(), Dice::new(seed)));
-        Ok(Self { address, target, rules, kept, _tasks: tasks })
+        tasks.spawn(accept(listener, target, (seen, ends), kept.clone(), Dice::new(seed)));
+        Ok(Self { address, target, rules, resets, kept, _tasks: tasks })
     }
 
     /// Where it listens.
@@ -61,7 +63,7 @@ impl Proxy {
 
     /// From now on, for new and old connections.
     pub fn set(&self, rules: Rules) {
-        self.rules.send_modify(|known| *known = Rules { resets: known.resets, ..rules });
+        self.rules.send_replace(rules);
     }
 
     /// Changes some of the rules.
@@ -81,7 +83,7 @@ impl Proxy {
 
     /// All connections end at once with a reset, whatever is under way in them: amid a frame, if there is one.
     pub fn reset(&self) {
-        self.change(|rules| rules.resets += 1);
+        self.resets.send_replace(());
     }
 
     /// Sends what the last connection began with once more, on a connection of its own, as if it came late.
@@ -99,19 +101,21 @@ impl Proxy {
 async fn accept(
     listener: TcpListener,
     target: SocketAddr,
-    rules: watch::Receiver<Rules>,
+    (rules, mut ends): (watch::Receiver<Rules>, watch::Receiver<()>),
     kept: Kept,
     mut dice: Dice,
 ) {
     let mut links = JoinSet::new();
     while let Ok((stream, _)) = listener.accept().await {
         while links.try_join_next().is_some() {}
-        let (rules, kept, seed) = (rules.clone(), kept.clone(), dice.draw());
+        // Of resets, only later ones are meant for it.
+        ends.mark_unchanged();
+        let (rules, resets, kept, seed) = (rules.clone(), ends.clone(), kept.clone(), dice.draw());
         let hold = hold(rules.borrow().hold, &mut dice);
         links.spawn(async move {
             // A connection that is held longer is overtaken by those that come after it.
             sleep(hold).await;
-            Link { stream, target, rules, kept, seed }.run().await;
+            Link { stream, target, rules, resets, kept, seed }.run().await;
         });
     }
 }

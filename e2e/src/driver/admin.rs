@@ -154,11 +154,7 @@ impl Admin {
     }
 
     /// Tells it, as the leader of shards, who votes and who learns.
-    pub async fn configure(
-        self,
-        meant: &Meant,
-        asks: &[(ShardId, Order)],
-    ) -> Result<Vec<Reply>, AdminError> {
+    pub async fn configure(self, meant: &Meant, asks: &[(ShardId, Order)]) -> Result<Vec<Reply>, AdminError> {
         let words = asks.iter().map(|(shard, order)| order_words(*shard, order, None));
         let shards = asks.iter().map(|(shard, _)| shard.0).collect();
         self.ask("/admin/config", meant, words.collect(), shards).await

@@ -126,7 +126,9 @@ impl Desk {
             Action::Read => return self.read().await,
             Action::Write(changes) => {
                 let written = self.on_record(move |record| record.write(&changes)).await;
-                return Some(written.map_or(Input::RecordUnknown, |table| Input::Written(table.rows.clone())));
+                return Some(
+                    written.map_or(Input::RecordUnknown, |table| Input::Written(table.rows.clone())),
+                );
             }
             Action::Moved { shard, from, to, epoch, reason, took } => {
                 self.say(News::Moved { shard, from, to, epoch, reason, took });

@@ -18,10 +18,7 @@ use super::admin::Meant;
 pub(super) use answers::{AnswersWords, replies_from};
 pub(super) use pulses::{StatusWords, status_from};
 #[cfg(test)]
-pub(super) use {
-    answers::sealed_words,
-    pulses::status_words,
-};
+pub(super) use {answers::sealed_words, pulses::status_words};
 
 /// One set of voters.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

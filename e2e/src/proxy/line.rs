@@ -53,7 +53,11 @@ impl Pipe {
         Ok(())
     }
 
-    async fn read(mut self, mut from: ReadHalf<'_>, pieces: mpsc::Sender<(Instant, Bytes)>) -> io::Result<()> {
+    async fn read(
+        mut self,
+        mut from: ReadHalf<'_>,
+        pieces: mpsc::Sender<(Instant, Bytes)>,
+    ) -> io::Result<()> {
         loop {
             let mut piece = BytesMut::with_capacity(PIECE_BYTES);
             if from.read_buf(&mut piece).await? == 0 {

@@ -8,15 +8,16 @@ use rustix::net::sockopt::set_socket_linger;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 
+use super::Kept;
 use super::line::{Cut, Pipe};
 use super::rules::{Accept, Rules};
-use super::Kept;
 
 /// A connection that was taken.
 pub(super) struct Link {
     pub(super) stream: TcpStream,
     pub(super) target: SocketAddr,
     pub(super) rules: watch::Receiver<Rules>,
+    pub(super) resets: watch::Receiver<()>,
     pub(super) kept: Kept,
     pub(super) seed: u64,
 }
@@ -24,24 +25,21 @@ pub(super) struct Link {
 impl Link {
     /// Serves it to its end.
     pub(super) async fn run(mut self) {
-        let (accept, resets) = {
-            let rules = self.rules.borrow_and_update();
-            (rules.accept, rules.resets)
-        };
+        let accept = self.rules.borrow_and_update().accept;
         match accept {
             Accept::Closed => reset(&self.stream),
-            Accept::HalfOpen => self.swallow(resets).await,
+            Accept::HalfOpen => self.swallow().await,
             Accept::Open => {
                 // Nobody listens there: the opener sees its connection end.
                 let Ok(other) = TcpStream::connect(self.target).await else { return reset(&self.stream) };
                 let _ = (self.stream.set_nodelay(true), other.set_nodelay(true));
-                self.carry(other, resets).await;
+                self.carry(other).await;
             }
         }
     }
 
-    async fn carry(self, other: TcpStream, resets: u64) {
-        let Self { mut stream, mut rules, kept, seed, .. } = self;
+    async fn carry(self, other: TcpStream) {
+        let Self { mut stream, rules, mut resets, kept, seed, .. } = self;
         let mut other = other;
         let cut = {
             let (from, to) = stream.split();
@@ -51,7 +49,7 @@ impl Link {
             let both = async { tokio::try_join!(there.run(from, other_to), back.run(other_from, to)) };
             tokio::select! {
                 ended = both => ended.is_err(),
-                () = was_reset(&mut rules, resets) => true,
+                _ = resets.changed() => true,
             }
         };
         if cut {
@@ -60,19 +58,16 @@ impl Link {
         }
     }
 
-    async fn swallow(mut self, resets: u64) {
+    async fn swallow(mut self) {
         let mut nowhere = tokio::io::sink();
-        let ended = |rules: &Rules| rules.accept != Accept::HalfOpen || rules.resets != resets;
+        let ended = |rules: &Rules| rules.accept != Accept::HalfOpen;
         tokio::select! {
             _ = tokio::io::copy(&mut self.stream, &mut nowhere) => {}
             _ = self.rules.wait_for(ended) => {}
+            _ = self.resets.changed() => {}
         }
         reset(&self.stream);
     }
-}
-
-async fn was_reset(rules: &mut watch::Receiver<Rules>, resets: u64) {
-    let _ = rules.wait_for(|rules| rules.resets != resets).await;
 }
 
 /// The end of the stream becomes a reset, and what was not sent yet is thrown away.

@@ -13,8 +13,6 @@ pub struct Rules {
     pub there: Flow,
     /// Towards it.
     pub back: Flow,
-    /// Every connection that was opened before this grew ends with a reset.
-    pub(super) resets: u64,
 }
 
 /// What becomes of new connections.

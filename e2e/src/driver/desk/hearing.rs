@@ -88,9 +88,10 @@ impl Desk {
     async fn is_beyond(&mut self, pulse: &NodePulse) -> bool {
         let beyond = |desk: &Self| {
             let table = desk.table.borrow();
-            pulse.shards.iter().any(|(shard, seen)| {
-                table.rows.get(shard).is_none_or(|row| seen.promised.record > row.epoch)
-            })
+            pulse
+                .shards
+                .iter()
+                .any(|(shard, seen)| table.rows.get(shard).is_none_or(|row| seen.promised.record > row.epoch))
         };
         beyond(self) && self.on_record(|record| record.read()).await.is_some() && beyond(self)
     }

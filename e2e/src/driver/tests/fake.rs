@@ -88,8 +88,7 @@ impl Fake {
 
 impl State {
     fn new(name: &str, incarnation: u8, shards: u16) -> Self {
-        let shard =
-            Shard { promised: Epoch::default(), leads: None, learners: Vec::new(), orders: 0 };
+        let shard = Shard { promised: Epoch::default(), leads: None, learners: Vec::new(), orders: 0 };
         let status = Status {
             cluster: CLUSTER,
             node: name.to_owned(),
@@ -183,7 +182,8 @@ impl State {
                 oldest: configs.last().version,
             },
         };
-        let pulse = |shard: &Shard| ShardPulse { promised: shard.promised, end: LogIndex(1), role: role(shard) };
+        let pulse =
+            |shard: &Shard| ShardPulse { promised: shard.promised, end: LogIndex(1), role: role(shard) };
         let mut status = self.status.clone();
         status.pulse = status.replica.map(|replica| NodePulse {
             replica,
@@ -198,9 +198,7 @@ impl State {
 
     fn followers(&self) -> String {
         let shard = |(id, shard): (&ShardId, &Shard)| {
-            let follower = |id: &ReplicaId| {
-                serde_json::json!({"replica": id.0, "is_shipped": true, "lag_entries": self.lag})
-            };
+            let follower = |id: &ReplicaId| serde_json::json!({"replica": id.0, "is_shipped": true, "lag_entries": self.lag});
             let followers: Vec<_> = shard.learners.iter().map(follower).collect();
             serde_json::json!({"shard": id.0, "followers": followers})
         };

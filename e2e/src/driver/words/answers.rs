@@ -5,9 +5,7 @@ use thalweg_node::core::replication::{EpochStart, History, SealAnswer};
 use thalweg_node::types::{Chain, ConfigVersion, LogIndex};
 
 use super::super::admin::Reply;
-use super::{
-    ConfigWords, EpochWords, StandingWords, configs_from, epoch_from, standing_from,
-};
+use super::{ConfigWords, EpochWords, StandingWords, configs_from, epoch_from, standing_from};
 
 /// The answers to a batch, in the order of its asks.
 #[derive(Debug, Serialize, Deserialize)]

@@ -41,7 +41,7 @@ struct ShardPulseWords {
     role: RoleWords,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum RoleWords {
     Leading { epoch: EpochWords, open: bool, waiting_ms: u64, newest: u64, oldest: u64 },
@@ -58,7 +58,7 @@ pub(in super::super) fn status_from(words: StatusWords) -> anyhow::Result<Status
         draining: pulse.draining,
         sick: pulse.sick,
         has_room: pulse.has_room,
-        shards: pulse.shards.into_iter().map(shard_from).collect(),
+        shards: pulse.shards.iter().map(shard_from).collect(),
     });
     Ok(Status {
         cluster: words.cluster.parse()?,
@@ -72,7 +72,7 @@ pub(in super::super) fn status_from(words: StatusWords) -> anyhow::Result<Status
     })
 }
 
-fn shard_from(words: ShardPulseWords) -> (ShardId, ShardPulse) {
+fn shard_from(words: &ShardPulseWords) -> (ShardId, ShardPulse) {
     let role = match words.role {
         RoleWords::Leading { epoch, open, waiting_ms, newest, oldest } => RoleSeen::Leading {
             epoch: epoch_from(epoch),
