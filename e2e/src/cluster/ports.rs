@@ -28,3 +28,16 @@ pub(super) fn free_port() -> anyhow::Result<u16> {
 pub(super) fn here(port: u16) -> SocketAddr {
     SocketAddr::from((Ipv4Addr::LOCALHOST, port))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports_are_given_away_once_and_never_those_that_somebody_holds() {
+        let first = free_port().unwrap();
+        let held = TcpListener::bind(here(free_port().unwrap() + 1)).unwrap();
+        let others: Vec<u16> = (0..20).map(|_| free_port().unwrap()).collect();
+        assert!(!others.contains(&first) && !others.contains(&held.local_addr().unwrap().port()));
+    }
+}

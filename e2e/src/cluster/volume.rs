@@ -56,3 +56,28 @@ fn run(program: &str, arguments: &[&Path]) -> anyhow::Result<()> {
     ensure!(output.status.success(), "{program}: {}", String::from_utf8_lossy(&output.stderr));
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::stopwatch::Stopwatch;
+
+    #[tokio::test]
+    async fn writes_to_a_frozen_volume_wait_until_it_thaws() {
+        let Some(volume) = SmallVolume::mount(32).unwrap() else {
+            println!("SKIPPED: no file system can be mounted here (that needs root); nothing was shown");
+            return;
+        };
+        let path = volume.path().join("file");
+        std::fs::write(&path, "before").unwrap();
+        volume.freeze().unwrap();
+        let clock = Stopwatch::start();
+        let writer =
+            tokio::task::spawn_blocking(move || std::fs::write(path, "after").map(|()| clock.elapsed()));
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        volume.thaw().unwrap();
+        assert!(writer.await.unwrap().unwrap() >= Duration::from_millis(150));
+    }
+}
