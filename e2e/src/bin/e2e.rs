@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use clap::{Parser, Subcommand};
+use thalweg_e2e::cluster::{Show, show};
 use thalweg_e2e::conformance;
 use thalweg_e2e::cycles::Cycles;
 use thalweg_e2e::growth;
@@ -12,6 +13,7 @@ use thalweg_e2e::model::{Epochs, Plant, Progress, Report, Scope};
 use thalweg_e2e::server::{AolMode, FsyncMode, NodeOptions, ServerKind};
 use thalweg_e2e::sim;
 use thalweg_e2e::stopwatch::Stopwatch;
+use tokio::signal::unix::{SignalKind, signal};
 
 /// Checks of a running Thalweg node, or of a rival.
 #[derive(Parser)]
@@ -25,6 +27,8 @@ struct Arguments {
 enum Verb {
     /// Runs the official conformance suite, all 338 tests.
     Conformance(ConformanceArguments),
+    /// Starts a cluster on this machine, and tells who leads what and every failover, until Ctrl-C.
+    Cluster(ClusterArguments),
     /// Kills, pauses and stops a server under load, and checks every answer that it gave.
     Cycles(CyclesArguments),
     /// What streams, messages and subscribers cost as they grow in number.
@@ -55,6 +59,42 @@ struct SimArguments {
     /// Shows no event log for a single seed.
     #[arg(long)]
     quiet: bool,
+}
+
+const CLUSTER_EXAMPLES: &str = "\
+Examples:
+  e2e cluster                                 three nodes, clients on ports 4437 to 4439, data in ./data
+  e2e cluster --nodes 5 --shards 64
+  e2e cluster --data /tmp/try --client-port 5000 --node-flag=--log-level=debug
+While it runs:
+  curl -X PUT -H 'Content-Type: text/plain' -d hello http://127.0.0.1:4437/v1/stream/greeting
+  curl http://127.0.0.1:4439/v1/stream/greeting
+  kill -9 $(pgrep -f 'node-name node-1')      its shards move within a second; it comes back by itself";
+
+#[derive(clap::Args)]
+#[command(after_help = CLUSTER_EXAMPLES)]
+struct ClusterArguments {
+    /// How many nodes.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=8))]
+    nodes: u16,
+    /// Where their data lies, and the record of who leads.
+    #[arg(long, default_value = "data")]
+    data: std::path::PathBuf,
+    /// Shards of a fresh cluster.
+    #[arg(long, default_value_t = 16)]
+    shards: u32,
+    /// The first node's port for clients; the others have the next ones.
+    #[arg(long, default_value_t = 4437)]
+    client_port: u16,
+    /// The same for peers.
+    #[arg(long, default_value_t = 4537)]
+    peer_port: u16,
+    /// The same for the admin interface.
+    #[arg(long, default_value_t = 4637)]
+    admin_port: u16,
+    /// Flags for every node, one string each.
+    #[arg(long, allow_hyphen_values = true)]
+    node_flag: Vec<String>,
 }
 
 const MODEL_EXAMPLES: &str = "\
@@ -160,11 +200,24 @@ struct CyclesArguments {
 async fn main() -> anyhow::Result<()> {
     match Arguments::parse().command {
         Verb::Conformance(arguments) => conformance_runs(arguments).await,
+        Verb::Cluster(arguments) => show_cluster(arguments).await,
         Verb::Cycles(arguments) => cycles(arguments).await,
         Verb::Growth(arguments) => growth_runs(arguments).await,
         Verb::Model(arguments) => model_walks(&arguments),
         Verb::Sim(arguments) => simulations(&arguments),
     }
+}
+
+async fn show_cluster(arguments: ClusterArguments) -> anyhow::Result<()> {
+    let ClusterArguments { nodes, data, shards, client_port, peer_port, admin_port, node_flag } = arguments;
+    let ports = [client_port, peer_port, admin_port];
+    let wanted = Show { nodes: nodes.into(), data, shards, ports, flags: node_flag };
+    let mut interrupts = signal(SignalKind::interrupt())?;
+    let mut ends = signal(SignalKind::terminate())?;
+    let enough = async {
+        tokio::select! { _ = interrupts.recv() => {}, _ = ends.recv() => {} }
+    };
+    show(wanted, |line| println!("{line}"), enough).await
 }
 
 fn model_walks(arguments: &ModelArguments) -> anyhow::Result<()> {

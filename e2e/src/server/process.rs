@@ -120,6 +120,11 @@ impl Server {
         self.log.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Waits until it ends by itself, or by somebody else.
+    pub async fn ended(&mut self) -> anyhow::Result<ExitStatus> {
+        Ok(self.child.wait().await?)
+    }
+
     /// SIGKILL, and wait until it is gone.
     pub async fn kill(mut self) -> anyhow::Result<Vec<String>> {
         self.signal(Signal::KILL)?;

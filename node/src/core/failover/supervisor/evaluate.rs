@@ -51,10 +51,13 @@ impl Supervisor {
 
     /// Every row that should change now, and what is to be said of the others.
     fn changes(&mut self) -> (Vec<RowChange>, BTreeMap<ShardId, Trouble>) {
-        let (mut changes, mut said) = (Vec::new(), BTreeMap::new());
+        let (mut changes, mut said) = (Vec::<RowChange>::new(), BTreeMap::new());
         let rows = std::mem::take(&mut self.rows);
         for (shard, row) in &rows {
-            match self.next_row(*shard, row, &rows) {
+            // Whoever was just given a shard leads one more, so that all shards of one node do not go to one other.
+            let given = |id| changes.iter().filter(|change| change.after.leader() == Ok(id)).count();
+            let leads = |id| rows.values().filter(|row| row.leader() == Ok(id)).count() + given(id);
+            match self.next_row(*shard, row, leads) {
                 Ok(Some(after)) => changes.push(RowChange { shard: *shard, before: row.clone(), after }),
                 Ok(None) => {}
                 Err(trouble) => drop(said.insert(*shard, trouble)),
@@ -68,10 +71,9 @@ impl Supervisor {
         &mut self,
         shard: ShardId,
         row: &ShardRow,
-        rows: &BTreeMap<ShardId, ShardRow>,
+        leads: impl Fn(ReplicaId) -> usize,
     ) -> Result<Option<ShardRow>, Trouble> {
         if row.phase == Phase::Sealing {
-            let leads = |id| rows.values().filter(|row| row.leader() == Ok(id)).count();
             return match self.elections.choice(shard, self.now, |id| self.taste(id, leads(id))) {
                 Ok(Choice { row, .. }) => Ok(Some(row)),
                 Err(Undecided::BelowCommit { committed, end }) => {

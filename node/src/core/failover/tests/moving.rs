@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::stage::{SHARD, Stage, id, voters};
 use crate::core::failover::{Action, Choice, Input, Taste, Trouble, Undecided, choose};
 use crate::core::replication::{Phase, SealAnswer, ShardRow};
-use crate::types::{LogIndex, RecordEpoch, ReplicaId};
+use crate::types::{LogIndex, RecordEpoch, ReplicaId, ShardId};
 
 #[test]
 fn nobody_is_sealed_while_too_few_voters_answer() {
@@ -45,6 +45,20 @@ fn among_equals_those_that_drain_or_lead_more_come_last() {
     stage.tell(Input::Ended(id(0)));
     stage.pass(1);
     assert_eq!(stage.row().leader(), Ok(id(2)));
+}
+
+#[test]
+fn the_shards_of_one_node_go_to_several_others() {
+    let mut stage = Stage::new();
+    let rows = (0..4).map(|number| (ShardId(number), ShardRow::first(voters(&[0, 1, 2]), id(0))));
+    stage.record = rows.collect();
+    stage.tell(Input::Record(stage.record.clone()));
+    stage.pass(1);
+    stage.node(0).up = false;
+    stage.tell(Input::Ended(id(0)));
+    stage.pass(1);
+    let leaders: Vec<ReplicaId> = stage.record.values().flat_map(ShardRow::leader).collect();
+    assert_eq!(leaders, [id(1), id(2), id(1), id(2)]);
 }
 
 #[test]

@@ -112,7 +112,7 @@ impl Stage {
             draining: node.draining,
             sick: node.sick,
             has_room: true,
-            shards: BTreeMap::from([(SHARD, shard)]),
+            shards: self.record.keys().map(|id| (*id, shard.clone())).collect(),
         }))
     }
 

@@ -1,0 +1,237 @@
+//! Where everything that a driver hears arrives, and whatever is to be done about it leaves. Invariant: one thing is worked
+//! on at a time, the record's reads and writes among it, so every decision stands on what was read for it.
+
+mod hearing;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use thalweg_node::core::failover::{Action, Input, NodePulse, Supervisor};
+use thalweg_node::core::replication::SealAnswer;
+use thalweg_node::types::{ConfigVersion, ReplicaId, ShardId};
+use tokio::sync::{mpsc, watch};
+use tokio::task::spawn_blocking;
+
+use super::admin::Status;
+use super::asks::Batch;
+use super::members::{Lags, settle};
+use super::news::{News, View};
+use super::plan::Plan;
+use super::record::{RecordError, RecordFile};
+use super::table::Table;
+use super::visit::ROUND;
+use crate::stopwatch::Stopwatch;
+
+/// Something that a driver hears.
+#[derive(Debug)]
+pub(super) enum Event {
+    /// A node answered, or did not.
+    Heard { node: String, status: Result<Box<Status>, String> },
+    /// A replica is sealed.
+    Sealed { from: ReplicaId, answers: Vec<(ShardId, Box<SealAnswer>)> },
+    /// How far followers are behind the leaders on one node.
+    Measured(Lags),
+    /// The process of a node has plainly ended.
+    Ended(String),
+}
+
+/// A driver at work.
+#[derive(Debug)]
+pub(super) struct Desk {
+    plan: Arc<Plan>,
+    record: RecordFile,
+    supervisor: Supervisor,
+    clock: Stopwatch,
+    table: watch::Sender<Arc<Table>>,
+    pulses: BTreeMap<ReplicaId, NodePulse>,
+    lags: Lags,
+    /// Which sets of voters leaders were told last, and when: they say what they go by twice a second only.
+    told: BTreeMap<ShardId, (ConfigVersion, Duration)>,
+    /// What was refused and said already.
+    refused: BTreeSet<String>,
+    /// The record is older than what nodes have promised: nothing is touched any more.
+    halted: bool,
+    looked: Duration,
+    events: mpsc::Sender<Event>,
+    news: mpsc::UnboundedSender<News>,
+    view: watch::Sender<View>,
+}
+
+/// Where what a desk learns goes.
+pub(super) struct Outlets {
+    pub(super) table: watch::Sender<Arc<Table>>,
+    pub(super) events: mpsc::Sender<Event>,
+    pub(super) news: mpsc::UnboundedSender<News>,
+    pub(super) view: watch::Sender<View>,
+}
+
+impl Desk {
+    pub(super) fn new(plan: Arc<Plan>, record: RecordFile, rank: u32, outlets: Outlets) -> Self {
+        let Outlets { table, events, news, view } = outlets;
+        Self {
+            plan,
+            record,
+            supervisor: Supervisor::new(rank),
+            clock: Stopwatch::start(),
+            table,
+            pulses: BTreeMap::new(),
+            lags: Lags::new(),
+            told: BTreeMap::new(),
+            refused: BTreeSet::new(),
+            halted: false,
+            looked: Duration::ZERO,
+            events,
+            news,
+            view,
+        }
+    }
+
+    /// Time goes on. Twice a second the record is looked at, for another driver may have changed it.
+    pub(super) async fn tick(&mut self) {
+        let now = self.clock.elapsed();
+        let mut inputs = vec![Input::Tick(now)];
+        if self.looked + ROUND <= now {
+            self.looked = now;
+            inputs.extend(self.read().await);
+            self.settle().await;
+            self.teach();
+        }
+        self.step(inputs).await;
+    }
+
+    /// Feeds the supervisor and does what it says, until there is nothing more to do.
+    async fn step(&mut self, inputs: Vec<Input>) {
+        let mut inputs = VecDeque::from(inputs);
+        let mut out = Vec::new();
+        while !inputs.is_empty() && !self.halted {
+            // What was heard together is decided together, so that all shards of a node move in one write.
+            inputs.drain(..).for_each(|input| self.supervisor.step(input, &mut out));
+            let table = self.table.borrow().clone();
+            let mut batch = Batch::default();
+            for action in out.drain(..) {
+                if self.is_due(&action)
+                    && let Some(action) = batch.add(action, &table)
+                {
+                    inputs.extend(self.act(action).await);
+                }
+            }
+            batch.send(&self.plan, &table, &self.events);
+        }
+        self.publish();
+    }
+
+    async fn act(&mut self, action: Action) -> Option<Input> {
+        match action {
+            Action::Read => return self.read().await,
+            Action::Write(changes) => {
+                let written = self.on_record(move |record| record.write(&changes)).await;
+                return Some(
+                    written.map_or(Input::RecordUnknown, |table| Input::Written(table.rows.clone())),
+                );
+            }
+            Action::Moved { shard, from, to, epoch, reason, took } => {
+                self.say(News::Moved { shard, from, to, epoch, reason, took });
+            }
+            Action::Say(shard, trouble) => self.say(News::Trouble(shard, trouble)),
+            Action::Seal { .. } | Action::Lead { .. } | Action::Configure { .. } => {}
+        }
+        None
+    }
+
+    async fn read(&mut self) -> Option<Input> {
+        let table = self.on_record(|record| record.read()).await;
+        Some(table.map_or(Input::RecordUnknown, |table| Input::Record(table.rows.clone())))
+    }
+
+    /// Reads or changes the record; `None` when that failed.
+    async fn on_record(
+        &mut self,
+        work: impl FnOnce(RecordFile) -> Result<(u64, Table), RecordError> + Send + 'static,
+    ) -> Option<Arc<Table>> {
+        let record = self.record.clone();
+        let outcome = spawn_blocking(move || work(record)).await.ok()?;
+        match outcome {
+            Ok((_, table)) if table.cluster == self.plan.cluster => {
+                let table = Arc::new(table);
+                self.table.send_replace(table.clone());
+                Some(table)
+            }
+            Ok((_, table)) => {
+                self.halted = true;
+                self.refuse(format!("the record is that of cluster {} now", table.cluster));
+                None
+            }
+            Err(error) => {
+                self.refuse(format!("the record: {error}"));
+                None
+            }
+        }
+    }
+
+    /// Goes on with replaced disks.
+    async fn settle(&mut self) {
+        let table = self.table.borrow().clone();
+        let mut wished = Table::clone(&table);
+        settle(&mut wished, &self.lags);
+        if wished == *table || self.halted {
+            return;
+        }
+        let (lags, (sender, receiver)) = (self.lags.clone(), std::sync::mpsc::channel());
+        let changed = self
+            .on_record(move |record| {
+                record.change(|table| {
+                    settle(table, &lags).into_iter().for_each(|news| drop(sender.send(news)));
+                    true
+                })
+            })
+            .await;
+        if changed.is_some() {
+            receiver.try_iter().for_each(|news| self.say(news));
+        }
+    }
+
+    /// Tells leaders who learns from them; a leader that is new, or was started again, does not know.
+    fn teach(&mut self) {
+        let table = self.table.borrow().clone();
+        let mut batch = Batch::default();
+        for shard in table.learners.keys() {
+            let Some(row) = table.rows.get(shard) else { continue };
+            let (Ok(to), epoch, configs) = (row.leader(), row.epoch, row.configs.clone()) else { continue };
+            batch.add(Action::Configure { shard: *shard, epoch, to, configs }, &table);
+        }
+        batch.send(&self.plan, &table, &self.events);
+    }
+
+    /// Whether an action is to be done now: a leader that was just told who votes is not told again before it can say so.
+    fn is_due(&mut self, action: &Action) -> bool {
+        let Action::Configure { shard, configs, .. } = action else { return true };
+        let (now, version) = (self.clock.elapsed(), configs.last().version);
+        let lately = |(told, at): &(ConfigVersion, Duration)| *told == version && now < *at + ROUND;
+        if self.told.get(shard).is_some_and(lately) {
+            return false;
+        }
+        self.told.insert(*shard, (version, now));
+        true
+    }
+
+    fn say(&self, news: News) {
+        // Nobody may be listening.
+        let _ = self.news.send(news);
+    }
+
+    fn refuse(&mut self, why: String) {
+        if self.refused.insert(why.clone()) {
+            self.say(News::Refused(why));
+        }
+    }
+
+    fn publish(&self) {
+        let view = View { table: Table::clone(&self.table.borrow()), pulses: self.pulses.clone() };
+        self.view.send_if_modified(|known| {
+            let news = *known != view;
+            *known = view;
+            news
+        });
+    }
+}

@@ -1,0 +1,109 @@
+//! What a driver tells the world: what it did, and how everything stands.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use thalweg_node::core::failover::{NodePulse, Reason, RoleSeen, Trouble};
+use thalweg_node::core::replication::ShardRow;
+use thalweg_node::types::{RecordEpoch, ReplicaId, ShardId};
+
+use super::table::Table;
+
+/// Something happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum News {
+    /// Another leads shards.
+    Moved {
+        /// Which.
+        shard: ShardId,
+        /// Who led.
+        from: ReplicaId,
+        /// Who leads.
+        to: ReplicaId,
+        /// The epoch that began.
+        epoch: RecordEpoch,
+        /// Why, if this driver began it.
+        reason: Option<Reason>,
+        /// For how long the record named no leader.
+        took: Duration,
+    },
+    /// A shard is not as it should be, or is again.
+    Trouble(ShardId, Option<Trouble>),
+    /// A node has another volume than before: it is another replica now.
+    Replaced {
+        /// Whose.
+        node: String,
+        /// The replica that it is.
+        is: ReplicaId,
+    },
+    /// Who votes for a shard changes.
+    Voters(ShardId, String),
+    /// Something that the driver does not touch until somebody looks.
+    Refused(String),
+}
+
+impl fmt::Display for News {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Moved { shard, from, to, epoch, reason, took } => {
+                write!(f, "shard {shard}: {from} → {to} in epoch {epoch}, {} ms", took.as_millis())?;
+                reason.map_or(Ok(()), |reason| write!(f, " ({reason:?})"))
+            }
+            Self::Trouble(shard, Some(trouble)) => write!(f, "shard {shard}: {trouble:?}"),
+            Self::Trouble(shard, None) => write!(f, "shard {shard} is well again"),
+            Self::Replaced { node, is } => write!(f, "{node} has an empty disk: it is {is} now"),
+            Self::Voters(shard, what) => write!(f, "shard {shard}: {what}"),
+            Self::Refused(why) => f.write_str(why),
+        }
+    }
+}
+
+/// How everything stands, as far as the driver has seen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct View {
+    /// The record.
+    pub table: Table,
+    /// The last answer of each replica that answers.
+    pub pulses: BTreeMap<ReplicaId, NodePulse>,
+}
+
+impl View {
+    /// The shards whose leader of the record takes writes.
+    #[must_use]
+    pub fn open(&self) -> usize {
+        let open = |shard: &ShardId| {
+            let row = self.table.rows.get(shard)?;
+            let pulse = self.pulses.get(&row.leader().ok()?)?.shards.get(shard)?;
+            let RoleSeen::Leading { epoch, open, .. } = &pulse.role else { return None };
+            (*open && epoch.record == row.epoch).then_some(())
+        };
+        self.table.rows.keys().filter(|shard| open(shard).is_some()).count()
+    }
+
+    /// Whether every shard has a leader that takes writes.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.open() == self.table.rows.len()
+    }
+
+    /// Whether every shard has as many voters as there are nodes, and nothing about them is under way.
+    #[must_use]
+    pub fn is_settled(&self, nodes: usize) -> bool {
+        let settled =
+            |row: &ShardRow| !row.configs.is_changing() && row.configs.last().voters.count() == nodes;
+        self.table.learners.is_empty() && self.table.rows.values().all(settled)
+    }
+
+    /// How many shards each node leads, by its name.
+    #[must_use]
+    pub fn leaders(&self) -> BTreeMap<String, Vec<ShardId>> {
+        let mut leaders: BTreeMap<String, Vec<ShardId>> = BTreeMap::new();
+        for (shard, row) in &self.table.rows {
+            if let Ok(leader) = row.leader() {
+                leaders.entry(self.table.node(leader)).or_default().push(*shard);
+            }
+        }
+        leaders
+    }
+}

@@ -1,0 +1,55 @@
+//! Promise: three nodes with a driver are one server. Whatever is killed, paused, cut off, slowed or emptied, nothing that
+//! any of them acknowledged is lost, doubled, altered or reordered, on whichever node it is read; and a leader that dies
+//! is replaced within a second, most times.
+//!
+//! `TEST_CLUSTER_TROUBLES` says how often (12 here, 60 in CI), `TEST_CLUSTER_KILLS` how many gaps are measured (3 here, 20
+//! in CI), `TEST_SEED` repeats a run, `TEST_CONFORMANCE=all` runs the suite through each node.
+#![expect(clippy::print_stdout, reason = "the figures are the evidence")]
+
+#[path = "three_nodes/disks.rs"]
+mod disks;
+#[path = "three_nodes/gaps.rs"]
+mod gaps;
+#[path = "three_nodes/speaking.rs"]
+mod speaking;
+#[path = "three_nodes/troubles.rs"]
+mod troubles;
+
+use std::time::Duration;
+
+use thalweg_e2e::cluster::{Options, World};
+use thalweg_e2e::server::{NodeOptions, complaints, node_binary};
+
+/// Longest wait until what must come by itself has come.
+const PATIENCE: Duration = Duration::from_secs(90);
+/// What a node may say when its peers come and go.
+const PEERS_COME_AND_GO: &[&str] = &[];
+
+fn number(name: &str, default: u64) -> u64 {
+    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+}
+
+/// Four shards: every node leads one at least, and a laptop with two cores keeps up.
+fn options(seed: u64) -> Options {
+    let node = NodeOptions { shards: 4, ..NodeOptions::default() };
+    Options { node, seed, ..Options::default() }
+}
+
+/// Whether the node of this tree can be a member of a cluster; says so if not.
+fn knows_clusters() -> anyhow::Result<bool> {
+    let help = std::process::Command::new(node_binary()?).arg("--help").output()?;
+    let knows = String::from_utf8_lossy(&help.stdout).contains("--cluster-id");
+    if !knows {
+        println!("SKIPPED: this node cannot be a member of a cluster; nothing was shown");
+    }
+    Ok(knows)
+}
+
+/// Ends a world; nobody may have complained.
+async fn end(world: World) -> anyhow::Result<()> {
+    let logs: Vec<String> = (0..world.count()).flat_map(|node| world.log(node)).collect();
+    world.end().await?;
+    let complaints = complaints(&logs, PEERS_COME_AND_GO);
+    anyhow::ensure!(complaints.is_empty(), "unlisted log lines:\n{}", complaints.join("\n"));
+    Ok(())
+}

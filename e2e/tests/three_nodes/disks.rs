@@ -1,0 +1,100 @@
+//! Disks that are emptied, full or slow.
+//!
+//! Full and hanging disks are file systems of their own, which only root may mount; without that the tests say so and show
+//! nothing.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use thalweg_e2e::client::{Connection, Request};
+use thalweg_e2e::cluster::{Options, SmallVolume, World};
+use tokio::time::sleep;
+
+use super::{PATIENCE, end, knows_clusters, number, options};
+
+/// A world whose first node has a disk of its own.
+async fn with_volume(megabytes: u64, data: &Path) -> anyhow::Result<Option<(World, SmallVolume)>> {
+    if !knows_clusters()? {
+        return Ok(None);
+    }
+    let Some(volume) = SmallVolume::mount(megabytes)? else {
+        println!("SKIPPED: no file system can be mounted here (that needs root); nothing was shown");
+        return Ok(None);
+    };
+    let mut wanted: Options = options(9);
+    wanted.volumes = vec![(0, volume.path().join("node"))];
+    let small = ["--segment-size", "1MiB", "--segment-size-max", "2MiB"];
+    wanted.node.extra.extend(small.map(str::to_owned));
+    Ok(Some((World::start(wanted, data).await?, volume)))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_with_an_empty_disk_becomes_another_replica_and_votes_again() -> anyhow::Result<()> {
+    if !knows_clusters()? {
+        return Ok(());
+    }
+    let seed = number("TEST_SEED", 8);
+    let data = tempfile::tempdir()?;
+    let mut world = World::start(options(seed), data.path()).await?;
+    world.work(seed, 12, 8).await?;
+    for node in 0..world.count() {
+        world.kill(node, true).await?;
+        world.wipe(node)?;
+        world.start_node(node).await?;
+        let settled = |view: &thalweg_e2e::driver::View| {
+            let replaced = view.table.next_replica as usize > 3 + node;
+            replaced && view.is_open() && view.is_settled(3)
+        };
+        world.driver()?.wait(PATIENCE, "the new replica votes everywhere", settled).await?;
+        world.news().iter().for_each(|news| println!("{news}"));
+    }
+    let outcome = world.take_work()?.end().await?;
+    outcome.check(seed)?;
+    end(world).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_disk_of_one_node_refuses_or_hands_over_and_loses_nothing() -> anyhow::Result<()> {
+    let data = tempfile::tempdir()?;
+    let Some((mut world, volume)) = with_volume(96, data.path()).await? else { return Ok(()) };
+    world.work(9, 6, 4).await?;
+    let ballast = volume.path().join("ballast");
+    let free = 256usize << 20;
+    // Somebody else fills the disk: as much as there is, in pieces.
+    let filled = std::process::Command::new("dd")
+        .arg("if=/dev/zero")
+        .arg(format!("of={}", ballast.display()))
+        .args(["bs=1M", &format!("count={}", free >> 20)])
+        .output()?;
+    ensure!(!filled.status.success(), "the disk was larger than thought");
+    sleep(Duration::from_secs(5)).await;
+    // Whoever leads, a full voter can be sealed and the others go on: a stream through any node is written again.
+    std::fs::remove_file(&ballast)?;
+    world.wait_open(PATIENCE).await?;
+    let address = world.addresses()[1].context("it does not run")?;
+    let mut connection = Connection::open(address).await?;
+    let created = connection.exchange(&Request::create("after", "text/plain")).await?;
+    ensure!(created.head.status == 201, "{}", created.head.status);
+    let outcome = world.take_work()?.end().await?;
+    outcome.check(9)?;
+    world.end().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_disk_that_hangs_makes_its_node_hand_over_and_loses_nothing() -> anyhow::Result<()> {
+    let data = tempfile::tempdir()?;
+    let Some((mut world, volume)) = with_volume(512, data.path()).await? else { return Ok(()) };
+    world.work(10, 6, 4).await?;
+    for still in [200, 1_000, 6_000] {
+        sleep(Duration::from_secs(1)).await;
+        volume.freeze()?;
+        sleep(Duration::from_millis(still)).await;
+        volume.thaw()?;
+        world.wait_open(PATIENCE).await?;
+    }
+    world.news().iter().for_each(|news| println!("{news}"));
+    let outcome = world.take_work()?.end().await?;
+    outcome.check(10)?;
+    world.end().await
+}
