@@ -6,6 +6,7 @@ use thalweg_node::core::replication::{Entry, Input};
 use super::client::{Asked, Op, OpId, PATIENCE};
 use super::event::{Event, NodeId};
 use super::network::trip;
+use super::node::Waiting;
 use super::plant::Plant;
 use super::queue::MILLI;
 use super::world::World;
@@ -32,7 +33,7 @@ impl World {
 
     /// A request reaches a node.
     pub(super) fn request(&mut self, node: NodeId, op: OpId) {
-        let shard = self.history[op].shard;
+        let (shard, now) = (self.history[op].shard, self.queue.now());
         let local = &mut self.nodes[node].locals[shard];
         let Some(replica) = local.replica.as_ref().filter(|replica| replica.takes_writes()) else {
             let delay = trip(&self.faults, &mut self.dice);
@@ -55,7 +56,7 @@ impl World {
         let mut payload = (op as u64).to_le_bytes().to_vec();
         payload.resize(8 + usize::try_from(self.dice.below(FILLER_MAX)).unwrap_or(0), 0xa5);
         let entry = Entry { kind: RecordKind::Batch, epoch: place.epoch, payload: payload.into() };
-        local.writes.push_back((place.index, op));
+        local.writes.push_back(Waiting { index: place.index, op, begun: now });
         self.append(node, shard, entry.clone());
         if self.plant == Some(Plant::DuplicatesOnRetry) && self.dice.once_in(50) {
             self.append(node, shard, entry);

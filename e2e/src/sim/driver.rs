@@ -10,8 +10,7 @@ use super::client::Op;
 use super::event::{Event, NodeId, Shard};
 use super::log::{configs_of, count};
 use super::network::chance;
-use super::node::Shipped;
-use super::operator::Reply;
+use super::node::{Shipped, Waiting};
 use super::plant::Plant;
 use super::queue::{Micros, SECOND};
 use super::world::World;
@@ -296,7 +295,7 @@ impl World {
         let local = &mut it.locals[shard];
         self.trace.count(upto.0);
         let news = self.ledgers[shard].committed(&local.log, upto);
-        while let Some((index, op)) = local.writes.pop_front_if(|(index, _)| *index <= upto) {
+        while let Some(Waiting { index, op, .. }) = local.writes.pop_front_if(|write| write.index <= upto) {
             if let Some(chain) = self.ledgers[shard].chain_at(index) {
                 self.queue.after(SYNC_MIN, Event::Answered { op, outcome: Op::Done(index, chain) });
             }
@@ -325,7 +324,7 @@ impl World {
         let local = &mut self.nodes[node].locals[shard];
         local.shipping.clear();
         let outcome = if self.plant == Some(Plant::RefusesTheUnknown) { Op::Refused } else { Op::Unknown };
-        let writes: Vec<_> = local.writes.drain(..).map(|(_, op)| (op, outcome)).collect();
+        let writes: Vec<_> = local.writes.drain(..).map(|write| (write.op, outcome)).collect();
         let rounds = local.rounds.drain(..).flat_map(|(_, reads)| reads);
         let reads: Vec<_> = rounds.chain(local.reads.drain(..)).map(|op| (op, Op::Unknown)).collect();
         for (op, outcome) in writes.into_iter().chain(reads) {
@@ -410,10 +409,5 @@ impl World {
                 )
             });
         }
-    }
-
-    /// The reply that carries an answer.
-    pub(super) fn reply(&self, node: NodeId, shard: Shard, answer: Answer) -> Reply {
-        Reply::Answer { shard, from: self.nodes[node].id, answer }
     }
 }

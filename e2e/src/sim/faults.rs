@@ -53,7 +53,9 @@ pub(super) struct Faults {
     pub(super) crash_in_save_per_mille: u64,
     pub(super) stale_per_mille: u64,
     pub(super) lost_answers_per_mille: u64,
-    /// How often an operator does something that nobody needs, per mille of its rounds.
+    /// How often an operator ends while a write of its is on the way.
+    pub(super) ends_at_write_per_mille: u64,
+    /// How often the hand that changes voters does something that nobody needs, per mille of its looks at a shard.
     pub(super) whims_per_mille: u64,
     /// How far clocks may differ in speed, per mille.
     pub(super) drift_per_mille: u64,
@@ -77,6 +79,7 @@ impl Faults {
             crash_in_save_per_mille: 0,
             stale_per_mille: 0,
             lost_answers_per_mille: 0,
+            ends_at_write_per_mille: 0,
             whims_per_mille: 0,
             drift_per_mille: 0,
             thinks: 500 * MILLI,
@@ -103,7 +106,8 @@ impl Faults {
         faults.crash_in_save_per_mille = rate(100);
         faults.stale_per_mille = rate(500);
         faults.lost_answers_per_mille = rate(300);
-        faults.whims_per_mille = rate(30);
+        faults.ends_at_write_per_mille = rate(300);
+        faults.whims_per_mille = rate(150);
         faults.drift_per_mille = rate(100);
         faults.thinks = dice.pick(&[100, 400, 1000]).map_or(faults.thinks, |thinks| thinks * MILLI);
         faults

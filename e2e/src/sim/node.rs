@@ -26,6 +26,10 @@ pub(super) struct Node {
     pub(super) clock: u64,
     /// What it does not hear of while it is paused.
     pub(super) paused: Option<Vec<Event>>,
+    /// Until when it wants to hand over what it leads.
+    pub(super) draining: Micros,
+    /// Until when its volume has no room.
+    pub(super) full: Micros,
     pub(super) disk: Disk,
     pub(super) locals: Vec<Local>,
 }
@@ -44,10 +48,20 @@ pub(super) struct Local {
     /// Followers that get entries.
     pub(super) shipping: BTreeMap<ReplicaId, Shipped>,
     /// Writes that wait to be committed.
-    pub(super) writes: VecDeque<(LogIndex, OpId)>,
+    pub(super) writes: VecDeque<Waiting>,
+    /// When a leader that it would follow was last heard of.
+    pub(super) heard: Micros,
     /// Reads that wait for the next round, and for rounds under way.
     pub(super) reads: Vec<OpId>,
     pub(super) rounds: VecDeque<(u64, Vec<OpId>)>,
+}
+
+/// A write that was appended.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Waiting {
+    pub(super) index: LogIndex,
+    pub(super) op: OpId,
+    pub(super) begun: Micros,
 }
 
 /// How far the log was sent to a follower.
@@ -70,6 +84,7 @@ impl Local {
             cutting: None,
             shipping: BTreeMap::new(),
             writes: VecDeque::new(),
+            heard: 0,
             reads: Vec::new(),
             rounds: VecDeque::new(),
         }
@@ -90,7 +105,18 @@ impl Node {
     /// A node with an empty disk, not started.
     pub(super) fn new(id: ReplicaId, disk: Disk, life: u64) -> Self {
         let locals = disk.memories.iter().map(|_| Local::new(Log::default())).collect();
-        Self { id, life, up: false, started: 0, clock: 1000, paused: None, disk, locals }
+        Self {
+            id,
+            life,
+            up: false,
+            started: 0,
+            clock: 1000,
+            paused: None,
+            draining: 0,
+            full: 0,
+            disk,
+            locals,
+        }
     }
 
     /// What it has is what its disk has.
@@ -102,6 +128,7 @@ impl Node {
 
     /// Its process starts: the replica of one shard finds what is on the disk.
     pub(super) fn start(&mut self, shard: usize, plant: Option<Plant>, out: &mut Vec<Effect>) {
+        self.locals[shard].heard = self.started;
         let (boot, memory, local) =
             (self.disk.boot, self.disk.memories[shard].clone(), &mut self.locals[shard]);
         let committed = match plant {

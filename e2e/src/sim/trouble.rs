@@ -6,7 +6,7 @@ use thalweg_node::types::{Boot, ReplicaId};
 use super::event::{Event, NodeId};
 use super::faults::{Faults, Trouble};
 use super::node::Node;
-use super::operator::Operator;
+use super::operator::Caller;
 use super::plant::Plant;
 use super::queue::{MILLI, Micros, SECOND};
 use super::world::{World, fresh};
@@ -46,7 +46,7 @@ impl World {
                 let until = self.queue.now() + self.dice.below(CLOG_MAX);
                 self.network.clog(node, other, until);
             }
-            Trouble::OperatorCrash => self.end_operator(),
+            Trouble::OperatorCrash => self.end_some_operator(),
             Trouble::Outage => self.outage = self.queue.now() + self.dice.below(OUTAGE_MAX),
         }
     }
@@ -68,6 +68,7 @@ impl World {
     fn stop(&mut self, node: NodeId) {
         self.figures.crashes += 1;
         self.say(node, || "crashes".to_owned());
+        self.news_of_an_end(self.nodes[node].id);
         let it = &mut self.nodes[node];
         (it.up, it.paused, it.life) = (false, None, it.life + 1);
         let promised: Vec<_> = it.disk.memories.iter().map(|memory| memory.promised).collect();
@@ -229,16 +230,11 @@ impl World {
         self.trace.say(now, || "network  heals".to_owned());
     }
 
-    fn end_operator(&mut self) {
+    fn end_some_operator(&mut self) {
         let count = self.operators.len() as u64;
         let operator = usize::try_from(self.dice.below(count)).unwrap_or(0);
-        let (nodes, shards) = (self.nodes.len(), self.ledgers.len());
-        let life = self.operators[operator].0 + 1;
-        self.operators[operator] = (life, Operator::new(nodes, shards, self.plant));
-        let now = self.queue.now();
-        self.trace.say(now, || format!("operator-{operator}  ends and starts again"));
-        let delay = self.dice.below(5 * SECOND);
-        self.queue.after(delay, Event::Operate { operator, life });
+        let life = self.operators[operator].life;
+        self.operator_ends(Caller { operator, life });
     }
 
     /// All trouble ends: what is down starts, what stands still goes on, every connection is made anew.

@@ -35,6 +35,7 @@ impl World {
 
     /// A message arrives, unless its connection or its receiver is no more.
     pub(super) fn arrive(&mut self, letter: Box<Letter>) {
+        let now = self.queue.now();
         let it = &mut self.nodes[letter.to];
         let meant = it.up && it.id == letter.receiver && it.disk.boot == letter.boot;
         if !meant || self.network.connection(letter.from, letter.to) != Some(letter.connection) {
@@ -50,6 +51,13 @@ impl World {
             && let Some(leads) = it.locals[shard].replica.as_ref().and_then(|replica| replica.leads())
         {
             *epoch = leads;
+        }
+        let leads = matches!(
+            message,
+            Message::Follow(_) | Message::Adopt { .. } | Message::Records(_) | Message::Beat { .. }
+        );
+        if leads && message.epoch() >= it.disk.memories[shard].promised {
+            it.locals[shard].heard = now;
         }
         if let Message::Ack { synced, .. } = &message {
             self.held(to, shard, sender, *synced);
