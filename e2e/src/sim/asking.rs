@@ -34,8 +34,19 @@ impl World {
     /// A request reaches a node.
     pub(super) fn request(&mut self, node: NodeId, op: OpId) {
         let (shard, now) = (self.history[op].shard, self.queue.now());
-        let local = &mut self.nodes[node].locals[shard];
-        let Some(replica) = local.replica.as_ref().filter(|replica| replica.takes_writes()) else {
+        let it = &mut self.nodes[node];
+        let full = it.full > now && self.history[op].is_write;
+        let local = &mut it.locals[shard];
+        if self.plant == Some(Plant::SkipsTheBarrier)
+            && !self.history[op].is_write
+            && let Some(replica) = &local.replica
+            && replica.leads().is_some_and(|epoch| local.opened != Some(epoch))
+        {
+            let upto = replica.committed();
+            let outcome = Op::Done(upto, local.log.chain_at(upto).unwrap_or_default());
+            return self.queue.after(MILLI, Event::Answered { op, outcome });
+        }
+        let Some(replica) = local.replica.as_ref().filter(|replica| replica.takes_writes() && !full) else {
             let delay = trip(&self.faults, &mut self.dice);
             self.queue.after(delay, Event::Answered { op, outcome: Op::Refused });
             return;

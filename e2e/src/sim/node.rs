@@ -7,7 +7,7 @@ use thalweg_node::core::replication::{Effect, Found, Memory, Replica, Ticket};
 use thalweg_node::types::{Boot, Configs, Epoch, LogIndex, RecordEpoch, ReplicaId};
 
 use super::client::OpId;
-use super::disk::{Disk, Reach};
+use super::disk::{Disk, Reach, Unreadable};
 use super::event::Event;
 use super::log::Log;
 use super::plant::Plant;
@@ -26,6 +26,10 @@ pub(super) struct Node {
     pub(super) clock: u64,
     /// What it does not hear of while it is paused.
     pub(super) paused: Option<Vec<Event>>,
+    /// How far its clock jumped since it started.
+    pub(super) jumped: Micros,
+    /// A peer has vouched for its disk since it started: it takes part.
+    pub(super) greeted: bool,
     /// Until when it wants to hand over what it leads.
     pub(super) draining: Micros,
     /// Until when its volume has no room.
@@ -49,6 +53,8 @@ pub(super) struct Local {
     pub(super) shipping: BTreeMap<ReplicaId, Shipped>,
     /// Writes that wait to be committed.
     pub(super) writes: VecDeque<Waiting>,
+    /// The epoch in which it opened last.
+    pub(super) opened: Option<Epoch>,
     /// When a leader that it would follow was last heard of.
     pub(super) heard: Micros,
     /// Reads that wait for the next round, and for rounds under way.
@@ -84,6 +90,7 @@ impl Local {
             cutting: None,
             shipping: BTreeMap::new(),
             writes: VecDeque::new(),
+            opened: None,
             heard: 0,
             reads: Vec::new(),
             rounds: VecDeque::new(),
@@ -112,6 +119,8 @@ impl Node {
             started: 0,
             clock: 1000,
             paused: None,
+            jumped: 0,
+            greeted: false,
             draining: 0,
             full: 0,
             disk,
@@ -120,8 +129,8 @@ impl Node {
     }
 
     /// What it has is what its disk has.
-    pub(super) fn recover(&mut self, plant: Option<Plant>) -> Result<(), String> {
-        let logs = self.disk.recover(plant == Some(Plant::CutsTooMuch))?;
+    pub(super) fn recover(&mut self, plant: Option<Plant>) -> Result<(), Unreadable> {
+        let logs = self.disk.recover(plant)?;
         self.locals = logs.into_iter().map(Local::new).collect();
         Ok(())
     }

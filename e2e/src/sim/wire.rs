@@ -59,6 +59,14 @@ impl World {
         if leads && message.epoch() >= it.disk.memories[shard].promised {
             it.locals[shard].heard = now;
         }
+        if self.plant == Some(Plant::ConfirmsTooEarly)
+            && let Message::Ack { synced, .. } = &mut message
+            && let Some(configs) = it.locals[shard].replica.as_ref().and_then(|it| it.memory().configs.as_ref())
+            && configs.is_changing()
+            && !configs.oldest().voters.contains(sender)
+        {
+            *synced = it.locals[shard].log.end();
+        }
         if let Message::Ack { synced, .. } = &message {
             self.held(to, shard, sender, *synced);
         }
@@ -90,6 +98,9 @@ impl World {
         }
         if self.network.is_blocked(one, other) || self.network.is_blocked(other, one) {
             return self.try_to_connect(one, other);
+        }
+        if !self.greet(one, other) {
+            return;
         }
         self.network.connect(one, other);
         for (at, peer) in [(one, other), (other, one)] {

@@ -8,7 +8,7 @@ use thalweg_node::types::{Boot, Epoch, LogIndex, RecordEpoch, ReplicaId, Voters}
 use super::client::{Asked, Client};
 use super::disk::Disk;
 use super::event::{Event, NodeId};
-use super::faults::Faults;
+use super::faults::{Faults, Trouble};
 use super::ledger::Ledger;
 use super::network::Network;
 use super::node::Node;
@@ -41,8 +41,12 @@ pub(super) struct World {
     pub(super) homes: Vec<NodeId>,
     pub(super) network: Network,
     pub(super) record: Record,
-    /// When a disk was replaced last.
-    pub(super) wiped: Micros,
+    /// When a disk was lost last.
+    pub(super) lost_a_disk: Micros,
+    /// What some disks were.
+    pub(super) images: BTreeMap<NodeId, (ReplicaId, Disk)>,
+    /// Nodes that start wait until a peer has vouched for their disk.
+    pub(super) greets: bool,
     /// Until when the record does not answer.
     pub(super) outage: Micros,
     pub(super) operators: Vec<Operator>,
@@ -74,6 +78,7 @@ impl World {
         let operators = 1 + usize::from(dice.once_in(4)) + usize::from(!dice.once_in(3));
         let first = Voters::new((0..voters).map(ReplicaId));
         let rows = first.map(|voters| vec![ShardRow::first(voters, ReplicaId(0)); shards]);
+        let greets = faults.brings(Trouble::RollBack) && scope.plant != Some(Plant::ForgetsBoots);
         let mut record = Record::new(rows.unwrap_or_default());
         record.without_precondition = scope.plant == Some(Plant::WritesWithoutPrecondition);
         let client = Client { leaders: vec![0; shards] };
@@ -87,7 +92,9 @@ impl World {
             homes: (0..nodes).collect(),
             network: Network::default(),
             record,
-            wiped: 0,
+            lost_a_disk: 0,
+            images: BTreeMap::new(),
+            greets,
             outage: 0,
             operators: (0..operators).map(|rank| Operator::new(rank, 0, SECOND, scope.plant)).collect(),
             adding: vec![None; shards],
@@ -191,10 +198,10 @@ impl World {
 
     fn tick(&mut self, node: NodeId) {
         let now = self.queue.now();
-        let (started, clock, life) =
-            (self.nodes[node].started, self.nodes[node].clock, self.nodes[node].life);
+        let it = &self.nodes[node];
+        let (started, clock, life, jumped) = (it.started, it.clock, it.life, it.jumped);
         self.queue.after(TICK, Event::Tick { node, life });
-        let passed = std::time::Duration::from_micros((now - started) * clock / 1000);
+        let passed = std::time::Duration::from_micros((now - started) * clock / 1000 + jumped);
         for shard in 0..self.ledgers.len() {
             self.step(node, shard, Input::Tick(passed));
             self.give_up_connections(node, shard);
