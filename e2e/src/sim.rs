@@ -5,12 +5,15 @@
 //! true (`ledger`, `driver`); at the end the histories of the clients are judged (`judge`).
 
 mod asking;
+mod checks;
 mod client;
 mod disk;
 mod driver;
 mod ending;
 mod event;
 mod faults;
+mod hand;
+mod harm;
 mod judge;
 mod ledger;
 mod log;
@@ -19,8 +22,10 @@ mod node;
 mod office;
 mod operator;
 mod plant;
+mod pulse;
 mod queue;
 mod record;
+mod storage;
 mod trace;
 mod trouble;
 mod wire;
@@ -74,6 +79,12 @@ pub struct Figures {
     pub wipes: u64,
     /// Partitions.
     pub partitions: u64,
+    /// Syncs and saves that a disk refused.
+    pub refused: u64,
+    /// Logs in which damage was found.
+    pub damaged: u64,
+    /// Disks that were found to be older ones.
+    pub rolled_back: u64,
 }
 
 impl Figures {
@@ -88,6 +99,9 @@ impl Figures {
         self.crashes += other.crashes;
         self.wipes += other.wipes;
         self.partitions += other.partitions;
+        self.refused += other.refused;
+        self.damaged += other.damaged;
+        self.rolled_back += other.rolled_back;
     }
 }
 

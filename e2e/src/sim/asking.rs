@@ -6,6 +6,7 @@ use thalweg_node::core::replication::{Entry, Input};
 use super::client::{Asked, Op, OpId, PATIENCE};
 use super::event::{Event, NodeId};
 use super::network::trip;
+use super::node::Waiting;
 use super::plant::Plant;
 use super::queue::MILLI;
 use super::world::World;
@@ -32,9 +33,20 @@ impl World {
 
     /// A request reaches a node.
     pub(super) fn request(&mut self, node: NodeId, op: OpId) {
-        let shard = self.history[op].shard;
-        let local = &mut self.nodes[node].locals[shard];
-        let Some(replica) = local.replica.as_ref().filter(|replica| replica.takes_writes()) else {
+        let (shard, now) = (self.history[op].shard, self.queue.now());
+        let it = &mut self.nodes[node];
+        let full = it.full > now && self.history[op].is_write;
+        let local = &mut it.locals[shard];
+        if self.plant == Some(Plant::SkipsTheBarrier)
+            && !self.history[op].is_write
+            && let Some(replica) = &local.replica
+            && replica.leads().is_some_and(|epoch| local.opened != Some(epoch))
+        {
+            let upto = replica.committed();
+            let outcome = Op::Done(upto, local.log.chain_at(upto).unwrap_or_default());
+            return self.queue.after(MILLI, Event::Answered { op, outcome });
+        }
+        let Some(replica) = local.replica.as_ref().filter(|replica| replica.takes_writes() && !full) else {
             let delay = trip(&self.faults, &mut self.dice);
             self.queue.after(delay, Event::Answered { op, outcome: Op::Refused });
             return;
@@ -55,7 +67,7 @@ impl World {
         let mut payload = (op as u64).to_le_bytes().to_vec();
         payload.resize(8 + usize::try_from(self.dice.below(FILLER_MAX)).unwrap_or(0), 0xa5);
         let entry = Entry { kind: RecordKind::Batch, epoch: place.epoch, payload: payload.into() };
-        local.writes.push_back((place.index, op));
+        local.writes.push_back(Waiting { index: place.index, op, begun: now });
         self.append(node, shard, entry.clone());
         if self.plant == Some(Plant::DuplicatesOnRetry) && self.dice.once_in(50) {
             self.append(node, shard, entry);

@@ -1,16 +1,23 @@
 //! A node's disk: the bytes of its lane, of which a prefix is durable, and what it must remember. Invariant: what was
-//! synced survives a crash; of the rest some prefix does, perhaps nothing, perhaps half a record.
+//! synced survives a crash; of the rest a prefix does, or some sectors, or nothing; damage to what was synced is told
+//! from a torn tail by later records that say how far the lane was synced.
 
-use thalweg_node::codec::record::{LaneKey, RecordHeader, RecordKind, total_bytes};
+use std::collections::BTreeMap;
+
+use thalweg_node::codec::record::{ALIGNMENT, HEADER_BYTES, LaneKey, RecordHeader, RecordKind, total_bytes};
 use thalweg_node::core::replication::{Entry, Memory, Ticket};
-use thalweg_node::types::{Boot, Chain, Epoch, LaneId, LanePosition, LogIndex, RecordEpoch, ShardId};
+use thalweg_node::types::{Boot, Chain, Epoch, LaneId, LanePosition, LogIndex, RecordEpoch, ReplicaId, ShardId};
 
 use super::event::Shard;
 use super::log::Log;
+use super::plant::Plant;
 use crate::dice::Dice;
 
+/// What a disk writes at once.
+const SECTOR: usize = 512;
+
 /// The disk of one node.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Disk {
     key: LaneKey,
     lane: Vec<u8>,
@@ -25,6 +32,10 @@ pub(super) struct Disk {
     pub(super) boot: Boot,
     /// What the tables hold per shard.
     pub(super) applied: Vec<LogIndex>,
+    /// The last start of each peer that was met: its boot, and what tells two starts of one boot apart.
+    pub(super) met: BTreeMap<ReplicaId, (Boot, u64)>,
+    /// A bit of what was synced has flipped.
+    pub(super) flipped: bool,
 }
 
 /// A sync under way: how far the lane goes, and what that means for each shard.
@@ -32,6 +43,15 @@ pub(super) struct Disk {
 pub(super) struct Syncing {
     upto: usize,
     pub(super) ends: Vec<Reach>,
+}
+
+/// Why a lane cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Unreadable {
+    /// Something that was synced is damaged, and what lies behind it says so.
+    Damaged,
+    /// It is not what was written.
+    Wrong(String),
 }
 
 /// How far a shard's records in the lane go: the last entry, and the cut behind it.
@@ -58,6 +78,8 @@ impl Disk {
             saving: None,
             boot: Boot(0),
             applied: vec![LogIndex(0); shards],
+            met: BTreeMap::new(),
+            flipped: false,
         }
     }
 
@@ -122,42 +144,98 @@ impl Disk {
         }
         self.syncing = None;
         let unsynced = (self.lane.len() - self.durable) as u64;
-        let kept = match dice.below(3) {
+        let kept = match dice.below(4) {
             0 => 0,
-            1 => unsynced,
-            _ => dice.below(unsynced + 1),
+            1 => dice.below(unsynced + 1),
+            _ => unsynced,
         };
         self.lane.truncate(self.durable + bytes(kept));
+        if dice.once_in(2) {
+            self.lose_sectors(dice);
+        }
     }
 
-    /// Reads the lane anew: the log of each shard. The torn tail goes; all that is left is durable.
-    pub(super) fn recover(&mut self, cut_too_much: bool) -> Result<Vec<Log>, String> {
+    /// Sectors of what is not synced reach the disk in any order: some are not there.
+    fn lose_sectors(&mut self, dice: &mut Dice) {
+        let mut at = self.durable;
+        while at < self.lane.len() {
+            let next = ((at / SECTOR + 1) * SECTOR).min(self.lane.len());
+            if dice.once_in(2) {
+                self.lane[at..next].fill(0);
+            }
+            at = next;
+        }
+    }
+
+    /// A page of what is being synced never reaches the disk.
+    pub(super) fn drop_a_page(&mut self, dice: &mut Dice) {
+        let upto = self.syncing.as_ref().map_or(self.durable, |syncing| syncing.upto);
+        let at = self.durable + bytes(dice.below((upto - self.durable) as u64));
+        let next = ((at / SECTOR + 1) * SECTOR).min(upto);
+        self.lane[at..next].fill(0);
+    }
+
+    /// One bit flips of what later records say to be synced; says whether there was any.
+    pub(super) fn flip(&mut self, dice: &mut Dice) -> bool {
+        let (mut at, mut said) = (0, 0);
+        while let Some((header, _)) = self.record_at(at).filter(|_| at < self.durable) {
+            said = header.synced.0.max(said);
+            at += bytes(header.total_bytes());
+        }
+        let bit = dice.below(said * 8);
+        if let Some(byte) = self.lane.get_mut(bytes(bit / 8)).filter(|_| said > 0) {
+            *byte ^= 1 << (bit % 8);
+            self.flipped = true;
+        }
+        self.flipped
+    }
+
+    /// What is durable of it now.
+    pub(super) fn image(&self) -> Self {
+        let mut image = self.clone();
+        image.lane.truncate(image.durable);
+        (image.syncing, image.saving) = (None, None);
+        image
+    }
+
+    /// Reads the lane anew: the log of each shard. A torn tail goes; all that is left is durable.
+    pub(super) fn recover(&mut self, plant: Option<Plant>) -> Result<Vec<Log>, Unreadable> {
         let mut logs = vec![Log::default(); self.memories.len()];
-        let mut at = 0;
-        let mut last = 0;
+        let (mut at, mut last) = (0, 0);
         while let Some((header, payload)) = self.record_at(at) {
-            take(&mut logs, &header, payload).map_err(|why| format!("{why} at position {at}"))?;
+            take(&mut logs, &header, payload)
+                .map_err(|why| Unreadable::Wrong(format!("{why} at position {at}")))?;
             (last, at) = (at, at + bytes(header.total_bytes()));
         }
-        if at < self.durable {
-            return Err(format!("nothing readable at position {at}, though {} were synced", self.durable));
+        if plant != Some(Plant::TakesDamageForATornTail) {
+            if self.is_damaged(at) {
+                return Err(Unreadable::Damaged);
+            }
+            if at < self.durable {
+                let why = format!("nothing readable at position {at}, though {} were synced", self.durable);
+                return Err(Unreadable::Wrong(why));
+            }
         }
-        if cut_too_much && last > 0 {
-            self.lane.truncate(last);
-            self.durable = last;
-            return self.recover(false);
-        }
-        self.lane.truncate(at);
-        self.durable = at;
-        Ok(logs)
+        let whole = if plant == Some(Plant::CutsTooMuch) && last > 0 { last } else { at };
+        self.lane.truncate(whole);
+        (self.durable, self.flipped) = (whole, false);
+        if whole < at { self.recover(None) } else { Ok(logs) }
+    }
+
+    /// Whether what cannot be read was synced: a record behind it says that the lane was synced further.
+    fn is_damaged(&self, at: usize) -> bool {
+        let behind = (at..self.lane.len()).step_by(ALIGNMENT).skip(1);
+        let mut headers = behind.filter_map(|place| {
+            RecordHeader::decode(&self.key, self.lane.get(place..)?, LanePosition(place as u64)).ok()
+        });
+        headers.any(|header| header.synced.0 > at as u64)
     }
 
     fn record_at(&self, at: usize) -> Option<(RecordHeader, &[u8])> {
         let rest = self.lane.get(at..)?;
         let header = RecordHeader::decode(&self.key, rest, LanePosition(at as u64)).ok()?;
         let record = rest.get(..bytes(header.total_bytes()))?;
-        let start = thalweg_node::codec::record::HEADER_BYTES;
-        let payload = record.get(start..start + header.payload_bytes as usize)?;
+        let payload = record.get(HEADER_BYTES..HEADER_BYTES + header.payload_bytes as usize)?;
         self.key.payload_fits(&header, payload).then_some((header, payload))
     }
 }

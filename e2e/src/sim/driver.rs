@@ -1,19 +1,17 @@
-//! Drives the replicas of a node by their contract: all effects of an input, in order, before the next; and compares
-//! every claim that a replica makes with what is true.
+//! Drives the replicas of a node by their contract: all effects of an input, in order, before the next.
 
 use thalweg_node::codec::record::RecordKind;
 use thalweg_node::codec::voters::encode_configs;
-use thalweg_node::core::replication::{Answer, Effect, Entry, Input, Message, Records};
-use thalweg_node::types::{Configs, Epoch, LogIndex, ReplicaId};
+use thalweg_node::core::replication::{Effect, Entry, Input, Message, Records};
+use thalweg_node::types::{Epoch, LogIndex, ReplicaId};
 
 use super::client::Op;
 use super::event::{Event, NodeId, Shard};
 use super::log::{configs_of, count};
-use super::network::chance;
-use super::node::Shipped;
-use super::operator::Reply;
+use super::node::{Shipped, Waiting};
 use super::plant::Plant;
 use super::queue::{Micros, SECOND};
+use super::storage::SYNC_MIN;
 use super::world::World;
 
 /// Entries in one message.
@@ -22,9 +20,6 @@ const SHIP_MAX: usize = 64;
 const WINDOW: u64 = 512;
 /// An acknowledgement takes no longer, or the connection is taken for dead.
 const STUCK_MAX: Micros = 6 * SECOND;
-/// A write to the disk takes at least so long, and so much more by chance.
-const SYNC_MIN: Micros = 150;
-const SYNC_MORE: Micros = 400;
 
 impl World {
     /// Something happens to a replica.
@@ -52,9 +47,7 @@ impl World {
                         self.append(node, shard, Entry { kind, epoch, payload: payload.into() });
                     }
                 }
-                Effect::Write(entries) => {
-                    entries.into_iter().for_each(|entry| self.append(node, shard, entry));
-                }
+                Effect::Write(entries) => self.take(node, shard, entries),
                 Effect::Cut { to } => self.cut(node, shard, to),
                 Effect::Send { to, message } => self.send(node, shard, to, message),
                 Effect::Ship { to, after } => {
@@ -125,8 +118,31 @@ impl World {
         if let Err(why) = self.ledgers[shard].written(index, epoch, chain) {
             self.violated(|| format!("node-{node} shard {shard}: {why}"));
         }
-        if self.plant == Some(Plant::CountsTheUnsynced) {
+        let follows = self.nodes[node].locals[shard].replica.as_ref().is_some_and(|it| it.leads().is_none());
+        if self.plant == Some(Plant::CountsTheUnsynced)
+            || (self.plant == Some(Plant::AcknowledgesTheUnsynced) && follows)
+        {
             self.feed(node, shard, Input::Synced(index));
+        }
+    }
+
+    /// Writes a leader's entries; those for which there is no room are left out with all behind them, and come again.
+    fn take(&mut self, node: NodeId, shard: Shard, mut entries: Vec<Entry>) {
+        let has_room = self.queue.now() >= self.nodes[node].full;
+        let fits = entries.iter().take_while(|entry| has_room || entry.kind.may_use_reserve()).count();
+        let left_out = entries.split_off(fits);
+        entries.into_iter().for_each(|entry| self.append(node, shard, entry));
+        if self.plant == Some(Plant::TakesTheDroppedForWritten) {
+            for entry in left_out {
+                let local = &mut self.nodes[node].locals[shard];
+                let (epoch, configs) = (entry.epoch, configs_of(&entry));
+                let chain = local.log.push(entry);
+                if let Some(replica) = &mut local.replica {
+                    replica.appended(epoch, chain, configs);
+                }
+                let end = local.log.end();
+                self.feed(node, shard, Input::Synced(end));
+            }
         }
     }
 
@@ -214,77 +230,6 @@ impl World {
         given_up.into_iter().for_each(|to| self.break_connection(node, self.homes[to.0 as usize]));
     }
 
-    fn begin_sync(&mut self, node: NodeId) {
-        let it = &mut self.nodes[node];
-        let locals = &it.locals;
-        let reaches = || locals.iter().map(super::node::Local::reach).collect();
-        if it.disk.begin_sync(reaches) {
-            let (life, delay) = (it.life, self.disk_delay());
-            self.queue.after(delay, Event::LogSynced { node, life });
-            self.crash_within(node, self.faults.crash_in_sync_per_mille, delay);
-        }
-    }
-
-    fn begin_save(&mut self, node: NodeId) {
-        let it = &mut self.nodes[node];
-        if !it.locals.iter().any(|local| local.wants_save()) {
-            return;
-        }
-        let memories = it.memories();
-        if it.disk.begin_save(|| memories) {
-            it.locals.iter_mut().for_each(|local| local.saved = local.asked);
-            let (life, delay) = (it.life, self.disk_delay());
-            self.queue.after(delay, Event::MemorySaved { node, life });
-            self.crash_within(node, self.faults.crash_in_save_per_mille, delay);
-        }
-    }
-
-    /// Power may fail before something is on the disk.
-    fn crash_within(&mut self, node: NodeId, per_mille: u64, delay: Micros) {
-        if chance(&mut self.dice, per_mille) {
-            let (life, within) = (self.nodes[node].life, self.dice.below(delay));
-            self.queue.after(within, Event::Crash { node, life });
-        }
-    }
-
-    fn disk_delay(&mut self) -> Micros {
-        let slow = chance(&mut self.dice, self.faults.slow_sync_per_mille);
-        let more = if slow { self.dice.below(self.faults.slow_sync_max) } else { 0 };
-        SYNC_MIN + self.dice.below(SYNC_MORE) + more
-    }
-
-    pub(super) fn log_synced(&mut self, node: NodeId) {
-        let Some(reaches) = self.nodes[node].disk.end_sync() else { return };
-        for (shard, reach) in reaches.into_iter().enumerate() {
-            let local = &mut self.nodes[node].locals[shard];
-            local.durable = local.durable.max(reach.end.min(local.log.end()));
-            if local.replica.as_ref().is_some_and(|replica| replica.synced() < reach.end) {
-                self.step(node, shard, Input::Synced(reach.end));
-            }
-            let local = &mut self.nodes[node].locals[shard];
-            if let Some(to) = reach.cut.filter(|to| local.cutting == Some(*to)) {
-                local.cutting = None;
-                local.log.cut(to);
-                local.durable = local.durable.min(to);
-                let chain = local.log.chain();
-                self.step(node, shard, Input::Cut { to, chain });
-            }
-        }
-        self.begin_sync(node);
-    }
-
-    pub(super) fn memory_saved(&mut self, node: NodeId) {
-        let before: Vec<_> = self.nodes[node].disk.memories.iter().map(|memory| memory.promised).collect();
-        let tickets = self.nodes[node].disk.end_save();
-        for (shard, ticket) in tickets.into_iter().enumerate() {
-            if self.nodes[node].disk.memories[shard].promised < before[shard] {
-                self.violated(|| format!("node-{node} shard {shard} takes a promise back"));
-            }
-            self.step(node, shard, Input::Saved(ticket));
-        }
-        self.begin_save(node);
-    }
-
     /// Feeds something to a replica at once, but after what happens now.
     pub(super) fn feed(&mut self, node: NodeId, shard: Shard, input: Input) {
         let life = self.nodes[node].life;
@@ -296,7 +241,7 @@ impl World {
         let local = &mut it.locals[shard];
         self.trace.count(upto.0);
         let news = self.ledgers[shard].committed(&local.log, upto);
-        while let Some((index, op)) = local.writes.pop_front_if(|(index, _)| *index <= upto) {
+        while let Some(Waiting { index, op, .. }) = local.writes.pop_front_if(|write| write.index <= upto) {
             if let Some(chain) = self.ledgers[shard].chain_at(index) {
                 self.queue.after(SYNC_MIN, Event::Answered { op, outcome: Op::Done(index, chain) });
             }
@@ -315,6 +260,7 @@ impl World {
         self.figures.elections += 1;
         self.say(node, || format!("opens shard {shard} in epoch {epoch}"));
         let id = self.nodes[node].id;
+        self.nodes[node].locals[shard].opened = Some(epoch);
         if let Err(why) = self.ledgers[shard].opened(epoch, id) {
             self.violated(|| format!("shard {shard}: {why}"));
         }
@@ -325,7 +271,7 @@ impl World {
         let local = &mut self.nodes[node].locals[shard];
         local.shipping.clear();
         let outcome = if self.plant == Some(Plant::RefusesTheUnknown) { Op::Refused } else { Op::Unknown };
-        let writes: Vec<_> = local.writes.drain(..).map(|(_, op)| (op, outcome)).collect();
+        let writes: Vec<_> = local.writes.drain(..).map(|write| (write.op, outcome)).collect();
         let rounds = local.rounds.drain(..).flat_map(|(_, reads)| reads);
         let reads: Vec<_> = rounds.chain(local.reads.drain(..)).map(|op| (op, Op::Unknown)).collect();
         for (op, outcome) in writes.into_iter().chain(reads) {
@@ -342,78 +288,5 @@ impl World {
                 self.queue.after(SYNC_MIN, Event::Answered { op, outcome: Op::Done(upto, chain) });
             }
         }
-    }
-
-    /// What a message claims is on this disk.
-    fn check_said(&mut self, node: NodeId, shard: Shard, message: &Message) {
-        if self.plant.is_some() {
-            return;
-        }
-        let it = &self.nodes[node];
-        let (promised, durable) = (it.disk.memories[shard].promised, it.locals[shard].durable);
-        let rests_on = match message {
-            Message::Refused { .. } | Message::Differs { .. } => Epoch::default(),
-            other => other.epoch(),
-        };
-        let held = match message {
-            Message::Ack { synced, .. } => *synced,
-            _ => LogIndex(0),
-        };
-        if rests_on > promised || held > durable {
-            self.violated(|| {
-                format!(
-                    "node-{node} shard {shard} says {message:?}, but its disk holds {durable} entries and the \
-                     promise of epoch {promised}"
-                )
-            });
-        }
-    }
-
-    /// What is called committed for the first time is on the disks of enough voters of every set that the leader goes by.
-    fn check_held(&mut self, node: NodeId, shard: Shard, upto: LogIndex) {
-        let local = &self.nodes[node].locals[shard];
-        let leads = local.replica.as_ref().filter(|replica| replica.leads().is_some());
-        let Some(configs) = leads.and_then(|replica| replica.memory().configs.clone()) else { return };
-        let chain = local.log.chain_at(upto);
-        let holds = |id: ReplicaId| {
-            let home = &self.nodes[self.homes[id.0 as usize]];
-            let there = &home.locals[shard];
-            // A disk that was replaced held it before.
-            home.id != id || (there.durable >= upto && there.log.chain_at(upto) == chain)
-        };
-        let newest = Configs::new(vec![configs.last()]);
-        for config in newest.iter().flat_map(|configs| configs.as_slice()) {
-            let count = config.voters.iter().filter(|id| holds(*id)).count();
-            let least = config.voters.count() / 2 + 1;
-            if count < least && !configs.is_changing() {
-                return self.violated(|| {
-                    format!(
-                        "node-{node} shard {shard} calls entry {upto} committed, which {count} of {:?} hold",
-                        config.voters
-                    )
-                });
-            }
-        }
-    }
-
-    /// An answer to an operator: a seal must be on the disk.
-    pub(super) fn check_answer(&mut self, node: NodeId, shard: Shard, answer: &Answer) {
-        let Answer::Sealed(sealed) = answer else { return };
-        let it = &self.nodes[node];
-        let (promised, durable) = (it.disk.memories[shard].promised, it.locals[shard].durable);
-        if self.plant.is_none() && (sealed.promised > promised || sealed.standing.end > durable) {
-            let (said, end) = (sealed.promised, sealed.standing.end);
-            self.violated(|| {
-                format!(
-                    "node-{node} shard {shard} answers a seal with the promise of epoch {said} and {end} \
-                     entries, but its disk holds {promised} and {durable}"
-                )
-            });
-        }
-    }
-
-    /// The reply that carries an answer.
-    pub(super) fn reply(&self, node: NodeId, shard: Shard, answer: Answer) -> Reply {
-        Reply::Answer { shard, from: self.nodes[node].id, answer }
     }
 }

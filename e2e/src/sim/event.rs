@@ -1,13 +1,12 @@
 //! Everything that can happen in the simulated world.
 
+use thalweg_node::core::failover::RowChange;
 use thalweg_node::core::replication::{Input, Message};
 use thalweg_node::types::{Boot, ReplicaId};
 
 use super::client::{Op, OpId};
 use super::faults::Trouble;
-use super::operator::{Question, Reply};
-use super::record::{Put, Version};
-use thalweg_node::core::replication::ShardRow;
+use super::operator::{Caller, Question, Reply};
 
 /// A node by its place.
 pub(super) type NodeId = usize;
@@ -60,18 +59,22 @@ pub(super) enum Event {
     Answered { op: OpId, outcome: Op },
     /// The client waits no longer.
     GiveUp { op: OpId },
-    /// An operator looks around.
-    Operate { operator: usize, life: u64 },
-    /// What an operator asks reaches a node.
-    Asked { operator: usize, life: u64, node: NodeId, question: Box<Question> },
-    /// The answer reaches the operator.
-    Told { operator: usize, life: u64, reply: Box<Reply> },
+    /// An operator looks at its clock.
+    Operate(Caller),
+    /// An operator ends.
+    OperatorEnds(Caller),
+    /// What is asked of a node reaches it.
+    Asked { caller: Option<Caller>, node: NodeId, question: Box<Question> },
+    /// An answer, or news, reaches an operator.
+    Told { caller: Caller, reply: Box<Reply> },
     /// An operator's read reaches the record.
-    Get { operator: usize, life: u64, shard: Shard },
-    /// A row reaches the operator.
-    Row { operator: usize, life: u64, shard: Shard, version: Version, row: Box<ShardRow> },
+    Get(Caller),
     /// An operator's write reaches the record.
-    Put { operator: usize, life: u64, put: Box<Put> },
+    Put { caller: Caller, changes: Vec<RowChange> },
+    /// The hand that changes voters looks around.
+    Hand,
+    /// What it wants to change reaches the record.
+    Changed(Box<RowChange>),
     /// From here on there is no more trouble.
     Peace,
     /// From here on clients ask nothing new.
@@ -109,15 +112,17 @@ impl Event {
             Self::Request { op, .. } => (12, *op),
             Self::Answered { op, .. } => (13, *op),
             Self::GiveUp { op } => (14, *op),
-            Self::Operate { operator, .. } => (15, *operator),
+            Self::Operate(caller) => (15, caller.operator),
             Self::Asked { node, .. } => (16, *node),
-            Self::Told { operator, .. } => (17, *operator),
-            Self::Get { operator, .. } => (18, *operator),
-            Self::Row { operator, .. } => (19, *operator),
-            Self::Put { operator, .. } => (20, *operator),
+            Self::Told { caller, .. } => (17, caller.operator),
+            Self::Get(caller) => (18, caller.operator),
+            Self::OperatorEnds(caller) => (19, caller.operator),
+            Self::Put { caller, .. } => (20, caller.operator),
             Self::Peace => (21, 0),
             Self::Quiet => (22, 0),
             Self::Crash { node, .. } => (23, *node),
+            Self::Hand => (24, 0),
+            Self::Changed(change) => (25, usize::from(change.shard.0)),
         };
         (whom as u64) * 32 + kind
     }

@@ -22,10 +22,20 @@ pub(super) enum Trouble {
     OperatorCrash = 6,
     /// The record does not answer.
     Outage = 7,
+    /// A bit of a synced log flips.
+    Flip = 8,
+    /// A disk is put back to what it was some starts ago.
+    RollBack = 9,
+    /// A volume has no room.
+    Full = 10,
+    /// A clock jumps.
+    Jump = 11,
+    /// A node wants to hand over what it leads.
+    Drain = 12,
 }
 
 /// All kinds.
-const TROUBLES: [Trouble; 8] = [
+const TROUBLES: [Trouble; 13] = [
     Trouble::Crash,
     Trouble::Pause,
     Trouble::Wipe,
@@ -34,6 +44,11 @@ const TROUBLES: [Trouble; 8] = [
     Trouble::Clog,
     Trouble::OperatorCrash,
     Trouble::Outage,
+    Trouble::Flip,
+    Trouble::RollBack,
+    Trouble::Full,
+    Trouble::Jump,
+    Trouble::Drain,
 ];
 
 /// Rates of one run; those per mille are of messages, syncs or calls.
@@ -51,9 +66,13 @@ pub(super) struct Faults {
     /// How often power fails while something is on its way to the disk.
     pub(super) crash_in_sync_per_mille: u64,
     pub(super) crash_in_save_per_mille: u64,
+    /// How often a disk refuses a sync or a save.
+    pub(super) refused_syncs_per_mille: u64,
     pub(super) stale_per_mille: u64,
     pub(super) lost_answers_per_mille: u64,
-    /// How often an operator does something that nobody needs, per mille of its rounds.
+    /// How often an operator ends while a write of its is on the way.
+    pub(super) ends_at_write_per_mille: u64,
+    /// How often the hand that changes voters does something that nobody needs, per mille of its looks at a shard.
     pub(super) whims_per_mille: u64,
     /// How far clocks may differ in speed, per mille.
     pub(super) drift_per_mille: u64,
@@ -75,8 +94,10 @@ impl Faults {
             slow_sync_max: 0,
             crash_in_sync_per_mille: 0,
             crash_in_save_per_mille: 0,
+            refused_syncs_per_mille: 0,
             stale_per_mille: 0,
             lost_answers_per_mille: 0,
+            ends_at_write_per_mille: 0,
             whims_per_mille: 0,
             drift_per_mille: 0,
             thinks: 500 * MILLI,
@@ -101,11 +122,18 @@ impl Faults {
         faults.slow_sync_max = 10 * MILLI + rate(5 * SECOND);
         faults.crash_in_sync_per_mille = u64::from(rate(2) > 0);
         faults.crash_in_save_per_mille = rate(100);
+        faults.refused_syncs_per_mille = u64::from(rate(2) > 1);
         faults.stale_per_mille = rate(500);
         faults.lost_answers_per_mille = rate(300);
-        faults.whims_per_mille = rate(30);
+        faults.ends_at_write_per_mille = rate(300);
+        faults.whims_per_mille = rate(150);
         faults.drift_per_mille = rate(100);
         faults.thinks = dice.pick(&[100, 400, 1000]).map_or(faults.thinks, |thinks| thinks * MILLI);
         faults
+    }
+
+    /// Whether trouble of this kind comes at all.
+    pub(super) fn brings(&self, trouble: Trouble) -> bool {
+        self.every.iter().any(|(kind, _)| *kind == trouble)
     }
 }

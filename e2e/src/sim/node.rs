@@ -7,7 +7,7 @@ use thalweg_node::core::replication::{Effect, Found, Memory, Replica, Ticket};
 use thalweg_node::types::{Boot, Configs, Epoch, LogIndex, RecordEpoch, ReplicaId};
 
 use super::client::OpId;
-use super::disk::{Disk, Reach};
+use super::disk::{Disk, Reach, Unreadable};
 use super::event::Event;
 use super::log::Log;
 use super::plant::Plant;
@@ -26,6 +26,14 @@ pub(super) struct Node {
     pub(super) clock: u64,
     /// What it does not hear of while it is paused.
     pub(super) paused: Option<Vec<Event>>,
+    /// How far its clock jumped since it started.
+    pub(super) jumped: Micros,
+    /// A peer has vouched for its disk since it started: it takes part.
+    pub(super) greeted: bool,
+    /// Until when it wants to hand over what it leads.
+    pub(super) draining: Micros,
+    /// Until when its volume has no room.
+    pub(super) full: Micros,
     pub(super) disk: Disk,
     pub(super) locals: Vec<Local>,
 }
@@ -44,10 +52,22 @@ pub(super) struct Local {
     /// Followers that get entries.
     pub(super) shipping: BTreeMap<ReplicaId, Shipped>,
     /// Writes that wait to be committed.
-    pub(super) writes: VecDeque<(LogIndex, OpId)>,
+    pub(super) writes: VecDeque<Waiting>,
+    /// The epoch in which it opened last.
+    pub(super) opened: Option<Epoch>,
+    /// When a leader that it would follow was last heard of.
+    pub(super) heard: Micros,
     /// Reads that wait for the next round, and for rounds under way.
     pub(super) reads: Vec<OpId>,
     pub(super) rounds: VecDeque<(u64, Vec<OpId>)>,
+}
+
+/// A write that was appended.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Waiting {
+    pub(super) index: LogIndex,
+    pub(super) op: OpId,
+    pub(super) begun: Micros,
 }
 
 /// How far the log was sent to a follower.
@@ -70,6 +90,8 @@ impl Local {
             cutting: None,
             shipping: BTreeMap::new(),
             writes: VecDeque::new(),
+            opened: None,
+            heard: 0,
             reads: Vec::new(),
             rounds: VecDeque::new(),
         }
@@ -90,18 +112,32 @@ impl Node {
     /// A node with an empty disk, not started.
     pub(super) fn new(id: ReplicaId, disk: Disk, life: u64) -> Self {
         let locals = disk.memories.iter().map(|_| Local::new(Log::default())).collect();
-        Self { id, life, up: false, started: 0, clock: 1000, paused: None, disk, locals }
+        Self {
+            id,
+            life,
+            up: false,
+            started: 0,
+            clock: 1000,
+            paused: None,
+            jumped: 0,
+            greeted: false,
+            draining: 0,
+            full: 0,
+            disk,
+            locals,
+        }
     }
 
     /// What it has is what its disk has.
-    pub(super) fn recover(&mut self, plant: Option<Plant>) -> Result<(), String> {
-        let logs = self.disk.recover(plant == Some(Plant::CutsTooMuch))?;
+    pub(super) fn recover(&mut self, plant: Option<Plant>) -> Result<(), Unreadable> {
+        let logs = self.disk.recover(plant)?;
         self.locals = logs.into_iter().map(Local::new).collect();
         Ok(())
     }
 
     /// Its process starts: the replica of one shard finds what is on the disk.
     pub(super) fn start(&mut self, shard: usize, plant: Option<Plant>, out: &mut Vec<Effect>) {
+        self.locals[shard].heard = self.started;
         let (boot, memory, local) =
             (self.disk.boot, self.disk.memories[shard].clone(), &mut self.locals[shard]);
         let committed = match plant {

@@ -1,115 +1,164 @@
 //! What goes between operators, the record and the nodes; answers may be late or lost though the deed was done.
 
+use std::collections::BTreeSet;
+
+use thalweg_node::core::failover::{Action, RowChange, Trouble};
 use thalweg_node::core::replication::{Answer, Ask, Input, Lead};
+use thalweg_node::types::ReplicaId;
 
 use super::event::{Event, NodeId, Shard};
 use super::network::{chance, trip};
-use super::operator::{Do, Question, Reply, ShardStatus, Status, Whim};
+use super::operator::{Caller, Operator, Question, Reply};
 use super::plant::Plant;
-use super::queue::{MILLI, Micros};
-use super::record::{Put, Version};
+use super::queue::{MILLI, Micros, SECOND};
 use super::world::World;
-use thalweg_node::core::replication::ShardRow;
 
-/// How often an operator looks around.
+/// How often an operator looks at its clock, and asks nodes.
 const ROUND: Micros = 250 * MILLI;
+const ROUNDS_PER_PULSE: u64 = 2;
 /// How many versions a cache may lag.
 const STALE_MAX: u64 = 50;
 
 impl World {
-    pub(super) fn operate(&mut self, operator: usize, life: u64) {
-        if self.operators[operator].0 != life {
+    /// An operator's clock goes on; it asks nodes; its cache shows it something.
+    pub(super) fn operate(&mut self, caller: Caller) {
+        let Caller { operator, life } = caller;
+        if self.operators[operator].life != life {
             return;
         }
-        self.queue.after(ROUND, Event::Operate { operator, life });
-        let whim = chance(&mut self.dice, self.faults.whims_per_mille).then(|| {
-            let shard = self.dice.below(self.ledgers.len() as u64);
-            let whims = [Whim::Seal, Whim::Add, Whim::Remove, Whim::Withdraw];
-            let whim = self.dice.pick(&whims).copied().unwrap_or(Whim::Seal);
-            (usize::try_from(shard).unwrap_or(0), whim)
-        });
+        self.queue.after(ROUND, Event::Operate(caller));
         let mut out = Vec::new();
-        self.operators[operator].1.operate(whim, &mut out);
-        self.office(operator, out);
-    }
-
-    /// Carries out what an operator wants done.
-    fn office(&mut self, operator: usize, out: Vec<Do>) {
-        let life = self.operators[operator].0;
-        for wish in out {
-            let delay = trip(&self.faults, &mut self.dice);
-            match wish {
-                Do::Get(shard) => self.queue.after(delay, Event::Get { operator, life, shard }),
-                Do::Put(put) => {
-                    self.queue.after(delay, Event::Put { operator, life, put: Box::new(put) });
-                }
-                Do::Ask(node, question) => {
-                    let event = Event::Asked { operator, life, node, question: Box::new(question) };
-                    let blocked = self.network.is_blocked(self.place(operator), node);
-                    if !blocked && !chance(&mut self.dice, self.faults.lost_per_mille) {
-                        self.queue.after(delay, event);
-                    }
-                }
-                Do::Alarm(what) => self.violated(|| what),
+        let (now, members) = (self.queue.now(), self.members());
+        let it = &mut self.operators[operator];
+        it.ticks(now, &mut out);
+        let asks = it.rounds % ROUNDS_PER_PULSE == 1;
+        if asks {
+            it.asks_again(&members, &mut out);
+        }
+        self.office(caller, out);
+        if asks {
+            (0..self.nodes.len()).for_each(|node| self.ask(Some(caller), node, Question::Pulse));
+            if self.queue.now() >= self.outage {
+                let back = self.staleness();
+                let rows = self.record.rows(back).clone();
+                self.tell_late(caller, Reply::Watched(rows));
             }
         }
     }
 
-    pub(super) fn record_read(&mut self, operator: usize, life: u64, shard: Shard) {
+    /// Who is in the cluster: whoever votes, and whoever lives on a node.
+    fn members(&self) -> BTreeSet<ReplicaId> {
+        let voters = self.record.rows(0).values().flat_map(|row| row.configs.everybody());
+        voters.chain(self.nodes.iter().map(|node| node.id)).collect()
+    }
+
+    /// How many versions ago an operator sees the record.
+    fn staleness(&mut self) -> usize {
+        let stale = chance(&mut self.dice, self.faults.stale_per_mille);
+        let back = if stale { self.dice.below(STALE_MAX) } else { 0 };
+        usize::try_from(back).unwrap_or(0)
+    }
+
+    /// Carries out what an operator wants done.
+    fn office(&mut self, caller: Caller, out: Vec<Action>) {
+        for action in out {
+            let delay = trip(&self.faults, &mut self.dice);
+            match action {
+                Action::Read => self.queue.after(delay, Event::Get(caller)),
+                Action::Write(changes) => {
+                    self.queue.after(delay, Event::Put { caller, changes });
+                    if chance(&mut self.dice, self.faults.ends_at_write_per_mille) {
+                        let within = self.dice.below(2 * delay);
+                        self.queue.after(within, Event::OperatorEnds(caller));
+                    }
+                }
+                Action::Seal { shard, epoch, to } => {
+                    let shard = usize::from(shard.0);
+                    self.ask(Some(caller), self.home(to), Question::Seal { to, shard, epoch });
+                }
+                Action::Lead { shard, epoch, to, configs, expected } => {
+                    let order = Lead { ask: Ask(0), epoch, configs, learners: Vec::new(), expected };
+                    let shard = usize::from(shard.0);
+                    self.ask(Some(caller), self.home(to), Question::Lead { to, shard, order });
+                }
+                Action::Configure { shard, epoch, to, configs } => {
+                    let (shard, learners) = (usize::from(shard.0), Vec::new());
+                    let question = Question::Configure { to, shard, epoch, configs, learners };
+                    self.ask(Some(caller), self.home(to), question);
+                }
+                Action::Moved { shard, from, to, reason, .. } => {
+                    let why = reason.map_or("others began it".to_owned(), |reason| format!("{reason:?}"));
+                    self.operator_says(caller, || format!("sees shard {shard} move from {from} to {to}: {why}"));
+                }
+                Action::Say(shard, Some(Trouble::ElectionBelowCommit { committed, end })) => {
+                    self.violated(|| {
+                        format!(
+                            "an election of shard {shard} ends at entry {end}, but entries up to {committed} are \
+                             committed (ElectionBelowCommit)"
+                        )
+                    });
+                }
+                Action::Say(shard, Some(trouble)) => {
+                    self.operator_says(caller, || format!("says of shard {shard}: {trouble:?}"));
+                }
+                Action::Say(_, None) => {}
+            }
+        }
+    }
+
+    /// The node of a replica.
+    fn home(&self, id: ReplicaId) -> NodeId {
+        self.homes.get(id.0 as usize).copied().unwrap_or(0)
+    }
+
+    /// An operator's read reaches the record.
+    pub(super) fn record_read(&mut self, caller: Caller) {
         if self.queue.now() < self.outage {
             return;
         }
-        let stale = chance(&mut self.dice, self.faults.stale_per_mille);
-        let back = if stale { self.dice.below(STALE_MAX) } else { 0 };
-        let (version, row) = self.record.row(shard, usize::try_from(back).unwrap_or(0));
-        let row = Box::new(row.clone());
-        let delay = trip(&self.faults, &mut self.dice);
-        self.queue.after(delay, Event::Row { operator, life, shard, version, row });
-    }
-
-    pub(super) fn operator_reads(
-        &mut self,
-        operator: usize,
-        life: u64,
-        shard: Shard,
-        row: (Version, &ShardRow),
-    ) {
-        if self.operators[operator].0 != life {
-            return;
-        }
-        let mut out = Vec::new();
-        self.operators[operator].1.row(self.queue.now(), shard, row, &self.homes, &mut out);
-        self.office(operator, out);
+        let back = self.staleness();
+        let rows = self.record.rows(back).clone();
+        self.tell_late(caller, Reply::Read(rows));
     }
 
     /// A write reaches the record, even if its operator is no more.
-    pub(super) fn record_written(&mut self, operator: usize, life: u64, put: Put) {
+    pub(super) fn record_written(&mut self, caller: Caller, changes: &[RowChange]) {
         if self.queue.now() < self.outage {
             return;
         }
-        let (shard, row) = (put.shard, put.row.clone());
-        if !self.record.put(put, self.plant == Some(Plant::WritesWithoutPrecondition)) {
-            return;
+        let done = self.record.write(changes);
+        for change in changes {
+            let how = if done { "writes" } else { "is too late to write" };
+            self.operator_says(caller, || format!("{how} of {}", written(change)));
         }
-        let now = self.queue.now();
-        self.trace.say(now, || format!("operator-{operator}  writes of shard {shard}: {}", written(&row)));
-        if !chance(&mut self.dice, self.faults.lost_answers_per_mille) {
+        let rows = self.record.rows(0).clone();
+        match chance(&mut self.dice, self.faults.lost_answers_per_mille) {
+            true if self.dice.once_in(2) => self.tell_late(caller, Reply::Unknown),
+            true => {}
+            false => self.tell_late(caller, Reply::Written(rows)),
+        }
+    }
+
+    /// Asks a node, if the question gets there.
+    pub(super) fn ask(&mut self, caller: Option<Caller>, node: NodeId, question: Question) {
+        let blocked = caller.is_some_and(|caller| self.network.is_blocked(self.place(caller), node));
+        if !blocked && !chance(&mut self.dice, self.faults.lost_per_mille) {
             let delay = trip(&self.faults, &mut self.dice);
-            self.queue.after(delay, Event::Get { operator, life, shard });
+            self.queue.after(delay, Event::Asked { caller, node, question: Box::new(question) });
         }
     }
 
     /// A question reaches a node.
-    pub(super) fn node_asked(&mut self, operator: usize, life: u64, node: NodeId, question: Question) {
+    pub(super) fn node_asked(&mut self, caller: Option<Caller>, node: NodeId, question: Question) {
         if !self.nodes[node].up {
             return;
         }
         self.asked += 1;
         let (ask, id) = (Ask(self.asked), self.nodes[node].id);
         let (to, shard, input) = match question {
-            Question::Status => {
-                let reply = Reply::Status(self.status(node));
-                return self.tell(operator, life, node, reply);
+            Question::Pulse => {
+                let pulse = Reply::Pulse(self.pulse(node));
+                return self.answer(caller, node, pulse);
             }
             Question::Seal { to, shard, epoch } => {
                 self.say(node, || format!("is asked to seal shard {shard} for epoch {epoch}"));
@@ -128,63 +177,95 @@ impl World {
             }
         };
         if to == id {
-            self.asks.insert(ask, (operator, life, shard));
+            if let Some(caller) = caller {
+                self.asks.insert(ask, caller);
+            }
             self.step(node, shard, input);
         }
     }
 
-    /// A replica answers an operator.
+    /// A replica answers whoever asked.
     pub(super) fn node_answers(&mut self, node: NodeId, shard: Shard, ask: Ask, answer: Answer) {
         self.check_answer(node, shard, &answer);
         if matches!(answer, Answer::Sealed(_) | Answer::Refused(_)) {
             self.say(node, || format!("answers for shard {shard}: {}", told(&answer)));
         }
-        if let Some((operator, life, shard)) = self.asks.remove(&ask) {
-            let reply = self.reply(node, shard, answer);
-            self.tell(operator, life, node, reply);
+        let caller = self.asks.remove(&ask);
+        if let Answer::Sealed(answer) = answer {
+            let from = self.nodes[node].id;
+            self.answer(caller, node, Reply::Sealed { shard, from, answer });
         }
     }
 
     /// Where an operator sits in the network.
-    const fn place(&self, operator: usize) -> NodeId {
-        self.nodes.len() + operator
+    const fn place(&self, caller: Caller) -> NodeId {
+        self.nodes.len() + caller.operator
     }
 
-    fn tell(&mut self, operator: usize, life: u64, node: NodeId, reply: Reply) {
-        let blocked = self.network.is_blocked(node, self.place(operator));
+    /// A node's answer sets out.
+    fn answer(&mut self, caller: Option<Caller>, node: NodeId, reply: Reply) {
+        let Some(caller) = caller else { return };
+        let blocked = self.network.is_blocked(node, self.place(caller));
         if !blocked && !chance(&mut self.dice, self.faults.lost_answers_per_mille) {
-            let delay = trip(&self.faults, &mut self.dice);
-            self.queue.after(delay, Event::Told { operator, life, reply: Box::new(reply) });
+            self.tell_late(caller, reply);
         }
     }
 
-    pub(super) fn operator_told(&mut self, operator: usize, life: u64, reply: Reply) {
-        if self.operators[operator].0 == life {
-            self.operators[operator].1.told(self.queue.now(), reply);
+    fn tell_late(&mut self, caller: Caller, reply: Reply) {
+        let delay = trip(&self.faults, &mut self.dice);
+        self.queue.after(delay, Event::Told { caller, reply: Box::new(reply) });
+    }
+
+    /// An operator hears something, if it is still the one that asked.
+    pub(super) fn operator_told(&mut self, caller: Caller, reply: Reply) {
+        let it = &mut self.operators[caller.operator];
+        if it.life == caller.life {
+            let mut out = Vec::new();
+            it.told(reply, &mut out);
+            self.office(caller, out);
         }
     }
 
-    fn status(&self, node: NodeId) -> Status {
-        let it = &self.nodes[node];
-        let shards = it.locals.iter().filter_map(|local| local.replica.as_ref()).map(|replica| {
-            let configs = replica.memory().configs.as_ref();
-            ShardStatus {
-                leads: replica.leads(),
-                open: replica.takes_writes(),
-                end: replica.history().end(),
-                committed: replica.committed(),
-                versions: configs.map(|configs| (configs.oldest().version, configs.last().version)),
+    /// Some operators hear that a process has plainly ended; perhaps when it runs again.
+    pub(super) fn news_of_an_end(&mut self, replica: ReplicaId) {
+        for operator in 0..self.operators.len() {
+            if self.dice.once_in(2) {
+                let caller = Caller { operator, life: self.operators[operator].life };
+                let delay = self.dice.below(2 * SECOND);
+                self.queue.after(delay, Event::Told { caller, reply: Box::new(Reply::Ended(replica)) });
             }
-        });
-        Status { node, replica: it.id, shards: shards.collect() }
+        }
+    }
+
+    /// An operator ends and, after a while, starts again with nothing.
+    pub(super) fn operator_ends(&mut self, caller: Caller) {
+        let Caller { operator, life } = caller;
+        if self.operators[operator].life != life {
+            return;
+        }
+        self.operator_says(caller, || "ends and starts again".to_owned());
+        let next = Caller { operator, life: life + 1 };
+        let delay = self.dice.below(5 * SECOND);
+        let starts = self.queue.now() + delay;
+        self.operators[operator] = Operator::new(operator, next.life, starts, self.plant);
+        self.queue.after(delay, Event::Operate(next));
+    }
+
+    fn operator_says(&mut self, caller: Caller, line: impl FnOnce() -> String) {
+        let now = self.queue.now();
+        self.trace.say(now, || format!("operator-{}  {}", caller.operator, line()));
     }
 }
 
-fn written(row: &ShardRow) -> String {
+/// A change of a row, in words.
+pub(super) fn written(change: &RowChange) -> String {
+    let row = &change.after;
     let sets: Vec<_> = row.configs.as_slice().iter().map(|config| config.voters).collect();
     match row.leader() {
-        Ok(leader) => format!("{leader} leads in epoch {}, voters {sets:?}", row.epoch),
-        Err(_) => format!("sealing for epoch {}, voters {sets:?}", row.epoch),
+        Ok(leader) => {
+            format!("shard {}: {leader} leads in epoch {}, voters {sets:?}", change.shard, row.epoch)
+        }
+        Err(_) => format!("shard {}: sealing for epoch {}, voters {sets:?}", change.shard, row.epoch),
     }
 }
 

@@ -49,11 +49,27 @@ pub enum Plant {
     LeadsBeforeTheRecord,
     /// The record drops older sets of voters before the leader has confirmed the new one.
     ConfirmsUnasked,
+    /// A follower confirms what it has written and not synced.
+    AcknowledgesTheUnsynced,
+    /// A promise counts as saved when it is only on its way.
+    CountsTheUnsaved,
+    /// A new leader serves reads before it has committed an entry of its own epoch.
+    SkipsTheBarrier,
+    /// What a newcomer confirms is taken for the leader's whole log while voters change.
+    ConfirmsTooEarly,
+    /// Damage within the log is taken for a torn tail.
+    TakesDamageForATornTail,
+    /// A sync that failed is tried again.
+    RetriesAFailedSync,
+    /// Nobody compares the boot of a peer with the one that is remembered.
+    ForgetsBoots,
+    /// A full disk leaves entries out and confirms them.
+    TakesTheDroppedForWritten,
 }
 
 impl Plant {
     /// All of them.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 31] = [
         Self::AcknowledgesBeforeCommit,
         Self::CountsTheUnsynced,
         Self::ForgetsPromises,
@@ -77,5 +93,13 @@ impl Plant {
         Self::AsksOnlyTheNewestSet,
         Self::LeadsBeforeTheRecord,
         Self::ConfirmsUnasked,
+        Self::AcknowledgesTheUnsynced,
+        Self::CountsTheUnsaved,
+        Self::SkipsTheBarrier,
+        Self::ConfirmsTooEarly,
+        Self::TakesDamageForATornTail,
+        Self::RetriesAFailedSync,
+        Self::ForgetsBoots,
+        Self::TakesTheDroppedForWritten,
     ];
 }

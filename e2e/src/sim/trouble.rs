@@ -1,22 +1,22 @@
 //! Trouble that begins and ends: crashes, pauses, replaced disks, partitions, and the peace after it.
 
-use thalweg_node::core::replication::Phase;
-use thalweg_node::types::{Boot, ReplicaId};
+use thalweg_node::types::Boot;
 
+use super::disk::Unreadable;
 use super::event::{Event, NodeId};
 use super::faults::{Faults, Trouble};
-use super::node::Node;
-use super::operator::Operator;
-use super::plant::Plant;
+use super::operator::Caller;
 use super::queue::{MILLI, Micros, SECOND};
-use super::world::{World, fresh};
+use super::world::World;
 
 const PAUSE_MAX: Micros = 30 * SECOND;
 const PARTITION_MAX: Micros = 30 * SECOND;
 const CLOG_MAX: Micros = 5 * SECOND;
 const OUTAGE_MAX: Micros = 30 * SECOND;
-/// A disk that was just lost may be about to be made a voter: two such losses are more than a shard can bear.
-const WIPES_APART: Micros = 20 * SECOND;
+const FULL_MAX: Micros = 30 * SECOND;
+const DRAIN_MAX: Micros = 30 * SECOND;
+const JUMP_MAX: Micros = 3600 * SECOND;
+const JUMP_BACK_MAX: Micros = 5 * SECOND;
 
 impl World {
     /// Trouble begins, and the next of its kind is awaited.
@@ -46,9 +46,26 @@ impl World {
                 let until = self.queue.now() + self.dice.below(CLOG_MAX);
                 self.network.clog(node, other, until);
             }
-            Trouble::OperatorCrash => self.end_operator(),
+            Trouble::OperatorCrash => self.end_some_operator(),
             Trouble::Outage => self.outage = self.queue.now() + self.dice.below(OUTAGE_MAX),
+            Trouble::Flip => self.flip(node),
+            Trouble::RollBack => self.roll_back(node),
+            Trouble::Full => self.nodes[node].full = self.queue.now() + self.dice.below(FULL_MAX),
+            Trouble::Drain => self.nodes[node].draining = self.queue.now() + self.dice.below(DRAIN_MAX),
+            Trouble::Jump => self.jump(node),
         }
+    }
+
+    /// The clock of a node jumps, or that of an operator: far forward or a little back.
+    fn jump(&mut self, node: NodeId) {
+        let jumped = match self.dice.below(self.operators.len() as u64 + 3) {
+            0..3 => &mut self.nodes[node].jumped,
+            other => &mut self.operators[usize::try_from(other - 3).unwrap_or(0)].jumped,
+        };
+        *jumped = match self.dice.once_in(3) {
+            true => jumped.saturating_sub(self.dice.below(JUMP_BACK_MAX)),
+            false => *jumped + self.dice.below(JUMP_MAX),
+        };
     }
 
     pub(super) fn some_node(&mut self) -> NodeId {
@@ -65,23 +82,35 @@ impl World {
         }
     }
 
-    fn stop(&mut self, node: NodeId) {
+    pub(super) fn stop(&mut self, node: NodeId) {
         self.figures.crashes += 1;
         self.say(node, || "crashes".to_owned());
+        self.news_of_an_end(self.nodes[node].id);
         let it = &mut self.nodes[node];
         (it.up, it.paused, it.life) = (false, None, it.life + 1);
         let promised: Vec<_> = it.disk.memories.iter().map(|memory| memory.promised).collect();
         it.disk.crash(&mut self.dice);
-        let recovered = it.recover(self.plant);
         let kept = it.disk.memories.iter().zip(&promised).all(|(now, before)| now.promised >= *before);
         if !kept {
             self.violated(|| format!("node-{node} takes a promise back in a crash"));
         }
-        if let Err(why) = recovered {
-            self.violated(|| format!("node-{node} cannot read its log: {why}"));
-        }
+        self.recover(node);
         for other in 0..self.nodes.len() {
             self.network.disconnect(node, other);
+        }
+    }
+
+    /// What a node that ended will find on its disk. With damage it is another replica from now on: what is unreadable is
+    /// not empty, and nobody may count on it.
+    pub(super) fn recover(&mut self, node: NodeId) {
+        match self.nodes[node].recover(self.plant) {
+            Ok(()) => {}
+            Err(Unreadable::Damaged) if self.nodes[node].disk.flipped => {
+                self.figures.damaged += 1;
+                self.say(node, || "finds its log damaged".to_owned());
+                self.renew(node);
+            }
+            Err(why) => self.violated(|| format!("node-{node} cannot read its log: {why:?}")),
         }
     }
 
@@ -95,9 +124,20 @@ impl World {
             return;
         }
         it.disk.boot = Boot(it.disk.boot.0 + 1);
-        (it.up, it.started, it.clock) = (true, now, clock);
+        (it.up, it.started, it.clock, it.jumped, it.greeted) = (true, now, clock, 0, false);
         let (life, id, boot) = (it.life, it.id, it.disk.boot);
         self.say(node, || format!("starts as {id} in boot {boot}"));
+        // A disk that was never started before has nothing to forget.
+        if boot == Boot(1) || !self.greets {
+            self.take_part(node);
+        }
+        self.queue.after(self.dice.below(100) * MILLI, Event::Tick { node, life });
+        self.connect_to_all(node);
+    }
+
+    /// Its replicas begin.
+    pub(super) fn take_part(&mut self, node: NodeId) {
+        self.nodes[node].greeted = true;
         for shard in 0..self.ledgers.len() {
             let mut out = Vec::new();
             self.nodes[node].start(shard, self.plant, &mut out);
@@ -109,8 +149,6 @@ impl World {
             }
             self.after_step(node, shard);
         }
-        self.queue.after(self.dice.below(100) * MILLI, Event::Tick { node, life });
-        self.connect_to_all(node);
     }
 
     fn pause(&mut self, node: NodeId) {
@@ -143,42 +181,6 @@ impl World {
         }
         missed.into_iter().for_each(|event| self.happens(event));
         self.connect_to_all(node);
-    }
-
-    /// A disk is replaced by an empty one, where the record says that the shards can bear that.
-    fn wipe(&mut self, node: NodeId) {
-        let (id, now) = (self.nodes[node].id, self.queue.now());
-        if now < self.wiped + WIPES_APART || !(0..self.ledgers.len()).all(|shard| self.bears_a_loss(shard)) {
-            return;
-        }
-        self.wiped = now;
-        if self.nodes[node].up {
-            self.stop(node);
-        }
-        self.figures.wipes += 1;
-        let shards = self.ledgers.len();
-        let next =
-            if self.plant == Some(Plant::CountsAnEmptyDisk) { id.0 as usize } else { self.homes.len() };
-        let life = self.nodes[node].life + 1;
-        let old = self.nodes[node].disk.boot;
-        self.nodes[node] = Node { life, ..fresh(node, next, shards) };
-        if self.homes.len() == next {
-            self.homes.push(node);
-        } else {
-            self.nodes[node].disk.boot = old;
-        }
-        self.say(node, || format!("gets an empty disk: {}", ReplicaId(u32::try_from(next).unwrap_or(0))));
-        let delay = 100 * MILLI + self.dice.below(5 * SECOND);
-        self.queue.after(delay, Event::Start { node });
-    }
-
-    /// Whether a shard can bear the loss of a disk: all that vote have theirs, and nothing else is under way.
-    fn bears_a_loss(&self, shard: usize) -> bool {
-        let row = self.record.now(shard);
-        let there = |id: ReplicaId| self.nodes[self.homes[id.0 as usize]].id == id;
-        let settled = matches!(row.phase, Phase::Active { .. }) && !row.configs.is_changing();
-        let voters = row.configs.last().voters;
-        settled && voters.count() >= 3 && voters.iter().all(there)
     }
 
     /// Some ways are blocked for a while: those of one node, of one half, or of a ring; in one direction or both.
@@ -229,16 +231,11 @@ impl World {
         self.trace.say(now, || "network  heals".to_owned());
     }
 
-    fn end_operator(&mut self) {
+    fn end_some_operator(&mut self) {
         let count = self.operators.len() as u64;
         let operator = usize::try_from(self.dice.below(count)).unwrap_or(0);
-        let (nodes, shards) = (self.nodes.len(), self.ledgers.len());
-        let life = self.operators[operator].0 + 1;
-        self.operators[operator] = (life, Operator::new(nodes, shards, self.plant));
-        let now = self.queue.now();
-        self.trace.say(now, || format!("operator-{operator}  ends and starts again"));
-        let delay = self.dice.below(5 * SECOND);
-        self.queue.after(delay, Event::Operate { operator, life });
+        let life = self.operators[operator].life;
+        self.operator_ends(Caller { operator, life });
     }
 
     /// All trouble ends: what is down starts, what stands still goes on, every connection is made anew.
@@ -252,6 +249,7 @@ impl World {
             self.trouble_ends(Trouble::Partition, number);
         }
         for node in 0..self.nodes.len() {
+            (self.nodes[node].full, self.nodes[node].draining) = (0, 0);
             self.start(node);
             self.wake(node);
             for other in node + 1..self.nodes.len() {

@@ -35,6 +35,7 @@ impl World {
 
     /// A message arrives, unless its connection or its receiver is no more.
     pub(super) fn arrive(&mut self, letter: Box<Letter>) {
+        let now = self.queue.now();
         let it = &mut self.nodes[letter.to];
         let meant = it.up && it.id == letter.receiver && it.disk.boot == letter.boot;
         if !meant || self.network.connection(letter.from, letter.to) != Some(letter.connection) {
@@ -50,6 +51,21 @@ impl World {
             && let Some(leads) = it.locals[shard].replica.as_ref().and_then(|replica| replica.leads())
         {
             *epoch = leads;
+        }
+        let leads = matches!(
+            message,
+            Message::Follow(_) | Message::Adopt { .. } | Message::Records(_) | Message::Beat { .. }
+        );
+        if leads && message.epoch() >= it.disk.memories[shard].promised {
+            it.locals[shard].heard = now;
+        }
+        if self.plant == Some(Plant::ConfirmsTooEarly)
+            && let Message::Ack { synced, .. } = &mut message
+            && let Some(configs) = it.locals[shard].replica.as_ref().and_then(|it| it.memory().configs.as_ref())
+            && configs.is_changing()
+            && !configs.oldest().voters.contains(sender)
+        {
+            *synced = it.locals[shard].log.end();
         }
         if let Message::Ack { synced, .. } = &message {
             self.held(to, shard, sender, *synced);
@@ -82,6 +98,9 @@ impl World {
         }
         if self.network.is_blocked(one, other) || self.network.is_blocked(other, one) {
             return self.try_to_connect(one, other);
+        }
+        if !self.greet(one, other) {
+            return;
         }
         self.network.connect(one, other);
         for (at, peer) in [(one, other), (other, one)] {

@@ -11,8 +11,8 @@ use self::elections::Elections;
 use super::hold_down::HoldDown;
 use super::pulse::{NodePulse, RoleSeen};
 use super::suspicion::{Reason, Seen};
-use crate::core::replication::{SealAnswer, ShardRow, Standing};
-use crate::types::{Configs, LogIndex, RecordEpoch, ReplicaId, ShardId};
+use crate::core::replication::{Phase, SealAnswer, ShardRow, Standing};
+use crate::types::{ConfigVersion, Configs, LogIndex, RecordEpoch, ReplicaId, ShardId};
 
 /// An answer of the record that does not come for so long is not waited for.
 const RECORD_PATIENCE: Duration = Duration::from_secs(2);
@@ -32,6 +32,8 @@ pub enum Input {
     Record(BTreeMap<ShardId, ShardRow>),
     /// The last write is over, or was not possible because rows had changed: the record as it is now.
     Written(BTreeMap<ShardId, ShardRow>),
+    /// The record as a cache shows it, perhaps an older one. It says where to look; nothing is decided on it.
+    Watched(BTreeMap<ShardId, ShardRow>),
     /// What became of the last read or write is not known.
     RecordUnknown,
     /// A replica answered a seal.
@@ -192,6 +194,7 @@ impl Supervisor {
                 self.record = Access::Idle;
                 self.learn(rows, out);
             }
+            Input::Watched(rows) => self.learn(rows, out),
             Input::RecordUnknown => self.record = Access::Idle,
             Input::Sealed { shard, from, answer } => self.elections.sealed(shard, from, *answer, self.now),
             Input::Tick(now) => {
@@ -254,8 +257,8 @@ impl Supervisor {
     /// The record is as it is: elections follow it.
     fn learn(&mut self, rows: BTreeMap<ShardId, ShardRow>, out: &mut Vec<Action>) {
         for (shard, row) in rows {
-            // Reads may overtake each other; an epoch never falls, so an older row is known for what it is.
-            if self.rows.get(&shard).is_some_and(|known| known.epoch > row.epoch) {
+            // Reads may overtake each other, and caches lag.
+            if self.rows.get(&shard).is_some_and(|known| age(known) > age(&row)) {
                 continue;
             }
             let reason = self.suspected.get(&shard).map(|(_, reason)| *reason);
@@ -263,4 +266,10 @@ impl Supervisor {
             self.rows.insert(shard, row);
         }
     }
+}
+
+/// Grows with every change that a row can see, so that an older row is known for what it is.
+fn age(row: &ShardRow) -> (RecordEpoch, bool, ConfigVersion, ConfigVersion) {
+    let (newest, oldest) = (row.configs.last().version, row.configs.oldest().version);
+    (row.epoch, row.phase != Phase::Sealing, newest, oldest)
 }

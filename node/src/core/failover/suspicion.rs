@@ -81,12 +81,19 @@ pub(super) fn judge(
     if seen.ended {
         return Verdict::Replace(Reason::Ended);
     }
-    let silent = |long: Duration| {
-        row.configs.as_slice().iter().any(|config| loses_quorum(shard, &config.voters, leader, nodes, long))
+    let lost = |deaf: &dyn Fn(&RoleSeen) -> bool| {
+        let deaf = |id: ReplicaId| id != leader && role_of(shard, nodes.get(&id)).is_some_and(deaf);
+        row.configs.as_slice().iter().any(|config| loses_quorum(&config.voters, deaf))
     };
     if !seen.answers() {
+        let deaf = |role: &RoleSeen| match role {
+            RoleSeen::Following { silent } => *silent >= SILENT,
+            // Whoever still leads an earlier epoch, as a leader that was down at the election does, follows nobody.
+            RoleSeen::Leading { epoch, .. } => epoch.record < row.epoch,
+            RoleSeen::Halted => true,
+        };
         return match seen.missed >= MISSED_MAX {
-            true if silent(SILENT) => Verdict::Replace(Reason::Silent),
+            true if lost(&deaf) => Verdict::Replace(Reason::Silent),
             true => Verdict::Unreachable,
             false => Verdict::Fine,
         };
@@ -99,7 +106,7 @@ pub(super) fn judge(
         Some(RoleSeen::Leading { epoch, waiting, .. }) if epoch.record == row.epoch => {
             if *waiting >= HUNG {
                 Verdict::Replace(Reason::Hung)
-            } else if silent(SILENT_LONG) {
+            } else if lost(&long_silent) {
                 Verdict::HandOver(Reason::CutOff)
             } else if pulse.draining {
                 Verdict::HandOver(Reason::Draining)
@@ -113,20 +120,19 @@ pub(super) fn judge(
     }
 }
 
+fn long_silent(role: &RoleSeen) -> bool {
+    matches!(role, RoleSeen::Following { silent } if *silent >= SILENT_LONG)
+}
+
+/// What a node that answers does for a shard.
+fn role_of(shard: ShardId, seen: Option<&Seen>) -> Option<&RoleSeen> {
+    let pulse = seen.filter(|seen| seen.answers())?.pulse.as_ref()?;
+    pulse.shards.get(&shard).map(|shard| &shard.role)
+}
+
 /// Whether so many voters of a set hear nothing of the leader that it has too few to commit.
-fn loses_quorum(
-    shard: ShardId,
-    voters: &Voters,
-    leader: ReplicaId,
-    nodes: &BTreeMap<ReplicaId, Seen>,
-    long: Duration,
-) -> bool {
-    let says_silent = |id: ReplicaId| {
-        let pulse = nodes.get(&id).filter(|seen| seen.answers()).and_then(|seen| seen.pulse.as_ref());
-        let role = pulse.and_then(|pulse| pulse.shards.get(&shard)).map(|shard| &shard.role);
-        matches!(role, Some(RoleSeen::Following { silent }) if *silent >= long)
-    };
+fn loses_quorum(voters: &Voters, deaf: impl Fn(ReplicaId) -> bool) -> bool {
     // Whoever does not answer counts as one who hears the leader: a failover then waits for proof.
-    let silent = voters.iter().filter(|id| *id != leader && says_silent(*id)).count();
+    let silent = voters.iter().filter(|id| deaf(*id)).count();
     voters.count() - silent < commit_rule(voters.count()).writes
 }

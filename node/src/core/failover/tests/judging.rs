@@ -54,6 +54,20 @@ fn a_leader_that_neither_the_operator_nor_enough_voters_hear_is_replaced() {
 }
 
 #[test]
+fn a_voter_that_still_leads_an_earlier_epoch_does_not_hear_the_leader() {
+    let mut stage = Stage::new();
+    let row = stage.row().seal().unwrap().activate(id(0)).unwrap();
+    stage.record.insert(SHARD, row);
+    stage.tell(Input::Record(stage.record.clone()));
+    stage.node(0).up = false;
+    stage.node(1).role = leading(1);
+    stage.node(2).role = following(5000);
+    stage.pass(6);
+    assert_eq!(stage.row().epoch, RecordEpoch(3), "its disk was lost before it could lead");
+    assert_eq!(reason(&stage), Some(Reason::Silent));
+}
+
+#[test]
 fn a_leader_says_itself_that_it_is_sick_or_that_its_disk_hangs() {
     let mut sick = Stage::new();
     sick.node(0).sick = true;

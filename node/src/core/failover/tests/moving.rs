@@ -125,6 +125,34 @@ fn an_older_record_that_comes_late_changes_nothing() {
 }
 
 #[test]
+fn what_a_cache_shows_is_looked_at_and_not_decided_on() {
+    let mut stage = Stage::new();
+    let known = stage.record.clone();
+    let sealing = BTreeMap::from([(SHARD, stage.row().seal().unwrap())]);
+    stage.record_down = true;
+    stage.done.clear();
+    stage.tell(Input::Watched(sealing.clone()));
+    assert_eq!(stage.sealed(), 3, "a sealing that others began is joined");
+    stage.pass(2);
+    let writes = stage.done.iter().filter(|action| matches!(action, Action::Write(_))).count();
+    assert_eq!(writes, 0);
+    assert!(stage.done.contains(&Action::Read), "it is read anew before anything is written");
+    (stage.record, stage.record_down) = (sealing, false);
+    stage.pass(8);
+    assert_eq!(stage.row().epoch, RecordEpoch(2));
+    let row = stage.row().clone();
+    stage.done.clear();
+    stage.tell(Input::Watched(known));
+    let mut changed = stage.record.clone();
+    changed.insert(SHARD, row.change(voters(&[0, 1])).unwrap());
+    stage.tell(Input::Watched(changed));
+    stage.tell(Input::Watched(stage.record.clone()));
+    stage.pass(0);
+    let told = |action: &Action| matches!(action, Action::Configure { .. });
+    assert!(stage.done.iter().any(told), "an older row of the same epoch is known for what it is");
+}
+
+#[test]
 fn seals_of_another_epoch_elect_nobody() {
     let mut stage = Stage::new();
     stage.node(0).up = false;

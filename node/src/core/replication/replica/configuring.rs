@@ -49,9 +49,14 @@ impl Replica {
         if configs != leading.configs {
             out.push(Effect::Append { kind: RecordKind::Config, configs: Some(configs.clone()) });
         }
-        (leading.configs, leading.learners) = (configs, told.learners);
+        (leading.configs, leading.learners) = (configs.clone(), told.learners);
         leading.find_peers(out);
         let version = leading.configs.last().version;
+        if configs != told.configs {
+            // What was saved still has that set: whoever asks would hear for ever that it counts.
+            let ticket = self.kept.change(|memory| memory.configs = Some(configs));
+            out.push(Effect::Save(ticket));
+        }
         let answers =
             told.asks.into_iter().map(|ask| Effect::Answer { ask, answer: Answer::Configured(version) });
         out.extend(answers);

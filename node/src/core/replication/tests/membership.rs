@@ -78,6 +78,23 @@ fn a_leader_that_restarts_goes_by_the_sets_that_it_knew() {
 }
 
 #[test]
+fn a_set_that_is_confirmed_while_it_is_told_again_is_the_only_one_that_is_remembered() {
+    let mut world = four();
+    let changed = Configs::first(voters(&[0, 1, 2])).with_next(voters(&[0, 1, 2, 3]));
+    configure(&mut world, 0, &changed);
+    world.save(0);
+    configure(&mut world, 0, &changed);
+    while world.confirmed.is_empty() {
+        (1..4).for_each(|number| world.save(number));
+        (0..4).for_each(|number| world.sync(number));
+        world.deliver(0);
+    }
+    world.settle();
+    let remembered = world.node(0).memory.configs.clone().unwrap();
+    assert_eq!((remembered.oldest().version.0, remembered.is_changing()), (2, false));
+}
+
+#[test]
 fn a_replica_that_applies_its_own_removal_takes_no_part_any_more() {
     let mut world = World::led();
     let configs = Configs::first(voters(&[0, 1, 2])).with_next(voters(&[0, 1]));

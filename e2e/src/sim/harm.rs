@@ -1,0 +1,137 @@
+//! Harm to disks: replaced by empty ones, damaged, put back to what they were; and how the cluster finds out. Invariant: no
+//! more disks are lost at a time than the shards can bear, so that whatever is lost anyway is the product's fault.
+
+use thalweg_node::core::replication::Phase;
+use thalweg_node::types::{Boot, ReplicaId};
+
+use super::event::{Event, NodeId};
+use super::node::Node;
+use super::plant::Plant;
+use super::queue::{MILLI, Micros, SECOND};
+use super::world::{World, fresh};
+
+/// A disk that was just lost may be about to be made a voter: two such losses are more than a shard can bear.
+const LOSSES_APART: Micros = 20 * SECOND;
+
+impl World {
+    /// A disk is replaced by an empty one.
+    pub(super) fn wipe(&mut self, node: NodeId) {
+        if self.may_lose_a_disk() {
+            self.figures.wipes += 1;
+            self.end(node);
+            self.renew(node);
+        }
+    }
+
+    /// A bit of a synced log flips; it is found when the node starts.
+    pub(super) fn flip(&mut self, node: NodeId) {
+        if self.may_lose_a_disk() {
+            self.end(node);
+            if self.nodes[node].disk.flip(&mut self.dice) {
+                self.say(node, || "has a bit flip in its log".to_owned());
+                self.recover(node);
+            }
+        }
+    }
+
+    /// The disk of a node is put back to what it was some starts ago, if everybody else has met a later one; or it is
+    /// noted how it is now.
+    pub(super) fn roll_back(&mut self, node: NodeId) {
+        let id = self.nodes[node].id;
+        let image = self.images.get(&node).filter(|(of, _)| *of == id).map(|(_, image)| image.boot);
+        let Some(then) = image else {
+            self.images.insert(node, (id, self.nodes[node].disk.image()));
+            return;
+        };
+        let met = |other: &Node| other.disk.met.get(&id).is_some_and(|(boot, _)| *boot > then);
+        let known = self.nodes.iter().all(|other| other.id == id || met(other));
+        if known && self.may_lose_a_disk() {
+            self.end(node);
+            self.say(node, || format!("has a disk that was put back to boot {then}"));
+            if let Some((_, image)) = self.images.remove(&node) {
+                self.nodes[node].disk = image;
+            }
+            self.recover(node);
+        }
+    }
+
+    /// Two nodes that connect compare what each remembers of the other: whoever was seen in a later start, or in another
+    /// one of the same boot, has lost what it promised since. Says whether both may go on.
+    pub(super) fn greet(&mut self, one: NodeId, other: NodeId) -> bool {
+        let ways = [(one, other), (other, one)];
+        if !self.greets {
+            ways.iter().for_each(|(at, peer)| self.note(*at, *peer));
+            return true;
+        }
+        for (at, peer) in ways {
+            let it = &self.nodes[peer];
+            let known = self.nodes[at].disk.met.get(&it.id).copied();
+            let (boot, life) = (it.disk.boot, it.life);
+            if known.is_some_and(|(met, start)| met > boot || (met == boot && start != life)) {
+                self.figures.rolled_back += 1;
+                self.say(peer, || "hears that its disk is an older one".to_owned());
+                self.end(peer);
+                self.renew(peer);
+                return false;
+            }
+        }
+        let vouched = ways.map(|(at, peer)| self.nodes[peer].disk.met.contains_key(&self.nodes[at].id));
+        for ((at, peer), vouched) in ways.into_iter().zip(vouched) {
+            self.note(at, peer);
+            if vouched && !self.nodes[at].greeted {
+                self.take_part(at);
+            }
+        }
+        true
+    }
+
+    /// A node remembers which start of a peer it has met.
+    fn note(&mut self, at: NodeId, peer: NodeId) {
+        let met = (self.nodes[peer].id, (self.nodes[peer].disk.boot, self.nodes[peer].life));
+        self.nodes[at].disk.met.extend([met]);
+    }
+
+    /// A node ends, and starts again soon.
+    fn end(&mut self, node: NodeId) {
+        if self.nodes[node].up {
+            self.stop(node);
+            let delay = 100 * MILLI + self.dice.below(5 * SECOND);
+            self.queue.after(delay, Event::Start { node });
+        }
+    }
+
+    /// A node has an empty disk from now on, and is another replica.
+    pub(super) fn renew(&mut self, node: NodeId) {
+        let (id, life) = (self.nodes[node].id, self.nodes[node].life + 1);
+        let same = self.plant == Some(Plant::CountsAnEmptyDisk);
+        let next = if same { id.0 as usize } else { self.homes.len() };
+        let boot = if same { self.nodes[node].disk.boot } else { Boot(0) };
+        let full = self.nodes[node].full;
+        self.nodes[node] = Node { life, full, ..fresh(node, next, self.ledgers.len()) };
+        self.nodes[node].disk.boot = boot;
+        if !same {
+            self.homes.push(node);
+        }
+        self.say(node, || format!("gets an empty disk: {}", ReplicaId(u32::try_from(next).unwrap_or(0))));
+    }
+
+    /// Whether all shards can bear the loss of a disk now; takes note that one is lost.
+    fn may_lose_a_disk(&mut self) -> bool {
+        let now = self.queue.now();
+        let may =
+            now >= self.lost_a_disk + LOSSES_APART && (0..self.ledgers.len()).all(|shard| self.bears_a_loss(shard));
+        if may {
+            self.lost_a_disk = now;
+        }
+        may
+    }
+
+    /// Whether a shard can bear the loss of a disk: all that vote have theirs, and nothing else is under way.
+    fn bears_a_loss(&self, shard: usize) -> bool {
+        let row = self.record.now(shard);
+        let there = |id: ReplicaId| self.nodes[self.homes[id.0 as usize]].id == id;
+        let settled = matches!(row.phase, Phase::Active { .. }) && !row.configs.is_changing();
+        let voters = row.configs.last().voters;
+        settled && voters.count() >= 3 && voters.iter().all(there)
+    }
+}
