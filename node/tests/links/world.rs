@@ -160,7 +160,7 @@ impl Log {
         Shipping {
             epoch: LED,
             after: LogIndex(0),
-            chain: Chain(0),
+            chain: Some(Chain(0)),
             committed: LogIndex(0),
             written: history.end(),
             history: Arc::new(history),

@@ -57,7 +57,6 @@ struct HistoryWords {
 struct StartWords {
     epoch: EpochWords,
     first: u64,
-    before: u64,
 }
 
 /// What the answers say, of these shards and no others.
@@ -80,7 +79,6 @@ fn sealed_from(words: SealedWords) -> anyhow::Result<SealAnswer> {
     let start = |words: StartWords| EpochStart {
         epoch: epoch_from(words.epoch),
         first: LogIndex(words.first),
-        before: Chain(words.before),
     };
     let HistoryWords { starts, end, chain } = words.history;
     let starts = starts.into_iter().map(start).collect();
@@ -101,7 +99,6 @@ pub(in super::super) fn sealed_words(answer: &SealAnswer) -> AnswerWords {
     let start = |start: &EpochStart| StartWords {
         epoch: epoch_words(start.epoch),
         first: start.first.0,
-        before: start.before.0,
     };
     let (end, chain) = (answer.history.end().0, answer.history.chain().0);
     AnswerWords::Sealed(Box::new(SealedWords {

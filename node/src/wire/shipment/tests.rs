@@ -9,13 +9,13 @@ use crate::types::{Boot, RecordEpoch};
 const LED: Epoch = Epoch { record: RecordEpoch(3), boot: Boot(1) };
 
 fn shipment(written: u64, window: u64) -> Shipment {
-    let start = EpochStart { epoch: LED, first: LogIndex(1), before: Chain(0) };
+    let start = EpochStart { epoch: LED, first: LogIndex(1) };
     let starts = if written == 0 { Vec::new() } else { vec![start] };
     let history = Arc::new(History::new(starts, LogIndex(written), Chain(9)).unwrap());
     let shipping = Shipping {
         epoch: LED,
         after: LogIndex(0),
-        chain: Chain(0),
+        chain: Some(Chain(0)),
         committed: LogIndex(0),
         written: LogIndex(written),
         history,
