@@ -19,18 +19,16 @@ use crate::http::api::{Api, Front, Settings, Site};
 use crate::http::subscriptions::{refusing, router};
 use crate::http::wire::{Limits, Registry, common_headers, listen, serve};
 use crate::runtime::subscriptions::{Subscriptions, SystemResolver, WebhookSettings};
-use crate::runtime::{Engine, Fatal, Running, StartProgress, StartReport, start_watched};
+use crate::runtime::{Engine, Running, StartProgress, StartReport, start_watched};
 use crate::seam::{Clock, SystemClock};
 use crate::telemetry::Metrics;
-use crate::types::ReplicaId;
 
 /// How often a start that takes long says how far it is.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Serves until a signal or a failed log ends it. An error says why the node could not start or had to stop.
 pub fn run(config: &Config) -> anyhow::Result<()> {
-    let (config, file) = members(config)?;
-    let config = &config;
+    let config = &of_its_cluster(config)?;
     let workers = workers(config)?;
     let tokio = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(workers)
@@ -38,7 +36,7 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
         .enable_all()
         .build()
         .context("cannot start the threads that serve connections")?;
-    let ended = tokio.block_on(node(config, file.as_ref()));
+    let ended = tokio.block_on(node(config));
     // What still runs on a thread of its own (a start that was given up, a name that is being resolved) is not waited for.
     tokio.shutdown_background();
     ended
@@ -59,20 +57,12 @@ fn workers(config: &Config) -> anyhow::Result<usize> {
     }
 }
 
-/// The members that a file names, and with them the cluster for which the data directory is formatted.
-fn members(config: &Config) -> anyhow::Result<(Config, Option<Static>)> {
-    let Some(path) = &config.cluster_file else { return Ok((config.clone(), None)) };
+/// With the cluster that a file names: the data directory is formatted for it.
+fn of_its_cluster(config: &Config) -> anyhow::Result<Config> {
+    let Some(path) = &config.cluster_file else { return Ok(config.clone()) };
     let file = ClusterFile::read(path)?;
-    let me = file.me(path, &config.node_name)?;
-    let config = Config { cluster_id: Some(file.cluster), ..config.clone() };
-    Ok((config, Some(Static { file, me })))
-}
-
-/// A cluster that nobody manages.
-#[derive(Debug)]
-struct Static {
-    file: ClusterFile,
-    me: ReplicaId,
+    file.me(path, &config.node_name)?;
+    Ok(Config { cluster_id: Some(file.cluster), ..config.clone() })
 }
 
 /// An address in use is told before the data is touched.
@@ -81,7 +71,7 @@ fn bind(address: SocketAddr, setting: &str) -> anyhow::Result<TcpListener> {
         .with_context(|| format!("cannot listen on {address}; choose another address with --{setting}"))
 }
 
-async fn node(config: &Config, members: Option<&Static>) -> anyhow::Result<()> {
+async fn node(config: &Config) -> anyhow::Result<()> {
     let listener = bind(config.listen, "listen")?;
     let mut admin = config.admin_address().map(|address| bind(address, "admin-listen")).transpose()?;
     let address = listener.local_addr()?;
@@ -102,8 +92,8 @@ async fn node(config: &Config, members: Option<&Static>) -> anyhow::Result<()> {
         let subscriptions = subscriptions(config, &running, &metrics).await;
         front.open(api(config, &running, &clock, &metrics, subscriptions.as_ref()));
         greet(config, address, &running.report);
-        let governing = govern(&running, admin.take(), members).await?;
-        let reason = stop_reason(&running.fatal, &mut signals).await;
+        let governing = govern(&running, admin.take())?;
+        let reason = stop_reason(&running, &mut signals).await;
         running.engine.close();
         anyhow::Ok(Some((running, subscriptions, governing, reason)))
     };
@@ -162,16 +152,9 @@ async fn open(
     Ok(None)
 }
 
-/// Tells the node who is in the cluster, if a file says so, and opens the admin port.
-async fn govern(
-    running: &Running,
-    listener: Option<TcpListener>,
-    members: Option<&Static>,
-) -> anyhow::Result<Governing> {
+/// Opens the admin port.
+fn govern(running: &Running, listener: Option<TcpListener>) -> anyhow::Result<Governing> {
     let control = running.control();
-    if let Some(Static { file, me }) = members {
-        control.join(file.roster_of(*me, control.node().incarnation)).await?;
-    }
     let Some(listener) = listener else { return Ok(Governing(None)) };
     tracing::info!("the admin port is {}", listener.local_addr()?);
     let (ended, end) = oneshot::channel::<()>();
@@ -199,10 +182,12 @@ enum Stop {
     Failed(Arc<str>),
 }
 
-async fn stop_reason(fatal: &Fatal, signals: &mut Signals) -> Stop {
+async fn stop_reason(running: &Running, signals: &mut Signals) -> Stop {
+    let control = running.control();
     tokio::select! {
         () = signals.stop() => {}
-        reason = fatal.reported() => return Stop::Failed(reason),
+        () = control.end_wanted() => tracing::info!("told to end on the admin port"),
+        reason = running.fatal.reported() => return Stop::Failed(reason),
     }
     tracing::info!("stopping: requests under way are finished, live readers are told to come back");
     Stop::Signal

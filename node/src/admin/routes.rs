@@ -92,6 +92,7 @@ fn not_joined(error: &JoinError) -> Trouble {
     let refused = |code, title| Trouble::refused(409, code, title, error.to_string());
     match error {
         JoinError::NotMe(_) => refused("not_in_members", "The members do not have this node"),
+        JoinError::OtherVolume(_) => refused("other_volume", "A member is another volume for good"),
         JoinError::OtherId { .. } => refused("other_id", "The node has another id for good"),
         JoinError::Alone => refused("alone", "The node is on its own"),
         JoinError::Disk(_) => {

@@ -144,6 +144,9 @@ pub enum JoinError {
         /// The id in the roster.
         told: ReplicaId,
     },
+    /// An id means another volume than before.
+    #[error("{0} is another volume for good; a volume that takes its place gets an id of its own")]
+    OtherVolume(ReplicaId),
     /// The node is on its own.
     #[error("this node is on its own; start it with --cluster-id to make it a member")]
     Alone,

@@ -138,7 +138,17 @@ impl Cluster {
     }
 
     /// Told who is in the cluster; remembered before this returns. An id is kept for good.
-    pub(crate) fn join(&self, roster: Roster) -> Result<(), JoinError> {
+    pub(crate) fn join(&self, mut roster: Roster) -> Result<(), JoinError> {
+        // A volume that was seen stays the one of its id.
+        let seen = self.read_known(|known| Arc::clone(&known.roster));
+        for (id, member) in &mut roster.members {
+            let known = seen.members.get(id).and_then(|known| known.incarnation);
+            match (known, member.incarnation) {
+                (Some(known), Some(told)) if known != told => return Err(JoinError::OtherVolume(*id)),
+                (Some(known), None) => member.incarnation = Some(known),
+                _ => {}
+            }
+        }
         let incarnation = self.identity.incarnation;
         let told = roster.find(incarnation).ok_or(JoinError::NotMe(incarnation))?;
         if let Some(known) = self.me().filter(|known| *known != told) {
