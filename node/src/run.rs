@@ -99,10 +99,17 @@ async fn node(config: &Config, members: Option<&Static>) -> anyhow::Result<()> {
         let Some(running) = open(config, &clock, &metrics, &progress, &mut signals).await? else {
             return Ok(None);
         };
+        // Before anybody is served: a member that does not know the others serves nothing.
+        let governing = match govern(&running, admin.take(), members).await {
+            Ok(governing) => governing,
+            Err(error) => {
+                tokio::task::spawn_blocking(move || running.stop()).await?;
+                return Err(error);
+            }
+        };
         let subscriptions = subscriptions(config, &running, &metrics).await;
         front.open(api(config, &running, &clock, &metrics, subscriptions.as_ref()));
         greet(config, address, &running.report);
-        let governing = govern(&running, admin.take(), members).await?;
         let reason = stop_reason(&running.fatal, &mut signals).await;
         running.engine.close();
         anyhow::Ok(Some((running, subscriptions, governing, reason)))
@@ -168,6 +175,7 @@ async fn govern(
     listener: Option<TcpListener>,
     members: Option<&Static>,
 ) -> anyhow::Result<Governing> {
+    // The one place where what elects gets its handle on the engine.
     let control = running.control();
     if let Some(Static { file, me }) = members {
         control.join(file.roster_of(*me, control.node().incarnation)).await?;
