@@ -89,10 +89,11 @@ async fn node(config: &Config) -> anyhow::Result<()> {
         let Some(running) = open(config, &clock, &metrics, &progress, &mut signals).await? else {
             return Ok(None);
         };
+        // Before anybody is served: whoever elects need not wait for that.
+        let governing = govern(&running, admin.take())?;
         let subscriptions = subscriptions(config, &running, &metrics).await;
         front.open(api(config, &running, &clock, &metrics, subscriptions.as_ref()));
         greet(config, address, &running.report);
-        let governing = govern(&running, admin.take())?;
         let reason = stop_reason(&running, &mut signals).await;
         running.engine.close();
         anyhow::Ok(Some((running, subscriptions, governing, reason)))

@@ -12,6 +12,7 @@ use super::mailbox::{Job, Mailbox};
 use super::replay;
 use super::shared::Shared;
 use super::trouble::{State, Trouble};
+use crate::codec::record::RecordKind;
 use crate::store::aol::LaneReader;
 use crate::store::tables::{LATE_BYTES_MAX, Tables, TablesError};
 use crate::types::{LaneId, LanePosition, LogIndex, Op, ShardId, StreamId};
@@ -212,11 +213,16 @@ impl ShardApplier {
             return Ok(());
         }
         let from = self.undurable.ok_or_else(|| lost("the log of what they lost was let go".to_owned()))?;
+        let cuts = self.cuts_behind(from).map_err(lost)?;
         let (mut batch, mut bytes) = (Vec::new(), 0);
         for record in self.log.read_from(from) {
             let record = record.map_err(|error| lost(error.to_string()))?;
             let header = &record.header;
             if header.shard != self.shard || !header.kind.is_chained() || header.index <= reached {
+                continue;
+            }
+            let was_cut = |(at, to): &(LanePosition, LogIndex)| *at > header.position && *to < header.index;
+            if cuts.iter().any(was_cut) {
                 continue;
             }
             if header.index != reached.next() || header.index > self.reported {
@@ -238,6 +244,18 @@ impl ShardApplier {
             return Err(lost(format!("the log lacks what was applied behind record {reached}")));
         }
         Ok(())
+    }
+
+    /// Where the log says that records were taken back, and behind which: those were never applied.
+    fn cuts_behind(&self, from: LanePosition) -> Result<Vec<(LanePosition, LogIndex)>, String> {
+        let mut cuts = Vec::new();
+        for record in self.log.read_from(from) {
+            let header = record.map_err(|error| error.to_string())?.header;
+            if header.shard == self.shard && header.kind == RecordKind::Cut {
+                cuts.push((header.position, header.index));
+            }
+        }
+        Ok(cuts)
     }
 
     fn condemn(&mut self, error: &TablesError, shared: &Shared) {

@@ -89,20 +89,9 @@ impl LaneOwner {
         self.append_entry(shard, &Entry { kind, epoch, payload: payload.into() });
     }
 
-    /// Entries of the leader. When the volume has no room for them they are not taken, and are sent again later.
+    /// Entries of the leader; room was made sure of when they came.
     fn append_received(&mut self, shard: ShardId, entries: &[Entry]) {
-        for entry in entries {
-            let bytes = entry.payload.len() + usize::try_from(self.group.bytes).unwrap_or(usize::MAX);
-            match self.log.has_room(bytes, entry.kind) {
-                Ok(true) => self.append_entry(shard, entry),
-                Ok(false) => {
-                    self.apply.beg(entry.kind == RecordKind::Relief);
-                    return self.note_room(false);
-                }
-                Err(_) => return self.broken = true,
-            }
-        }
-        self.note_room(true);
+        entries.iter().for_each(|entry| self.append_entry(shard, entry));
     }
 
     fn append_entry(&mut self, shard: ShardId, entry: &Entry) {

@@ -5,7 +5,7 @@
 //! Invariant: nothing is published or answered before what it rests on is as durable as the settings promise, on as many
 //! voters as the replica asks for; after a failed write or sync nothing is answered any more.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,9 +24,9 @@ use super::vault::Vault;
 use super::view::StreamView;
 use super::{Failure, demand};
 use crate::codec::op::encode_ops;
-use crate::codec::record::{RecordKind, chain_after};
+use crate::codec::record::{RecordKind, chain_after, total_bytes};
 use crate::core::Command;
-use crate::core::replication::{self, Ask, Effect, Entry, Input, Lead, Replica, Ticket};
+use crate::core::replication::{self, Ask, Effect, Entry, Input, Lead, Message, Replica, Ticket};
 use crate::seam::Clock;
 use crate::store::aol::{Appended, Lane, LaneError, RecordHead};
 use crate::telemetry::{LaneMetrics, Metrics};
@@ -38,6 +38,8 @@ use crate::wire::{Door, Port};
 
 /// Most bytes of records in one group: bounds how long the first of a group waits for the last.
 const GROUP_BYTES_MAX: u64 = 4 << 20;
+/// Room that must be there before dropped entries are asked for again: a frame of them or two.
+const ROOM_TO_GO_ON: usize = 512 << 10;
 /// Streams of one shard that one sweep ends: a mass expiry delays no writer by more than a few milliseconds.
 const EXPIRIES_PER_SWEEP_MAX: usize = 256;
 
@@ -102,6 +104,8 @@ pub(crate) struct Duty {
     /// Room for what a replica says; kept so that it need not be made each time.
     pub(crate) effects: Vec<Effect>,
     pub(crate) ticked_at: Duration,
+    /// Leaders whose entries were dropped for lack of room.
+    pub(crate) starved: BTreeSet<ReplicaId>,
     /// Where the log last said how far it is committed.
     pub(crate) settled_at: LanePosition,
 }
@@ -203,7 +207,9 @@ impl LaneOwner {
                 }
             }
             Job::Heard { from, shard, message, hold } => {
-                self.step(shard, Input::Heard { from, message: *message });
+                if self.takes(from, &message) {
+                    self.step(shard, Input::Heard { from, message: *message });
+                }
                 self.duty.holds.push(hold);
             }
             Job::Dialled { peer, port } => {
@@ -215,6 +221,39 @@ impl LaneOwner {
             Job::Ask { shard, question, answer } => self.ask(shard, *question, answer),
             Job::Join(me) => self.join(me),
             Job::Stop => {}
+        }
+    }
+
+    /// Whether there is room for what a leader sends. Entries that are dropped are sent again on a new connection, once there
+    /// is.
+    fn takes(&mut self, from: ReplicaId, message: &Message) -> bool {
+        let Message::Records(records) = message else { return true };
+        let bytes: u64 = records.entries.iter().map(|entry| total_bytes(entry.payload.len())).sum();
+        let kind = records.entries.first().map_or(RecordKind::Batch, |entry| entry.kind);
+        let bytes = usize::try_from(bytes.saturating_add(self.group.bytes)).unwrap_or(usize::MAX);
+        match self.log.has_room(bytes, kind) {
+            Ok(true) => true,
+            Ok(false) => {
+                self.apply.beg(kind == RecordKind::Relief);
+                self.note_room(false);
+                self.duty.starved.insert(from);
+                false
+            }
+            // The next step of the lane tells.
+            Err(_) => false,
+        }
+    }
+
+    /// There is room again for what was dropped: it is asked for.
+    fn feed(&mut self) {
+        if self.duty.starved.is_empty() || !self.log.has_room(ROOM_TO_GO_ON, RecordKind::Batch).unwrap_or(false) {
+            return;
+        }
+        self.note_room(true);
+        for leader in std::mem::take(&mut self.duty.starved) {
+            if let Some(door) = self.duty.doors.get(&leader) {
+                door.hang_up();
+            }
         }
     }
 
@@ -284,6 +323,7 @@ impl LaneOwner {
         }
         self.duty.ticked_at = now;
         self.each_shard(|_| Input::Tick(now));
+        self.feed();
         self.tell(now);
     }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::line::Line;
+use super::line::{Ended, Line};
 use super::message::{Said, put_message, put_said};
 use crate::core::replication::Message;
 use crate::types::ShardId;
@@ -29,5 +29,10 @@ impl Door {
         self.line.say(false, |out| put_said(out, self.line.seed, shard, &Said::ReadAsked(number)));
         self.line.bell.ring();
         self.line.is_open()
+    }
+
+    /// Ends the connection, because entries were dropped for lack of room: a new one sends them again.
+    pub fn hang_up(&self) {
+        self.line.close(Ended::NoRoom);
     }
 }

@@ -43,6 +43,9 @@ pub(super) enum Ended {
     /// What arrived is no frame, or none that this side is told.
     #[error("the peer does not speak as it should: {0}")]
     Garbled(#[from] CodecError),
+    /// Entries could not be taken.
+    #[error("this volume had no room for what was sent")]
+    NoRoom,
     /// The socket failed.
     #[error("{0}")]
     Io(io::Error),
