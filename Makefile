@@ -1,5 +1,5 @@
 # Every verb of this repository. The line behind `##` is what `make help` shows.
-# Arguments: ARGS="--shards 4" for run and bench, SECONDS_EACH=600 for fuzz, ROUNDS=10 for long.
+# Arguments: ARGS="--shards 4" for run and bench, SECONDS_EACH=600 for fuzz, ROUNDS=10 for long (ROUNDS=0: only the simulator).
 # TEST_CRASH_IMAGES, TEST_BIT_FLIPS, TEST_KILL_CYCLES, TEST_SEED (numbers), TEST_CONFORMANCE=all and TEST_MODEL=all make the same tests do more.
 # model takes ARGS, too: ARGS="--scope 'shrink, 3 epochs'", ARGS="--plant all".
 
@@ -10,6 +10,7 @@ STEP := scripts/step
 ARGS ?=
 SECONDS_EACH ?= 60
 ROUNDS ?= 1000
+LONG_SEEDS ?= 1000
 SEEDS ?= 100
 FROM ?= 1
 SEED ?=
@@ -46,12 +47,13 @@ fuzz: ## fuzzes each parser for SECONDS_EACH=60 seconds (installs a nightly tool
 	@scripts/setup fuzz
 	@scripts/fuzz $(SECONDS_EACH)
 
-sim: ## simulates replicated shards: SEEDS=100 worlds from FROM=1, or SEED=x with an event log
+sim: ## simulates replicated shards: SEEDS=100 worlds from FROM=1, or SEED=x with an event log (ARGS="--plant all")
 	@scripts/setup build
 	cargo run --release --package thalweg-e2e --bin e2e -- sim $(if $(SEED),--seed $(SEED),--seeds $(SEEDS) --from $(FROM)) $(ARGS)
 
-long: ## the long tier: hours of crash images and kills in rounds, goes on where it was interrupted (ROUNDS=1000)
+long: ## the long tier: simulated worlds (LONG_SEEDS=1000), then hours of crash images and kills in rounds (ROUNDS=1000); goes on where it was interrupted
 	@scripts/setup test
+	cargo run --release --package thalweg-e2e --bin e2e -- long --seeds $(LONG_SEEDS) $(ARGS)
 	@scripts/long $(ROUNDS)
 
 model: ## walks every state of the model of epochs within its large scopes: about 10 minutes, 2 GiB of memory (ARGS="--plant all")

@@ -17,6 +17,7 @@ mod harm;
 mod judge;
 mod ledger;
 mod log;
+mod long;
 mod network;
 mod node;
 mod office;
@@ -31,6 +32,7 @@ mod trouble;
 mod wire;
 mod world;
 
+pub use long::{Progress, planted};
 pub use plant::Plant;
 pub use queue::Micros;
 
@@ -89,19 +91,29 @@ pub struct Figures {
 
 impl Figures {
     /// Both together.
-    pub const fn add(&mut self, other: &Self) {
-        self.micros += other.micros;
-        self.events += other.events;
-        self.messages += other.messages;
-        self.writes += other.writes;
-        self.reads += other.reads;
-        self.elections += other.elections;
-        self.crashes += other.crashes;
-        self.wipes += other.wipes;
-        self.partitions += other.partitions;
-        self.refused += other.refused;
-        self.damaged += other.damaged;
-        self.rolled_back += other.rolled_back;
+    pub fn add(&mut self, other: &Self) {
+        let mut other = *other;
+        for ((_, own), (_, more)) in self.named().into_iter().zip(other.named()) {
+            *own += *more;
+        }
+    }
+
+    /// Each figure with its name.
+    pub const fn named(&mut self) -> [(&'static str, &mut u64); 12] {
+        [
+            ("micros", &mut self.micros),
+            ("events", &mut self.events),
+            ("messages", &mut self.messages),
+            ("writes", &mut self.writes),
+            ("reads", &mut self.reads),
+            ("elections", &mut self.elections),
+            ("crashes", &mut self.crashes),
+            ("wipes", &mut self.wipes),
+            ("partitions", &mut self.partitions),
+            ("refused", &mut self.refused),
+            ("damaged", &mut self.damaged),
+            ("rolled-back", &mut self.rolled_back),
+        ]
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, ensure};
+use anyhow::ensure;
 use clap::{Parser, Subcommand};
 use thalweg_e2e::cluster::{Show, show};
 use thalweg_e2e::conformance;
@@ -37,9 +37,43 @@ enum Verb {
     Model(ModelArguments),
     /// Simulates replicated shards, one world per seed, in virtual time.
     Sim(SimArguments),
+    /// Simulates for as long as you like, in pieces: each goes on where the last one ended.
+    Long(LongArguments),
+}
+
+const SIM_EXAMPLES: &str = "\
+Examples:
+  e2e sim --seeds 1500                        fresh worlds, one line of figures
+  e2e sim --seed 42                           one world with an event log that a person can follow
+  e2e sim --plant PrefersLength --seed 55     the same with a bug
+  e2e sim --plant all --seeds 2000 --from 5000  the first seed that shows each planted bug";
+
+const LONG_EXAMPLES: &str = "\
+Examples:
+  e2e long --seeds 1000                       the next thousand seeds, kept in target/long/sim
+  e2e long --minutes 60                       for an hour
+  e2e long --seeds 100 --plants               and looks for each planted bug in fresh seeds
+The last line is one for docs/promises.md: all that was simulated so far, and the date.";
+
+#[derive(clap::Args)]
+#[command(after_help = LONG_EXAMPLES)]
+struct LongArguments {
+    /// So many seeds more.
+    #[arg(long, default_value_t = 1000)]
+    seeds: u64,
+    /// At most so many minutes.
+    #[arg(long)]
+    minutes: Option<u64>,
+    /// What was simulated so far is kept here.
+    #[arg(long, default_value = "target/long/sim")]
+    state: std::path::PathBuf,
+    /// Looks for each planted bug, too, within 2,000 seeds that nobody has seen.
+    #[arg(long)]
+    plants: bool,
 }
 
 #[derive(clap::Args)]
+#[command(after_help = SIM_EXAMPLES)]
 struct SimArguments {
     /// One seed, with an event log.
     #[arg(long, conflicts_with_all = ["seeds", "from"])]
@@ -53,7 +87,7 @@ struct SimArguments {
     /// Virtual seconds of each.
     #[arg(long, default_value_t = 600)]
     virtual_s: u64,
-    /// Plants this bug in the driver.
+    /// Plants this bug in the driver and stops at the first seed that shows it; `all` plants one after the other.
     #[arg(long)]
     plant: Option<String>,
     /// Shows no event log for a single seed.
@@ -205,6 +239,7 @@ async fn main() -> anyhow::Result<()> {
         Verb::Growth(arguments) => growth_runs(arguments).await,
         Verb::Model(arguments) => model_walks(&arguments),
         Verb::Sim(arguments) => simulations(&arguments),
+        Verb::Long(arguments) => long(&arguments),
     }
 }
 
@@ -290,13 +325,17 @@ fn scopes(name: &str) -> anyhow::Result<Vec<Scope>> {
 }
 
 fn simulations(arguments: &SimArguments) -> anyhow::Result<()> {
-    let plant = arguments.plant.as_deref().map(plant_of).transpose()?;
     let (from, seeds) = arguments.seed.map_or((arguments.from, arguments.seeds), |seed| (seed, 1));
+    let virtual_micros = arguments.virtual_s * 1_000_000;
+    let plants = arguments.plant.as_deref().map(plants_of).transpose()?;
+    if let (Some(plants), None) = (&plants, arguments.seed) {
+        return plants_are_found(plants, from..from + seeds, virtual_micros);
+    }
+    let plant = plants.and_then(|plants| plants.first().copied());
     let lines = arguments.seed.is_some() && !arguments.quiet;
     let watch = Stopwatch::start();
     let (mut figures, mut shown) = (sim::Figures::default(), Duration::ZERO);
     for seed in from..from + seeds {
-        let virtual_micros = arguments.virtual_s * 1_000_000;
         let outcome = sim::simulate(&sim::Scope { seed, virtual_micros, plant, lines });
         outcome.lines.iter().for_each(|line| println!("{line}"));
         figures.add(&outcome.figures);
@@ -314,30 +353,114 @@ fn simulations(arguments: &SimArguments) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Looks for the first seed that shows each bug.
+fn plants_are_found(
+    plants: &[sim::Plant],
+    seeds: std::ops::Range<u64>,
+    virtual_micros: u64,
+) -> anyhow::Result<()> {
+    let (mut most, mut missing) = (0, Vec::new());
+    for plant in plants {
+        let Some((seed, violation)) = sim::planted(*plant, seeds.clone(), virtual_micros) else {
+            println!("{plant:?}: not found");
+            missing.push(*plant);
+            continue;
+        };
+        let place = seed - seeds.start + 1;
+        most = most.max(place);
+        println!("{plant:?}: seed {seed}, number {place}: {violation}");
+    }
+    ensure!(missing.is_empty(), "not found within {} seeds: {missing:?}", seeds.end - seeds.start);
+    println!("{} of {} planted bugs are found, each within {most} seeds", plants.len(), plants.len());
+    Ok(())
+}
+
+/// Fresh seeds for a planted bug.
+const PLANT_SEEDS: u64 = 2000;
+
+fn long(arguments: &LongArguments) -> anyhow::Result<()> {
+    let watch = Stopwatch::start();
+    let mut progress = sim::Progress::read(&arguments.state)?;
+    let (first, mut shown) = (progress.seeds, Duration::ZERO);
+    let end = arguments.minutes.map_or(Duration::MAX, |minutes| Duration::from_secs(60 * minutes));
+    while progress.seeds < first + arguments.seeds && watch.elapsed() < end {
+        if let Err(outcome) = progress.advance() {
+            let violation = outcome.violation.unwrap_or_default();
+            println!("seed {0}: {violation}\nto see it again: make sim SEED={0}", progress.next);
+            anyhow::bail!("seed {} shows a violation", progress.next);
+        }
+        if watch.elapsed() >= shown + Duration::from_secs(10) {
+            shown = watch.elapsed();
+            progress.keep(&arguments.state)?;
+            println!("seed {}, {} of {}", progress.next, progress.seeds - first, arguments.seeds);
+        }
+    }
+    progress.keep(&arguments.state)?;
+    if arguments.plants {
+        let fresh = progress.next..progress.next + PLANT_SEEDS;
+        plants_are_found(&sim::Plant::ALL, fresh.clone(), 600_000_000)?;
+        progress.next = fresh.end;
+        progress.keep(&arguments.state)?;
+    }
+    println!(
+        "{} seeds so far, {:.1} virtual years, 0 violations: {}; {}",
+        progress.seeds,
+        Duration::from_micros(progress.figures.micros).as_secs_f64() / (365.25 * 86_400.0),
+        what_happened(&progress.figures),
+        today()
+    );
+    Ok(())
+}
+
+/// The date in UTC.
+fn today() -> String {
+    let days = thalweg_e2e::stopwatch::wall_milliseconds() / 86_400_000;
+    // Counted in eras of 400 years that begin on the first of March.
+    let days = days + 719_468;
+    let (era, day) = (days / 146_097, days % 146_097);
+    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let (day, month) = (day - (153 * month + 2) / 5 + 1, (month + 2) % 12 + 1);
+    format!("{}-{month:02}-{day:02}", era * 400 + year + u64::from(month <= 2))
+}
+
 /// The command that repeats a run.
 fn again(seed: u64, arguments: &SimArguments) -> String {
     let plant = arguments.plant.as_ref().map_or(String::new(), |plant| format!(" --plant {plant}"));
     format!("make sim SEED={seed} ARGS=\"--virtual-s {}{plant}\"", arguments.virtual_s)
 }
 
-fn plant_of(name: &str) -> anyhow::Result<sim::Plant> {
-    let found = sim::Plant::ALL.into_iter().find(|plant| format!("{plant:?}") == name);
-    found.with_context(|| format!("no bug is called {name}; there are {:?}", sim::Plant::ALL))
+fn plants_of(name: &str) -> anyhow::Result<Vec<sim::Plant>> {
+    let named = |plant: &sim::Plant| name == "all" || format!("{plant:?}") == name;
+    let found: Vec<sim::Plant> = sim::Plant::ALL.into_iter().filter(named).collect();
+    ensure!(!found.is_empty(), "no bug is called {name}; there are all, {:?}", sim::Plant::ALL);
+    Ok(found)
 }
 
 fn told(figures: &sim::Figures, seeds: u64, took: Duration) -> String {
     let micros = Duration::from_micros(figures.micros).as_secs_f64();
     format!(
-        "{seeds} seeds, {:.1} virtual hours in {:.1} s ({:.0} x real time); {} writes and {} reads answered, \
-         {} leaders opened, {} crashes, {} disks replaced, {} partitions, {} messages, {} events",
+        "{seeds} seeds, {:.1} virtual hours in {:.1} s ({:.0} x real time); {}",
         micros / 3600.0,
         took.as_secs_f64(),
         micros / took.as_secs_f64(),
+        what_happened(figures)
+    )
+}
+
+fn what_happened(figures: &sim::Figures) -> String {
+    format!(
+        "{} writes and {} reads answered, {} leaders opened, {} crashes, {} disks replaced, {} damaged, \
+         {} found to be older ones, {} syncs refused, {} partitions, {} messages, {} events",
         figures.writes,
         figures.reads,
         figures.elections,
         figures.crashes,
         figures.wipes,
+        figures.damaged,
+        figures.rolled_back,
+        figures.refused,
         figures.partitions,
         figures.messages,
         figures.events

@@ -6,7 +6,9 @@ use std::collections::BTreeMap;
 
 use thalweg_node::codec::record::{ALIGNMENT, HEADER_BYTES, LaneKey, RecordHeader, RecordKind, total_bytes};
 use thalweg_node::core::replication::{Entry, Memory, Ticket};
-use thalweg_node::types::{Boot, Chain, Epoch, LaneId, LanePosition, LogIndex, RecordEpoch, ReplicaId, ShardId};
+use thalweg_node::types::{
+    Boot, Chain, Epoch, LaneId, LanePosition, LogIndex, RecordEpoch, ReplicaId, ShardId,
+};
 
 use super::event::Shard;
 use super::log::Log;

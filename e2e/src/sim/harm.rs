@@ -118,8 +118,8 @@ impl World {
     /// Whether all shards can bear the loss of a disk now; takes note that one is lost.
     fn may_lose_a_disk(&mut self) -> bool {
         let now = self.queue.now();
-        let may =
-            now >= self.lost_a_disk + LOSSES_APART && (0..self.ledgers.len()).all(|shard| self.bears_a_loss(shard));
+        let may = now >= self.lost_a_disk + LOSSES_APART
+            && (0..self.ledgers.len()).all(|shard| self.bears_a_loss(shard));
         if may {
             self.lost_a_disk = now;
         }

@@ -88,7 +88,9 @@ impl World {
                 }
                 Action::Moved { shard, from, to, reason, .. } => {
                     let why = reason.map_or("others began it".to_owned(), |reason| format!("{reason:?}"));
-                    self.operator_says(caller, || format!("sees shard {shard} move from {from} to {to}: {why}"));
+                    self.operator_says(caller, || {
+                        format!("sees shard {shard} move from {from} to {to}: {why}")
+                    });
                 }
                 Action::Say(shard, Some(Trouble::ElectionBelowCommit { committed, end })) => {
                     self.violated(|| {

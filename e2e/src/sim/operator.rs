@@ -36,7 +36,11 @@ pub(super) struct Caller {
 #[derive(Debug, Clone)]
 pub(super) enum Reply {
     Pulse(NodePulse),
-    Sealed { shard: Shard, from: ReplicaId, answer: Box<SealAnswer> },
+    Sealed {
+        shard: Shard,
+        from: ReplicaId,
+        answer: Box<SealAnswer>,
+    },
     /// The process of a node has plainly ended.
     Ended(ReplicaId),
     /// The record was read.

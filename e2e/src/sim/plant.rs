@@ -47,7 +47,7 @@ pub enum Plant {
     AsksOnlyTheNewestSet,
     /// The winner is told to lead before the record says so.
     LeadsBeforeTheRecord,
-    /// The record drops older sets of voters before the leader has confirmed the new one.
+    /// A new set of voters is taken for known and confirmed as soon as it is in the record.
     ConfirmsUnasked,
     /// A follower confirms what it has written and not synced.
     AcknowledgesTheUnsynced,

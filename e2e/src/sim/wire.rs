@@ -61,7 +61,8 @@ impl World {
         }
         if self.plant == Some(Plant::ConfirmsTooEarly)
             && let Message::Ack { synced, .. } = &mut message
-            && let Some(configs) = it.locals[shard].replica.as_ref().and_then(|it| it.memory().configs.as_ref())
+            && let Some(configs) =
+                it.locals[shard].replica.as_ref().and_then(|it| it.memory().configs.as_ref())
             && configs.is_changing()
             && !configs.oldest().voters.contains(sender)
         {

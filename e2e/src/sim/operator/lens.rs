@@ -96,8 +96,10 @@ impl Lens {
 
     fn confirms(&self, pulse: &mut NodePulse) {
         for (shard, seen) in &mut pulse.shards {
-            if let (RoleSeen::Leading { oldest, .. }, Some(row)) = (&mut seen.role, self.rows.get(shard)) {
-                *oldest = row.configs.last().version;
+            if let (RoleSeen::Leading { newest, oldest, .. }, Some(row)) =
+                (&mut seen.role, self.rows.get(shard))
+            {
+                (*newest, *oldest) = (row.configs.last().version, row.configs.last().version);
             }
         }
     }
