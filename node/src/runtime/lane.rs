@@ -246,7 +246,9 @@ impl LaneOwner {
 
     /// There is room again for what was dropped: it is asked for.
     fn feed(&mut self) {
-        if self.duty.starved.is_empty() || !self.log.has_room(ROOM_TO_GO_ON, RecordKind::Batch).unwrap_or(false) {
+        if self.duty.starved.is_empty()
+            || !self.log.has_room(ROOM_TO_GO_ON, RecordKind::Batch).unwrap_or(false)
+        {
             return;
         }
         self.note_room(true);

@@ -76,10 +76,8 @@ fn answer_from(words: AnswerWords) -> anyhow::Result<Reply> {
 }
 
 fn sealed_from(words: SealedWords) -> anyhow::Result<SealAnswer> {
-    let start = |words: StartWords| EpochStart {
-        epoch: epoch_from(words.epoch),
-        first: LogIndex(words.first),
-    };
+    let start =
+        |words: StartWords| EpochStart { epoch: epoch_from(words.epoch), first: LogIndex(words.first) };
     let HistoryWords { starts, end, chain } = words.history;
     let starts = starts.into_iter().map(start).collect();
     Ok(SealAnswer {
@@ -96,10 +94,7 @@ fn sealed_from(words: SealedWords) -> anyhow::Result<SealAnswer> {
 #[cfg(test)]
 pub(in super::super) fn sealed_words(answer: &SealAnswer) -> AnswerWords {
     use super::{configs_words, epoch_words, standing_words};
-    let start = |start: &EpochStart| StartWords {
-        epoch: epoch_words(start.epoch),
-        first: start.first.0,
-    };
+    let start = |start: &EpochStart| StartWords { epoch: epoch_words(start.epoch), first: start.first.0 };
     let (end, chain) = (answer.history.end().0, answer.history.chain().0);
     AnswerWords::Sealed(Box::new(SealedWords {
         promised: epoch_words(answer.promised),

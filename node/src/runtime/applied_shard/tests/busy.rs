@@ -246,7 +246,10 @@ fn while_a_shard_is_compacted_its_hot_streams_and_all_other_shards_are_served_an
         assert_eq!(read(&world.cold), Err(ReadError::Failure(busy.clone())), "a cold stream of the shard");
         let (hot, cold) = (append(&world.hot), append(&world.cold));
         let decided = at_once("the owner", move || {
-            (owner.decide(hot, UnixMillis(1), LogIndex(3)).map(drop), owner.decide(cold, UnixMillis(1), LogIndex(3)).map(drop))
+            (
+                owner.decide(hot, UnixMillis(1), LogIndex(3)).map(drop),
+                owner.decide(cold, UnixMillis(1), LogIndex(3)).map(drop),
+            )
         });
         assert_eq!(decided, (Ok(()), Err(busy)), "the lane goes on");
         world.gate.open();
