@@ -1,5 +1,6 @@
 //! A cluster on one machine, to look at: nodes and a driver, and a line for whatever happens, until somebody has seen enough.
 
+use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -7,6 +8,7 @@ use anyhow::Context;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use super::world::{Next, Options, World};
+use crate::driver::News;
 use crate::server::NodeOptions;
 use crate::stopwatch::Stopwatch;
 
@@ -111,17 +113,39 @@ fn introduce(world: &mut World, took: Duration, say: &mut impl FnMut(String)) ->
 
 /// A line for everything that happens; a node that ends is started again.
 async fn tell(world: &mut World, say: &mut impl FnMut(String)) -> anyhow::Result<()> {
+    let clock = Stopwatch::start();
+    let mut due: VecDeque<(Duration, usize)> = VecDeque::new();
     loop {
-        match world.next().await? {
-            Next::News(news) => say(news.to_string()),
-            Next::Ended(number, how) => {
-                say(format!("{how}; it is started again in {} s", RESTART.as_secs()));
-                world.tell_ended(number).await?;
-                sleep(RESTART).await;
-                world.start_node(number).await?;
-                world.news().into_iter().for_each(|news| say(news.to_string()));
-                say(format!("{} runs again", world.name(number)));
+        let next = due.front().copied();
+        let wait = next.map(|(at, _)| at.saturating_sub(clock.elapsed()));
+        let restart = async {
+            match wait {
+                Some(wait) => sleep(wait).await,
+                None => std::future::pending().await,
             }
+        };
+        tokio::select! {
+            happened = world.next() => match happened? {
+                Next::News(news) => say(named(world, &news)?),
+                Next::Ended(number, how) => {
+                    say(format!("{how}; it is started again in {} s", RESTART.as_secs()));
+                    world.tell_ended(number).await?;
+                    due.push_back((clock.elapsed() + RESTART, number));
+                }
+            },
+            () = restart => if let Some((_, number)) = due.pop_front() {
+                world.start_node(number).await?;
+                say(format!("{} runs again", world.name(number)));
+            },
         }
     }
+}
+
+/// News with the names of nodes in the place of their replicas.
+fn named(world: &World, news: &News) -> anyhow::Result<String> {
+    let News::Moved { shard, from, to, took, reason, .. } = news else { return Ok(news.to_string()) };
+    let table = world.driver()?.view().table;
+    let why = reason.map_or_else(String::new, |reason| format!(" ({reason:?})"));
+    let (from, to) = (table.node(*from), table.node(*to));
+    Ok(format!("shard {shard}: {from} → {to} after {} ms{why}", took.as_millis()))
 }
