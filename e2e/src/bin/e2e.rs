@@ -384,8 +384,8 @@ fn long(arguments: &LongArguments) -> anyhow::Result<()> {
     let (first, mut shown) = (progress.seeds, Duration::ZERO);
     let end = arguments.minutes.map_or(Duration::MAX, |minutes| Duration::from_secs(60 * minutes));
     while progress.seeds < first + arguments.seeds && watch.elapsed() < end {
-        if let Err(outcome) = progress.advance() {
-            let violation = outcome.violation.unwrap_or_default();
+        if let Err(violation) = progress.advance() {
+            progress.keep(&arguments.state)?;
             println!("seed {0}: {violation}\nto see it again: make sim SEED={0}", progress.next);
             anyhow::bail!("seed {} shows a violation", progress.next);
         }

@@ -42,8 +42,8 @@ impl World {
         let holds = |id: ReplicaId| {
             let home = &self.nodes[self.homes[id.0 as usize]];
             let there = &home.locals[shard];
-            // A disk that was replaced held it before.
-            home.id != id || (there.durable >= upto && there.log.chain_at(upto) == chain)
+            // A disk that was replaced or put back held it before.
+            home.id != id || home.put_back || (there.durable >= upto && there.log.chain_at(upto) == chain)
         };
         let newest = Configs::new(vec![configs.last()]);
         for config in newest.iter().flat_map(|configs| configs.as_slice()) {

@@ -47,10 +47,10 @@ impl World {
     }
 
     /// A change reaches the record.
-    pub(super) fn hand_changes(&mut self, change: RowChange) {
-        if self.queue.now() >= self.outage && self.record.write(std::slice::from_ref(&change)) {
+    pub(super) fn hand_changes(&mut self, change: &RowChange) {
+        if self.queue.now() >= self.outage && self.record.write(std::slice::from_ref(change)) {
             let now = self.queue.now();
-            self.trace.say(now, || format!("a hand  writes of {}", super::office::written(&change)));
+            self.trace.say(now, || format!("a hand  writes of {}", super::office::written(change)));
         }
     }
 

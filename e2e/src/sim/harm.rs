@@ -49,7 +49,7 @@ impl World {
             self.end(node);
             self.say(node, || format!("has a disk that was put back to boot {then}"));
             if let Some((_, image)) = self.images.remove(&node) {
-                self.nodes[node].disk = image;
+                (self.nodes[node].disk, self.nodes[node].put_back) = (image, self.greets);
             }
             self.recover(node);
         }
@@ -78,7 +78,11 @@ impl World {
         let vouched = ways.map(|(at, peer)| self.nodes[peer].disk.met.contains_key(&self.nodes[at].id));
         for ((at, peer), vouched) in ways.into_iter().zip(vouched) {
             self.note(at, peer);
-            if vouched && !self.nodes[at].greeted {
+            // Those whom it met before may be gone: then all that are there must know nothing against it.
+            let others = self.nodes.len() - 1;
+            let it = &mut self.nodes[at];
+            it.heard_out.insert(peer);
+            if (vouched || it.heard_out.len() == others) && !it.greeted {
                 self.take_part(at);
             }
         }

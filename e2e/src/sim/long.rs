@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::Context;
 
-use super::{Figures, Outcome, Plant, Scope, simulate};
+use super::{Figures, Plant, Scope, simulate};
 
 /// How far a long run has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,11 +48,11 @@ impl Progress {
         Ok(())
     }
 
-    /// One more seed; its outcome, if it shows a violation, is not counted.
-    pub fn advance(&mut self) -> Result<(), Outcome> {
+    /// One more seed; one that shows a violation is not counted.
+    pub fn advance(&mut self) -> Result<(), String> {
         let outcome = simulate(&Scope::of_seed(self.next));
-        if outcome.violation.is_some() {
-            return Err(outcome);
+        if let Some(violation) = outcome.violation {
+            return Err(violation);
         }
         self.figures.add(&outcome.figures);
         (self.next, self.seeds) = (self.next + 1, self.seeds + 1);

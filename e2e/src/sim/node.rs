@@ -1,14 +1,14 @@
 //! A node: a process with its disk and one replica of each shard. Invariant: a process that ended hears nothing any more,
 //! because each start has a number of its own.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use thalweg_node::core::replication::{Effect, Found, Memory, Replica, Ticket};
 use thalweg_node::types::{Boot, Configs, Epoch, LogIndex, RecordEpoch, ReplicaId};
 
 use super::client::OpId;
 use super::disk::{Disk, Reach, Unreadable};
-use super::event::Event;
+use super::event::{Event, NodeId};
 use super::log::Log;
 use super::plant::Plant;
 use super::queue::Micros;
@@ -28,8 +28,12 @@ pub(super) struct Node {
     pub(super) paused: Option<Vec<Event>>,
     /// How far its clock jumped since it started.
     pub(super) jumped: Micros,
+    /// Its disk was put back to an older one, and nobody has told it yet.
+    pub(super) put_back: bool,
     /// A peer has vouched for its disk since it started: it takes part.
     pub(super) greeted: bool,
+    /// Peers that knew nothing against it since it started.
+    pub(super) heard_out: BTreeSet<NodeId>,
     /// Until when it wants to hand over what it leads.
     pub(super) draining: Micros,
     /// Until when its volume has no room.
@@ -120,7 +124,9 @@ impl Node {
             clock: 1000,
             paused: None,
             jumped: 0,
+            put_back: false,
             greeted: false,
+            heard_out: BTreeSet::new(),
             draining: 0,
             full: 0,
             disk,

@@ -125,6 +125,7 @@ impl World {
         }
         it.disk.boot = Boot(it.disk.boot.0 + 1);
         (it.up, it.started, it.clock, it.jumped, it.greeted) = (true, now, clock, 0, false);
+        it.heard_out.clear();
         let (life, id, boot) = (it.life, it.id, it.disk.boot);
         self.say(node, || format!("starts as {id} in boot {boot}"));
         // A disk that was never started before has nothing to forget.

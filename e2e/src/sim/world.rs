@@ -190,7 +190,7 @@ impl World {
             Event::Get(caller) => self.record_read(caller),
             Event::Put { caller, changes } => self.record_written(caller, &changes),
             Event::Hand => self.hand_looks(),
-            Event::Changed(change) => self.hand_changes(*change),
+            Event::Changed(change) => self.hand_changes(&change),
             Event::Peace => self.peace(),
             Event::Quiet => self.quiet = true,
         }
