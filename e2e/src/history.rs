@@ -205,6 +205,9 @@ pub struct Terms {
     pub keep: Keep,
     /// Its lifetime.
     pub lifetime: Lifetime,
+    /// For how long after its end it may still be served, in nanoseconds: until a leader has written that it ended.
+    #[serde(default)]
+    pub late: u64,
 }
 
 /// What an answer says about both ends of what is kept.

@@ -109,6 +109,10 @@ pub trait Host: Send + Sync + 'static {
     fn read_asked(&self, from: ReplicaId, shard: ShardId, number: u64);
     /// The answer of a leader to such a question; `None`: it does not lead.
     fn read_answered(&self, from: ReplicaId, shard: ShardId, number: u64, upto: Option<LogIndex>);
+    /// A peer asks for something to be done with a shard that this node leads; what, is the nodes' business.
+    fn errand_asked(&self, from: ReplicaId, shard: ShardId, number: u64, bytes: &Bytes);
+    /// What came of an errand of this node.
+    fn errand_answered(&self, from: ReplicaId, shard: ShardId, number: u64, bytes: &Bytes);
 }
 
 /// From where on, and as what, a shard's log is shipped.

@@ -16,7 +16,10 @@ pub(super) struct End {
 pub(super) fn end(history: &History) -> Option<End> {
     match history.terms.lifetime {
         Lifetime::Forever => None,
-        Lifetime::Until(at) => Some(End { call: at.saturating_sub(TOLERANCE_NS), ret: at + TOLERANCE_NS }),
+        Lifetime::Until(at) => Some(End {
+            call: at.saturating_sub(TOLERANCE_NS),
+            ret: at.saturating_add(TOLERANCE_NS).saturating_add(history.terms.late),
+        }),
         Lifetime::Sliding(window) => {
             // A start forgets reads and begins the window afresh, so it may end late, but never early.
             let touched = history.events.iter().filter(|event| touches(event)).map(|event| event.call).max();

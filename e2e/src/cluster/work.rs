@@ -43,6 +43,9 @@ pub struct Work {
     clients: JoinSet<()>,
 }
 
+/// A stream whose time is over is served until a leader has written that; troubles may leave a shard without one for so long.
+const LEADERLESS_MAX: Duration = Duration::from_secs(30);
+
 impl Work {
     /// Creates the streams and begins; client `k` works on node `k` modulo their number.
     pub async fn begin(
@@ -52,7 +55,11 @@ impl Work {
         streams: usize,
     ) -> anyhow::Result<Self> {
         let any = nodes.iter().flatten().next().copied().context("no node runs")?;
-        let (targets, watches): (Vec<_>, Vec<_>) = nodes.iter().map(|_| Target::new(any)).unzip();
+        let target = |_| {
+            let (target, watch) = Target::new(any);
+            (target, watch.ending_late(LEADERLESS_MAX))
+        };
+        let (targets, watches): (Vec<_>, Vec<_>) = nodes.iter().map(target).unzip();
         let mut work = Self {
             targets,
             watches,

@@ -7,9 +7,7 @@ use tokio::sync::RwLock;
 
 use super::payload::Format;
 use crate::checker::{Dialect, check};
-use crate::history::{
-    Action, Event, FinalLog, History, Keep, Kept, Lifetime, MessageId, Outcome, Position, Terms,
-};
+use crate::history::{Action, Event, FinalLog, History, Keep, Kept, MessageId, Outcome, Position, Terms};
 
 /// Offsets that a stream remembers for readers.
 const REMEMBERED: usize = 64;
@@ -119,7 +117,7 @@ impl Stream {
             Keep::Messages(count) => vec![("Stream-Retain-Messages", count.to_string())],
             Keep::Bytes(bytes) => vec![("Stream-Retain-Bytes", bytes.to_string())],
         };
-        let terms = Terms { keep, lifetime: Lifetime::Forever };
+        let terms = Terms { keep, ..Terms::default() };
         Self::own(format!("checked/{number}"), Format::of(number as u64), terms, creation, 1)
     }
 

@@ -1,6 +1,7 @@
 //! Where the server is at the moment, for clients that outlive it.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use tokio::sync::watch;
 
@@ -10,14 +11,18 @@ pub struct Target(watch::Sender<Option<SocketAddr>>);
 
 /// A client's view of it.
 #[derive(Debug, Clone)]
-pub struct TargetWatch(watch::Receiver<Option<SocketAddr>>);
+pub struct TargetWatch {
+    address: watch::Receiver<Option<SocketAddr>>,
+    /// For how long a stream may be served behind its end.
+    late: Duration,
+}
 
 impl Target {
     /// A server that serves there.
     #[must_use]
     pub fn new(address: SocketAddr) -> (Self, TargetWatch) {
         let (sender, receiver) = watch::channel(Some(address));
-        (Self(sender), TargetWatch(receiver))
+        (Self(sender), TargetWatch { address: receiver, late: Duration::ZERO })
     }
 
     /// It was stopped.
@@ -32,8 +37,20 @@ impl Target {
 }
 
 impl TargetWatch {
+    /// One of several nodes: a stream is served until a leader has written that it ended.
+    #[must_use]
+    pub fn ending_late(self, late: Duration) -> Self {
+        Self { late, ..self }
+    }
+
+    /// For how long a stream may be served behind its end.
+    #[must_use]
+    pub const fn late(&self) -> Duration {
+        self.late
+    }
+
     /// Where it is; waits while it is down. `None` when it will not come back.
     pub async fn address(&mut self) -> Option<SocketAddr> {
-        *self.0.wait_for(Option::is_some).await.ok()?
+        *self.address.wait_for(Option::is_some).await.ok()?
     }
 }

@@ -17,6 +17,8 @@ const COVERED_BYTES: usize = 8;
 pub const HANDSHAKE_FRAME_BYTES_MAX: usize = 512;
 /// A report names every epoch of a log in at most 38 bytes: this holds 110,000 changes of leader of one shard.
 pub const CONTROL_FRAME_BYTES_MAX: usize = 4 << 20;
+/// What one shard's leader asks of another's: a subscription that names as many streams as it may has 512 KiB as a request.
+pub const ERRAND_FRAME_BYTES_MAX: usize = 1 << 20;
 /// Entries of one frame together, unless a single one is larger: long enough that the head costs nothing, short enough
 /// that a beat behind it is not late.
 pub const RECORDS_BYTES_TARGET: usize = 256 << 10;
@@ -51,6 +53,8 @@ pub enum FrameKind {
     Beat = 20,
     /// Leader: up to where a read must have applied.
     ReadAnswered = 21,
+    /// Leader: what came of an errand.
+    ErrandAnswered = 22,
     /// Follower: what I have.
     Report = 32,
     /// Follower: a later epoch is promised.
@@ -59,11 +63,13 @@ pub enum FrameKind {
     Ack = 34,
     /// Follower: up to where must a read have applied?
     ReadAsked = 35,
+    /// Follower: do this where you lead.
+    ErrandAsked = 36,
 }
 
 impl FrameKind {
     /// All of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 16] = [
         Self::Hello,
         Self::Welcome,
         Self::Refusal,
@@ -74,10 +80,12 @@ impl FrameKind {
         Self::Records,
         Self::Beat,
         Self::ReadAnswered,
+        Self::ErrandAnswered,
         Self::Report,
         Self::Refused,
         Self::Ack,
         Self::ReadAsked,
+        Self::ErrandAsked,
     ];
 
     /// The kind of a number, if this version knows it.
@@ -104,6 +112,7 @@ impl FrameKind {
         match self {
             Self::Hello | Self::Welcome | Self::Refusal | Self::Agreed => HANDSHAKE_FRAME_BYTES_MAX,
             Self::Records => RECORDS_FRAME_BYTES_MAX,
+            Self::ErrandAsked | Self::ErrandAnswered => ERRAND_FRAME_BYTES_MAX,
             _ => CONTROL_FRAME_BYTES_MAX,
         }
     }
@@ -192,7 +201,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn frames_round_trip_on_their_own_connection_only(at in 0..14usize, shard: u16, payload in prop::collection::vec(any::<u8>(), 0..512)) {
+        fn frames_round_trip_on_their_own_connection_only(at in 0..FrameKind::ALL.len(), shard: u16, payload in prop::collection::vec(any::<u8>(), 0..512)) {
             let kind = FrameKind::ALL[at];
             let bytes = frame(kind, shard, &payload);
             let head = head(&bytes).unwrap();

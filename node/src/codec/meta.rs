@@ -62,11 +62,7 @@ pub fn put_meta(out: &mut impl Sink, meta: &StreamMeta) {
         put_blob(out, &seq.0);
     }
     if let Some(parent) = &meta.parent {
-        put_number(out, u64::from(parent.shard.0));
-        put_number(out, parent.stream.0);
-        put_offset(out, parent.upto);
-        put_number(out, parent.pin.0);
-        put_number(out, u64::from(parent.depth));
+        put_parent(out, parent);
     }
 }
 
@@ -140,7 +136,8 @@ pub fn get_name(cursor: &mut Cursor<'_>) -> Result<StreamName, CodecError> {
     StreamName::from_bytes(cursor.blob("name")?).map_err(|_| CodecError::Impossible("name"))
 }
 
-fn get_content_type(cursor: &mut Cursor<'_>) -> Result<ContentType, CodecError> {
+/// Reads a content type.
+pub fn get_content_type(cursor: &mut Cursor<'_>) -> Result<ContentType, CodecError> {
     let raw = cursor.blob("content type")?;
     let text = std::str::from_utf8(raw).map_err(|_| CodecError::Impossible("content type"))?;
     ContentType::parse(text).ok_or(CodecError::Impossible("content type"))
@@ -154,7 +151,17 @@ fn get_fork(cursor: &mut Cursor<'_>) -> Result<ForkOrigin, CodecError> {
     })
 }
 
-fn get_parent(cursor: &mut Cursor<'_>) -> Result<Parent, CodecError> {
+/// Appends where a fork's earlier data lies.
+pub fn put_parent(out: &mut impl Sink, parent: &Parent) {
+    put_number(out, u64::from(parent.shard.0));
+    put_number(out, parent.stream.0);
+    put_offset(out, parent.upto);
+    put_number(out, parent.pin.0);
+    put_number(out, u64::from(parent.depth));
+}
+
+/// Reads where a fork's earlier data lies.
+pub fn get_parent(cursor: &mut Cursor<'_>) -> Result<Parent, CodecError> {
     let shard = u16::try_from(cursor.number("parent shard")?);
     Ok(Parent {
         shard: ShardId(shard.map_err(|_| CodecError::Impossible("parent shard"))?),

@@ -46,6 +46,8 @@ pub fn refusing(reason: &str) -> Router {
 /// What a request is about.
 struct Call {
     subscriptions: Subscriptions,
+    /// The name of the signing key.
+    kid: String,
     headers: HeaderMap,
     body: Bytes,
 }
@@ -61,7 +63,11 @@ async fn route(
     if body.len() > BODY_BYTES_MAX {
         return answer::too_large();
     }
-    let call = Call { subscriptions, headers, body };
+    let kid = match subscriptions.kid() {
+        Ok(kid) => kid.to_owned(),
+        Err(failure) => return failed(&failure),
+    };
+    let call = Call { subscriptions, kid, headers, body };
     let outcome = match rest.split('/').collect::<Vec<_>>().as_slice() {
         ["jwks.json"] => match method {
             Method::GET | Method::HEAD => Ok(jwks(&call.subscriptions)),
@@ -83,14 +89,12 @@ impl Call {
             Method::PUT => {
                 let definition = parse_definition(&self.body, base(&self.headers))?;
                 match subscriptions.define(id, definition).await {
-                    Ok(defined) => {
-                        shown(if defined.new { 201 } else { 200 }, subscriptions.kid(), &defined.shown)
-                    }
+                    Ok(defined) => shown(if defined.new { 201 } else { 200 }, &self.kid, &defined.shown),
                     Err(error) => answer::refused(&error),
                 }
             }
-            Method::GET | Method::HEAD => match subscriptions.show(id) {
-                Ok(found) => shown(200, subscriptions.kid(), &found),
+            Method::GET | Method::HEAD => match subscriptions.show(id).await {
+                Ok(found) => shown(200, &self.kid, &found),
                 Err(error) => answer::refused(&error),
             },
             Method::DELETE => empty(subscriptions.remove(id).await),

@@ -103,7 +103,7 @@ impl Parts<'_> {
             volume: None,
         };
         let readers: Vec<LaneReader> = logs.iter().map(Lane::reader).collect();
-        let mut owners = self.lane_owners(logs, &mailboxes, &by_shard, &queue, &fatal, &shared)?;
+        let mut owners = self.lane_owners(logs, &mailboxes, &queue, &fatal, &shared)?;
         for (shard, replay) in &mut sound {
             let lane = usize::from(self.volume.lane_of(*shard).0);
             if let Some(owner) = owners.get_mut(lane) {
@@ -224,7 +224,6 @@ impl Parts<'_> {
         &self,
         logs: Vec<Lane>,
         mailboxes: &[Arc<Mailbox>],
-        by_shard: &Arc<[Arc<Mailbox>]>,
         queue: &Arc<ApplyQueue>,
         fatal: &Fatal,
         shared: &Arc<Shared>,
@@ -238,7 +237,6 @@ impl Parts<'_> {
                 log,
                 shards: BTreeMap::new(),
                 mailbox: Arc::clone(mailbox),
-                mailboxes: Arc::clone(by_shard),
                 apply: Arc::clone(queue),
                 clock: Arc::clone(&self.clock),
                 durability: self.config.durability(),

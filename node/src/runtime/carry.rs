@@ -4,10 +4,10 @@
 use std::sync::Arc;
 
 use super::apply_queue::{Committed, record_bytes};
-use super::group::Due;
+use super::errands::answer_bytes;
 use super::lane::LaneOwner;
 use super::line::Asker;
-use super::mailbox::Answered;
+use super::mailbox::{Answer, Answered, Waiter};
 use super::owner::Service;
 use super::whereabouts::Whereabouts;
 use super::{Failure, tally};
@@ -204,42 +204,51 @@ impl LaneOwner {
 
     /// Gives the answers that rest on nothing behind `upto`.
     pub(super) fn give_answers(&mut self, shard: ShardId, upto: LogIndex) {
-        let mut released = Vec::new();
+        let mut others = Vec::new();
         let Some(owner) = self.shards.get_mut(&shard) else { return };
         while let Some(waiting) = owner.line.take_answer(upto) {
             tally::count_answer(&self.metrics.engine, &waiting.answer);
-            match waiting.sender {
+            match waiting.waiter {
                 // A client that went away does not care.
-                Some(sender) => drop(sender.send(waiting.answer)),
-                // Nobody waits for this answer, but what it releases must go on.
-                None => {
-                    if let Ok(Answered { released: Some(parent), .. }) = waiting.answer {
-                        released.push(parent);
-                    }
+                Waiter::Here(sender) => drop(sender.send(waiting.answer)),
+                waiter => others.push((waiter, waiting.answer)),
+            }
+        }
+        others.into_iter().for_each(|(waiter, answer)| self.answer(shard, waiter, answer));
+    }
+
+    /// Gives one answer.
+    pub(super) fn answer(&mut self, shard: ShardId, waiter: Waiter, answer: Answer) {
+        match waiter {
+            Waiter::Here(sender) => drop(sender.send(answer)),
+            Waiter::Peer { from, number } => {
+                let visible = self.shards.get(&shard).map_or(LogIndex(0), |owner| owner.line.committed());
+                if let Some(port) = self.duty.ports.get_mut(&from)
+                    && let Some(bytes) = answer_bytes(&answer, visible)
+                {
+                    port.answer_errand(shard, number, bytes);
+                }
+            }
+            Waiter::Nobody => {
+                if let Ok(Answered { released: Some(parent), .. }) = answer {
+                    self.release(parent);
                 }
             }
         }
-        released.into_iter().for_each(|parent| self.release(parent));
     }
 
     /// It leads no more: what is not committed may or may not come to be.
     fn close(&mut self, shard: ShardId) {
         let Some(owner) = self.shards.get_mut(&shard) else { return };
         owner.stop_serving();
-        for waiting in owner.line.take_answers() {
-            if let Some(sender) = waiting.sender {
-                let _gone = sender.send(Err(Failure::LeaderLost));
-            }
-        }
+        let mut waiters: Vec<Waiter> = owner.line.take_answers().map(|waiting| waiting.waiter).collect();
         for asker in owner.line.take_reads() {
             self.answer_read(shard, asker, None);
         }
         // What was decided in this turn rests on the same log.
-        for Due { sender, .. } in self.group.answers.extract_if(.., |due| due.shard == shard) {
-            if let Some(sender) = sender {
-                let _gone = sender.send(Err(Failure::LeaderLost));
-            }
-        }
+        let due = self.group.answers.extract_if(.., |due| due.shard == shard);
+        waiters.extend(due.map(|due| due.waiter));
+        waiters.into_iter().for_each(|waiter| self.answer(shard, waiter, Err(Failure::LeaderLost)));
     }
 
     /// Serves writes once the tables hold all that is committed: heads are loaded from there.

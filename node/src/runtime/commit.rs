@@ -170,18 +170,14 @@ impl LaneOwner {
 
     /// Answers that rest on what is committed already are given at once.
     fn wait_in_line(&mut self, answers: Vec<Due>) {
-        for Due { shard, basis, sender, answer } in answers {
+        for Due { shard, basis, waiter, answer } in answers {
             match self.shards.get_mut(&shard) {
                 Some(owner) => {
-                    owner.line.wait(basis, sender, answer);
+                    owner.line.wait(basis, waiter, answer);
                     let committed = owner.line.committed();
                     self.give_answers(shard, committed);
                 }
-                None => {
-                    if let Some(sender) = sender {
-                        let _gone = sender.send(answer);
-                    }
-                }
+                None => self.answer(shard, waiter, answer),
             }
         }
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use super::listing::{self, Listed};
-use super::mailbox::{Answer, Answered, Job};
+use super::mailbox::{Answer, Answered};
 use super::shared::Shared;
 use super::tailer::Tailer;
 use super::{Failure, ReadBatch, ReadError, ReadFrom, StreamState, fork};
@@ -93,7 +93,7 @@ impl Engine {
     /// Lets go of a source, and of its own source if that ends it, up the chain. What fails here is swept later.
     pub(super) async fn release(&self, mut parent: Option<Parent>) {
         while let Some(Parent { shard, stream, pin, .. }) = parent.take() {
-            if let Ok(answered) = answer(self.post(shard, Command::Unpin { stream, pin })).await {
+            if let Ok(answered) = self.shared.errand(shard, Command::Unpin { stream, pin }).await {
                 parent = answered.released;
             }
         }
@@ -119,12 +119,14 @@ impl Engine {
         bytes_max: usize,
     ) -> Result<ReadBatch, ReadError> {
         self.shared.settled(name.shard(self.shared.count)).await?;
+        self.shared.sources_shown(name).await?;
         self.shared.read(name, from, bytes_max)
     }
 
     /// GET with `live=`: a reader positioned at `from`; renews a sliding window once.
     pub async fn tail(&self, name: &StreamName, from: ReadFrom) -> Result<Tailer, ReadError> {
         self.shared.settled(name.shard(self.shared.count)).await?;
+        self.shared.sources_shown(name).await?;
         Tailer::new(Arc::clone(&self.shared), name, from)
     }
 
@@ -139,13 +141,21 @@ impl Engine {
         listing::list(&self.shared, prefix, after, limit)
     }
 
-    /// Hands a command to the owner of a shard at once, waits for the answer, and lets go of the source that it released.
+    /// Has a command decided by whoever leads its shard, waits for the answer, and lets go of the source that it released.
+    pub(super) async fn errand(&self, shard: ShardId, command: Command) -> Result<Reply, Failure> {
+        let Answered { reply, released } = self.shared.errand(shard, command).await?;
+        self.release(released).await;
+        Ok(reply)
+    }
+
+    /// Hands a command to the owner of a shard on this node at once, waits for the answer, and lets go of the source that it released.
     pub(super) fn submit(
         &self,
         shard: ShardId,
         command: Command,
     ) -> impl Future<Output = Result<Reply, Failure>> + Send + '_ {
-        let posted = self.post(shard, command);
+        // The mailbox takes it here and now: a request that waits holds an answer's door and not the command.
+        let posted = self.shared.post(shard, command);
         async {
             let Answered { reply, released } = answer(posted).await?;
             if released.is_some() {
@@ -155,22 +165,9 @@ impl Engine {
             Ok(reply)
         }
     }
-
-    /// Puts a command into the mailbox of its owner. Not part of a future, so that a request that waits holds an answer's
-    /// door and not the command.
-    fn post(&self, shard: ShardId, command: Command) -> Result<oneshot::Receiver<Answer>, Failure> {
-        if self.shared.closing() {
-            return Err(Failure::ShuttingDown);
-        }
-        let owner = self.shared.shard(shard)?;
-        let (answer, answered) = oneshot::channel();
-        let job = Job::Command { shard, command, answer: Some(answer) };
-        owner.mailbox.send(job).map_err(|_| Failure::ShuttingDown)?;
-        Ok(answered)
-    }
 }
 
 /// An owner that ends without answering has lost its log.
-async fn answer(posted: Result<oneshot::Receiver<Answer>, Failure>) -> Answer {
+pub(super) async fn answer(posted: Result<oneshot::Receiver<Answer>, Failure>) -> Answer {
     posted?.await.unwrap_or(Err(Failure::LogFailed))
 }

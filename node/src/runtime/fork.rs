@@ -24,18 +24,30 @@ pub(super) async fn create(
         Err(EngineError::Refused(CreateError::Unpinned)) => {}
         decided => return decided,
     }
+    let shard = request.source.shard(engine.shared.count);
+    show_source(engine, &request).await.map_err(EngineError::Failure)?;
     let Divergence { offset, upto, prefix } = Divergence::find(engine, &request)?;
     create.config.fork = Some(origin(offset));
     let pin = PinId(getrandom::u64().map_err(|_| EngineError::Failure(Failure::Overloaded))?);
-    let shard = request.source.shard(engine.shared.count);
     let command = Pin { source: request.source, fork: create.name.clone(), offset: Some(upto), pin };
-    let pinned = match engine.submit(shard, Command::Pin(command)).await.map_err(EngineError::Failure)? {
+    let pinned = engine.errand(shard, Command::Pin(command)).await.map_err(|failure| match failure {
+        // A pin that may be there is swept: the fork, which is what was asked for, was not created.
+        Failure::LeaderLost => EngineError::Failure(Failure::NoLeader { shard }),
+        failure => EngineError::Failure(failure),
+    });
+    let pinned = match pinned? {
         Reply::Pin(pinned) => pinned.map_err(|error| EngineError::Refused(CreateError::Source(error)))?,
         _ => return Err(EngineError::Failure(Failure::LogFailed)),
     };
     create.fork = Some(Fork::granted(shard, pin, &pinned, prefix));
     // A refusal names the pin as released, and the engine lets it go.
     engine.create_here(create).await
+}
+
+/// The source is read on this node, which may lead the fork's shard only.
+async fn show_source(engine: &Engine, request: &ForkRequest) -> Result<(), Failure> {
+    engine.shared.settled(request.source.shard(engine.shared.count)).await?;
+    engine.shared.sources_shown(&request.source).await
 }
 
 /// Where a fork leaves its source.

@@ -8,9 +8,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tokio::sync::oneshot;
 
-use super::mailbox::Answer;
+use super::mailbox::{Answer, Waiter};
 use super::replay::{Uncommitted, ops_of};
 use super::tally::Cause;
 use super::view::StreamView;
@@ -30,7 +29,7 @@ pub(crate) struct Group {
 pub(crate) struct Due {
     pub(crate) shard: ShardId,
     pub(crate) basis: LogIndex,
-    pub(crate) sender: Option<oneshot::Sender<Answer>>,
+    pub(crate) waiter: Waiter,
     pub(crate) answer: Answer,
 }
 

@@ -13,10 +13,11 @@ use bytes::{BufMut, BytesMut};
 use tokio::sync::oneshot;
 
 use super::apply_queue::{ApplyQueue, Committed};
+use super::errands::{Asked, UNHEARD};
 use super::fatal::Fatal;
 use super::group::{Body, Due, Group, Pending};
 use super::links::Hold;
-use super::mailbox::{Answered, Job, Mailbox, Question};
+use super::mailbox::{Answered, Job, Mailbox, Question, Waiter};
 use super::owner::{Decided, ShardOwner};
 use super::shared::Shared;
 use super::tally::Cause;
@@ -32,7 +33,7 @@ use crate::store::aol::{Appended, Lane, LaneError, RecordHead};
 use crate::telemetry::{LaneMetrics, Metrics};
 use crate::types::{
     AolMode, Boot, Chain, Configs, Durability, Epoch, FsyncPolicy, LaneId, LanePosition, LogIndex, Op,
-    Parent, ReplicaId, ShardId,
+    Parent, ReplicaId, ShardId, StreamId,
 };
 use crate::wire::{Door, Port};
 
@@ -52,8 +53,6 @@ pub(crate) struct LaneOwner {
     pub(crate) log: Lane,
     pub(crate) shards: BTreeMap<ShardId, ShardOwner>,
     pub(crate) mailbox: Arc<Mailbox>,
-    /// The doors of all lanes, by shard.
-    pub(crate) mailboxes: Arc<[Arc<Mailbox>]>,
     pub(crate) apply: Arc<ApplyQueue>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) durability: Durability,
@@ -184,13 +183,16 @@ impl LaneOwner {
 
     fn handle(&mut self, job: Job) {
         match job {
-            Job::Command { shard, command, answer: sender } => {
-                let (basis, answer) = match self.command(shard, command) {
-                    Ok((basis, answered)) => (basis, Ok(answered)),
-                    // A refusal rests on nothing.
-                    Err(failure) => (LogIndex(0), Err(failure)),
-                };
-                self.group.answers.push(Due { shard, basis, sender, answer });
+            Job::Command { shard, command, waiter } => self.decide(shard, command, waiter),
+            Job::Errand { from, shard, number, asked, hold } => {
+                match *asked {
+                    Asked::Command(command) if number == UNHEARD => {
+                        self.decide(shard, command, Waiter::Nobody);
+                    }
+                    Asked::Command(command) => self.decide(shard, command, Waiter::Peer { from, number }),
+                    Asked::Touched(streams) => self.touched(shard, &streams),
+                }
+                self.duty.holds.push(hold);
             }
             Job::Applied { shard, index, changed } => {
                 if let Some(owner) = self.shards.get_mut(&shard) {
@@ -256,6 +258,23 @@ impl LaneOwner {
             if let Some(door) = self.duty.doors.get(&leader) {
                 door.hang_up();
             }
+        }
+    }
+
+    fn decide(&mut self, shard: ShardId, command: Command, waiter: Waiter) {
+        let (basis, answer) = match self.command(shard, command) {
+            Ok((basis, answered)) => (basis, Ok(answered)),
+            // A refusal rests on nothing.
+            Err(failure) => (LogIndex(0), Err(failure)),
+        };
+        self.group.answers.push(Due { shard, basis, waiter, answer });
+    }
+
+    /// Streams were read on another node: their windows begin anew.
+    fn touched(&self, shard: ShardId, streams: &[StreamId]) {
+        let serving = self.shards.get(&shard).filter(|owner| owner.check_service().is_ok());
+        if let Some(owner) = serving {
+            owner.renew(streams, self.clock.now());
         }
     }
 
@@ -327,6 +346,7 @@ impl LaneOwner {
         self.each_shard(|_| Input::Tick(now));
         self.feed();
         self.tell(now);
+        self.shared.tell_touches();
     }
 
     pub(super) fn replica(&self, shard: ShardId) -> Option<&Replica> {
@@ -492,19 +512,21 @@ impl LaneOwner {
                 }
                 // What it releases goes on behind the commit, like the answers of the group.
                 if let Ok((basis, answered)) = answered {
-                    self.group.answers.push(Due { shard, basis, sender: None, answer: Ok(answered) });
+                    self.group.answers.push(Due {
+                        shard,
+                        basis,
+                        waiter: Waiter::Nobody,
+                        answer: Ok(answered),
+                    });
                 }
             }
         }
     }
 
-    /// A fork has ended: its source may let go. Nobody waits for it; what is lost in a crash is swept later.
+    /// A fork has ended: its source may let go. Nobody waits for it; what is lost on the way is swept later.
     pub(super) fn release(&self, parent: Parent) {
         let Parent { shard, stream, pin, .. } = parent;
-        if let Some(mailbox) = self.mailboxes.get(usize::from(shard.0)) {
-            let command = Command::Unpin { stream, pin };
-            let _ended = mailbox.send(Job::Command { shard, command, answer: None });
-        }
+        self.shared.order(shard, Command::Unpin { stream, pin });
     }
 }
 

@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 
 use super::Failure;
 use super::group::Pending;
-use super::mailbox::Answer;
+use super::mailbox::{Answer, Waiter};
 use crate::types::{Chain, LanePosition, LogIndex, ReplicaId};
 
 /// Moments that are remembered to tell how long a follower has been behind; older lags are told as at least that.
@@ -33,7 +33,7 @@ pub(crate) enum Asker {
 pub(crate) struct Waiting {
     /// What it rests on.
     basis: LogIndex,
-    pub(crate) sender: Option<oneshot::Sender<Answer>>,
+    pub(crate) waiter: Waiter,
     pub(crate) answer: Answer,
 }
 
@@ -114,9 +114,9 @@ impl Line {
     }
 
     /// An answer waits for what it rests on.
-    pub(crate) fn wait(&mut self, basis: LogIndex, sender: Option<oneshot::Sender<Answer>>, answer: Answer) {
+    pub(crate) fn wait(&mut self, basis: LogIndex, waiter: Waiter, answer: Answer) {
         let basis = self.answers.back().map_or(basis, |last| last.basis.max(basis));
-        self.answers.push_back(Waiting { basis, sender, answer });
+        self.answers.push_back(Waiting { basis, waiter, answer });
     }
 
     /// The next answer that may be given, everything up to `reached` being certain enough.

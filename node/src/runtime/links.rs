@@ -4,10 +4,14 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, Weak};
 
+use bytes::Bytes;
+
 use super::control::JoinError;
+use super::errands::{Errands, read_errand};
 use super::line::Asker;
 use super::mailbox::{Job, Mailbox};
 use super::read_index::ReadIndex;
+use super::touches::Touches;
 use super::vault::Vault;
 use super::whereabouts::Whereabouts;
 use crate::codec::roster::encode_roster;
@@ -30,6 +34,9 @@ pub(crate) struct Cluster {
     /// The ways to those who lead.
     doors: Mutex<BTreeMap<ReplicaId, Door>>,
     pub(super) reads: ReadIndex,
+    /// What this node asks of leaders elsewhere, and tells them.
+    pub(super) errands: Errands,
+    pub(super) touches: Touches,
     /// Set once they run.
     pub(super) links: OnceLock<Weak<Links>>,
 }
@@ -109,7 +116,9 @@ impl Cluster {
             known: RwLock::new(Known { me, roster: Arc::new(roster) }),
             lanes: mailboxes.iter().map(|mailbox| (Arc::clone(mailbox), Arc::default())).collect(),
             doors: Mutex::default(),
-            reads: ReadIndex::default(),
+            reads: ReadIndex::new(identity.boot),
+            errands: Errands::new(identity.boot),
+            touches: Touches::default(),
             links: OnceLock::new(),
         }
     }
@@ -180,6 +189,7 @@ impl Cluster {
         for (_, gate) in &self.lanes {
             gate.end();
         }
+        self.errands.end();
     }
 
     /// A member whose volume nobody had seen is the one that came first.
@@ -239,6 +249,7 @@ impl Host for Cluster {
             let _ended = mailbox.send(Job::Accepted { peer: peer.id, door: door.clone() });
         }
         self.reads.ask_again();
+        self.errands.lost(peer.id);
     }
 
     fn heard(&self, from: ReplicaId, shard: ShardId, message: Message) {
@@ -259,5 +270,22 @@ impl Host for Cluster {
 
     fn read_answered(&self, _from: ReplicaId, shard: ShardId, number: u64, upto: Option<LogIndex>) {
         self.reads.answered(shard, number, upto);
+    }
+
+    fn errand_asked(&self, from: ReplicaId, shard: ShardId, number: u64, bytes: &Bytes) {
+        let Some((mailbox, gate)) = self.lane(shard) else { return };
+        match read_errand(bytes) {
+            Ok(asked) => {
+                let hold = gate.enter(MESSAGE_BYTES + bytes.len() as u64);
+                let asked = Box::new(asked);
+                let _ended = mailbox.send(Job::Errand { from, shard, number, asked, hold });
+            }
+            // Whoever asked hears nothing, and says that the outcome is unknown.
+            Err(error) => tracing::error!(%error, peer = from.0, "an errand cannot be read"),
+        }
+    }
+
+    fn errand_answered(&self, from: ReplicaId, _shard: ShardId, number: u64, bytes: &Bytes) {
+        self.errands.answered(from, number, bytes);
     }
 }

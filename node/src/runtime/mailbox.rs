@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 
 use super::Failure;
 use super::control::Order;
+use super::errands::Asked;
 use super::line::Asker;
 use super::links::Hold;
 use crate::core::replication::{self, Message, Standing};
@@ -18,7 +19,7 @@ use crate::types::{LanePosition, LogIndex, Parent, RecordEpoch, ReplicaId, Shard
 use crate::wire::{Door, Port};
 
 /// What a command came to.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Answered {
     pub(crate) reply: Reply,
     /// The source to unpin now.
@@ -27,6 +28,22 @@ pub(crate) struct Answered {
 
 /// The answer to a command.
 pub(crate) type Answer = Result<Answered, Failure>;
+
+/// Who waits for the answer to a command.
+#[derive(Debug)]
+pub(crate) enum Waiter {
+    /// Nobody; what the command releases goes on all the same.
+    Nobody,
+    /// A request of this node.
+    Here(oneshot::Sender<Answer>),
+    /// Another node, which leads another shard.
+    Peer {
+        /// Which.
+        from: ReplicaId,
+        /// Tells its errands apart.
+        number: u64,
+    },
+}
 
 /// What an elector asks of a replica.
 #[derive(Debug)]
@@ -61,7 +78,9 @@ pub(crate) enum Job {
     /// The node was told who it is.
     Join(ReplicaId),
     /// Decide, make durable, answer.
-    Command { shard: ShardId, command: Command, answer: Option<oneshot::Sender<Answer>> },
+    Command { shard: ShardId, command: Command, waiter: Waiter },
+    /// A node asks for something that the leader of this shard decides.
+    Errand { from: ReplicaId, shard: ShardId, number: u64, asked: Box<Asked>, hold: Hold },
     /// The tables of a shard hold everything up to here.
     Applied { shard: ShardId, index: LogIndex, changed: Vec<StreamId> },
     /// Nothing before this position is needed any more; `lean`: the volume is full, so nothing is kept to be used again.

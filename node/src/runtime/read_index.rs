@@ -14,7 +14,7 @@ use super::Failure;
 use super::line::Asker;
 use super::mailbox::Job;
 use super::shared::Shared;
-use crate::types::{LogIndex, ShardId};
+use crate::types::{Boot, LogIndex, ShardId};
 
 /// Without word from a leader for so long a read is refused.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -36,7 +36,7 @@ impl Visible {
     }
 
     /// Waits until it is.
-    async fn reach(&self, upto: LogIndex) {
+    pub(super) async fn reach(&self, upto: LogIndex) {
         loop {
             let mut moved = std::pin::pin!(self.moved.notified());
             moved.as_mut().enable();
@@ -49,8 +49,10 @@ impl Visible {
 }
 
 /// Questions to leaders elsewhere.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct ReadIndex {
+    /// Above all numbers of earlier starts: a late answer to one of their questions is not taken for another one.
+    first: u64,
     shards: Mutex<BTreeMap<ShardId, Questions>>,
 }
 
@@ -65,6 +67,11 @@ struct Questions {
 }
 
 impl ReadIndex {
+    /// Those of one start.
+    pub(super) fn new(boot: Boot) -> Self {
+        Self { first: boot.0 << 32, shards: Mutex::default() }
+    }
+
     fn lock(&self) -> MutexGuard<'_, BTreeMap<ShardId, Questions>> {
         self.shards.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -73,7 +80,8 @@ impl ReadIndex {
     fn join(&self, shard: ShardId) -> (oneshot::Receiver<Option<LogIndex>>, Option<u64>) {
         let (asked, answer) = oneshot::channel();
         let mut shards = self.lock();
-        let questions = shards.entry(shard).or_default();
+        let first = Questions { number: self.first, ..Questions::default() };
+        let questions = shards.entry(shard).or_insert(first);
         questions.next.push(asked);
         let stuck = |(since, _): &(Instant, Vec<Asked>)| since.elapsed() >= ANSWER_MAX;
         let free = questions.under_way.as_ref().is_none_or(stuck);
@@ -137,6 +145,17 @@ impl Shared {
         }
         let shards = self.count.shards().map(|shard| self.settled(shard));
         Box::pin(futures::future::try_join_all(shards)).await.map(drop)
+    }
+
+    /// The same for all shards of which a leader is known, as far as these answer: for looks at many shards that must not
+    /// fail because one of them is not led.
+    pub(crate) async fn settled_where_led(&self) {
+        if self.cluster.get().is_none() {
+            return;
+        }
+        let led = self.count.shards().filter(|shard| self.leaders.leader(*shard).is_some());
+        let settled = led.map(|shard| self.settled(shard));
+        drop(Box::pin(futures::future::join_all(settled)).await);
     }
 
     async fn settle(&self, shard: ShardId) -> Result<(), Failure> {

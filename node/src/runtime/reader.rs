@@ -101,7 +101,7 @@ impl Shared {
     ) -> Result<ReadBatch, ReadError> {
         let snapshot = view.snapshot(self.judged_at());
         alive(&snapshot)?;
-        view.touch(self.clock.now());
+        self.touch(name.shard(self.count), view, snapshot.state.config.lifetime);
         let start = Self::resolve(from, &snapshot.state)?;
         self.batch(name, view, start, bytes_max)
     }

@@ -106,6 +106,19 @@ impl ShardOwner {
         }
     }
 
+    /// Streams were read elsewhere. One that is not resident becomes so: its window must not be forgotten.
+    pub(crate) fn renew(&self, streams: &[StreamId], now: UnixMillis) {
+        let Some(open) = self.shared.open_shard(self.shard) else { return };
+        for stream in streams {
+            let view = open.views.by_id(*stream).or_else(|| {
+                let entry = open.tables.patient().stream_by_id(*stream).ok()??;
+                // By its name: the tables do not know yet what ended a moment ago.
+                self.shared.view(&entry.meta.name).ok()?.filter(|view| view.id == *stream)
+            });
+            view.iter().for_each(|view| view.touch(now));
+        }
+    }
+
     /// Remembers now and then where an entry stands.
     pub(crate) fn note_mark(&mut self, index: LogIndex, position: LanePosition) {
         if self.marks.back().is_none_or(|(_, last)| last.0 + MARK_EVERY <= position.0) {

@@ -8,6 +8,7 @@ mod address;
 mod ask;
 mod hub;
 mod index;
+mod key;
 mod keys;
 mod spread;
 mod webhook;
@@ -15,10 +16,9 @@ mod work;
 
 pub mod wire;
 
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, OnceLock, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
@@ -34,14 +34,11 @@ use crate::core::{
     Command, LinkAsk, LinkCommand, LinkReply, Reply, SubscriptionAsk, SubscriptionCommand, SubscriptionError,
     SubscriptionOutcome,
 };
-use crate::seam::lending;
 use crate::telemetry::Metrics;
-use crate::types::{ShardId, Space, SubscriptionId, WakeId};
+use crate::types::{ShardId, SubscriptionId, WakeId};
 use keys::Keys;
 use webhook::WebhookClient;
 
-/// The fact that holds the signing key.
-const KEY_NAME: &[u8] = b"webhook-signing-key";
 /// Definitions and deletions of different subscriptions that may be under way at once.
 const LOCKS: usize = 16;
 
@@ -80,7 +77,8 @@ pub struct Subscriptions(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     engine: Engine,
-    keys: Keys,
+    /// Empty in a cluster until the leader of its shard was heard.
+    keys: OnceLock<Keys>,
     webhooks: WebhookClient,
     permits: Semaphore,
     /// By hash of the id: what changes a definition and its links runs one at a time.
@@ -90,7 +88,8 @@ struct Inner {
 }
 
 impl Subscriptions {
-    /// Opens them and starts the hub, which ends with the engine. `/readyz` tells when that fails.
+    /// Opens them and starts the hub, which ends with the engine. `/readyz` tells when that fails. In a cluster the key is
+    /// had in the background, since somebody must lead its shard first; until then requests are refused for the moment.
     pub async fn start(
         engine: Engine,
         settings: &WebhookSettings,
@@ -111,12 +110,15 @@ impl Subscriptions {
         resolver: Arc<dyn Resolver>,
         metrics: Arc<Metrics>,
     ) -> Result<Self, SubscriptionsError> {
-        let kept = signing_key(&engine).await?;
+        let keys = match engine.shared.cluster.get() {
+            Some(_) => OnceLock::new(),
+            None => OnceLock::from(key::find(&engine).await?),
+        };
         let webhooks = WebhookClient::new(resolver, settings.loopback, settings.timeout)
             .map_err(|error| SubscriptionsError::Tls(error.to_string()))?;
         let inner = Inner {
             engine,
-            keys: Keys::read(&kept).ok_or(SubscriptionsError::Key)?,
+            keys,
             webhooks,
             permits: Semaphore::new(settings.in_flight_max),
             locks: (0..LOCKS).map(|_| tokio::sync::Mutex::default()).collect(),
@@ -143,15 +145,23 @@ impl Subscriptions {
     }
 
     /// The document that receivers of webhooks verify signatures with.
-    #[must_use]
-    pub fn jwks(&self) -> String {
-        self.0.keys.jwks()
+    pub fn jwks(&self) -> Result<String, Failure> {
+        self.keys().map(Keys::jwks)
     }
 
     /// The name of the signing key.
-    #[must_use]
-    pub fn kid(&self) -> &str {
-        self.0.keys.kid()
+    pub fn kid(&self) -> Result<&str, Failure> {
+        self.keys().map(Keys::kid)
+    }
+
+    fn keys(&self) -> Result<&Keys, Failure> {
+        self.0.keys.get().ok_or(Failure::NoLeader { shard: key::SHARD })
+    }
+
+    /// Whether this node leads the home of a subscription, and so does its work.
+    fn leads(&self, id: &SubscriptionId) -> bool {
+        let shared = &self.0.engine.shared;
+        shared.leaders.is_here(id.home(shared.count))
     }
 
     fn index(&self) -> &SubscriptionIndex {
@@ -167,7 +177,7 @@ impl Subscriptions {
         }
     }
 
-    /// Asks the home shard.
+    /// Asks the home shard, which this node leads.
     async fn ask(
         &self,
         id: &SubscriptionId,
@@ -181,7 +191,7 @@ impl Subscriptions {
         }
     }
 
-    /// Asks the shard of a stream.
+    /// Asks the shard of a stream, wherever it is led.
     async fn ask_link(
         &self,
         shard: ShardId,
@@ -189,26 +199,10 @@ impl Subscriptions {
         ask: LinkAsk,
     ) -> Result<LinkReply, Failure> {
         let command = Command::Link(Box::new(LinkCommand { id: id.clone(), ask }));
-        match self.0.engine.submit(shard, command).await? {
+        match self.0.engine.errand(shard, command).await? {
             Reply::Link(reply) => Ok(reply),
             _ => Err(Failure::LogFailed),
         }
-    }
-}
-
-/// The key that is kept. It is made at the first start only, so a later one works on a full volume, too.
-async fn signing_key(engine: &Engine) -> Result<Bytes, SubscriptionsError> {
-    let shard = engine.shared.shard(ShardId(0))?;
-    let kept = lending(|| shard.tables.patient().fact(Space::Secret, KEY_NAME));
-    let kept = kept.map_err(|error| shard.table_fault(&error))?;
-    if let Some(kept) = kept {
-        return Ok(kept);
-    }
-    let value = Keys::propose().map_err(|_| SubscriptionsError::Randomness)?;
-    let command = Command::Secret { key: Bytes::from_static(KEY_NAME), value };
-    match engine.submit(ShardId(0), command).await? {
-        Reply::Secret(kept) => Ok(kept),
-        _ => Err(SubscriptionsError::Key),
     }
 }
 

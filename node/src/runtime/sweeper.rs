@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::mailbox::Job;
+use super::mailbox::{Job, Waiter};
 use super::shared::{Shard, Shared};
 use crate::core::Command;
 use crate::seam::Clock;
@@ -72,8 +72,11 @@ impl Sweeper {
             let mut places = std::mem::take(&mut self.places);
             for (id, place) in &mut places {
                 if let Ok(shard) = self.shared.shard(*id) {
-                    self.retention(shard, place);
-                    self.orphans(shard, place);
+                    // Whoever leads looks after what changes; each node after its own bytes.
+                    if self.shared.leaders.is_here(*id) {
+                        self.retention(shard, place);
+                        self.orphans(shard, place);
+                    }
                     self.scrub(shard, place);
                 }
             }
@@ -137,8 +140,24 @@ impl Sweeper {
         }
     }
 
-    /// Whether the fork that a pin names does not exist, or reads from elsewhere. Not knowing is no proof.
+    /// Whether the fork that a pin names does not exist, or reads from elsewhere. Not knowing is no proof, and neither is
+    /// what a replica does not show yet.
     pub(super) fn orphaned(&self, source: ShardId, pin: &PinOp) -> bool {
+        self.seems_orphaned(source, pin)
+            && self.shows_all(pin.fork.shard(self.shared.count))
+            && self.seems_orphaned(source, pin)
+    }
+
+    /// Whether this node shows of a shard whatever was committed before now.
+    fn shows_all(&self, shard: ShardId) -> bool {
+        if self.shared.cluster.get().is_none() {
+            return true;
+        }
+        let waiting = tokio::runtime::Builder::new_current_thread().enable_time().build();
+        waiting.is_ok_and(|waiting| waiting.block_on(self.shared.settled(shard)).is_ok())
+    }
+
+    fn seems_orphaned(&self, source: ShardId, pin: &PinOp) -> bool {
         match self.shared.glimpse(&pin.fork) {
             Ok(None) => true,
             Ok(Some(fork)) => {
@@ -178,5 +197,5 @@ impl Sweeper {
 
 /// Nobody waits for the answer.
 fn order(shard: &Shard, command: Command) {
-    let _ended = shard.mailbox.send(Job::Command { shard: shard.id, command, answer: None });
+    let _ended = shard.mailbox.send(Job::Command { shard: shard.id, command, waiter: Waiter::Nobody });
 }

@@ -24,7 +24,7 @@ pub struct Tailer {
 impl Tailer {
     pub(super) fn new(shared: Arc<Shared>, name: &StreamName, from: ReadFrom) -> Result<Self, ReadError> {
         let (view, snapshot) = shared.living(name)?;
-        view.touch(shared.clock.now());
+        shared.touch(name.shard(shared.count), &view, snapshot.state.config.lifetime);
         let position = Shared::resolve(from, &snapshot.state)?;
         // An answer by events has begun before its first batch is read: what cannot be read must be refused here.
         if position < snapshot.state.tail {

@@ -50,6 +50,11 @@ impl Leaders {
         self.known.get(usize::from(shard.0))?.lock().unwrap_or_else(PoisonError::into_inner).1
     }
 
+    /// Whether this node leads a shard.
+    pub(crate) fn is_here(&self, shard: ShardId) -> bool {
+        self.of(shard) == Whereabouts::Here
+    }
+
     /// Changes whenever a leader does.
     pub(crate) fn changes(&self) -> watch::Receiver<()> {
         self.changes.subscribe()

@@ -2,10 +2,16 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::line::{Ended, Line};
 use super::message::{Said, put_message, put_said};
+use crate::codec::frame::ERRAND_FRAME_BYTES_MAX;
 use crate::core::replication::Message;
 use crate::types::ShardId;
+
+/// Bytes of the longest number.
+const NUMBER_BYTES_MAX: usize = 10;
 
 /// What is answered to a peer that leads; cheap to clone, never blocks.
 #[derive(Debug, Clone)]
@@ -34,5 +40,16 @@ impl Door {
     /// Ends the connection, because entries were dropped for lack of room: a new one sends them again.
     pub fn hang_up(&self) {
         self.line.close(Ended::NoRoom);
+    }
+
+    /// Asks the leader to do something. `false`: it was not sent; otherwise it may arrive.
+    pub fn ask_errand(&self, shard: ShardId, number: u64, bytes: Bytes) -> bool {
+        let sent = self.line.is_open() && bytes.len() < ERRAND_FRAME_BYTES_MAX - NUMBER_BYTES_MAX;
+        if sent {
+            let said = Said::ErrandAsked(number, bytes);
+            self.line.say(false, |out| put_said(out, self.line.seed, shard, &said));
+            self.line.bell.ring();
+        }
+        sent
     }
 }

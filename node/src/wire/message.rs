@@ -25,6 +25,10 @@ pub enum Said {
     ReadAsked(u64),
     /// A leader answers such a question.
     ReadAnswered(u64, Option<LogIndex>),
+    /// A node asks a leader to do something; the bytes are the nodes' business.
+    ErrandAsked(u64, Bytes),
+    /// What came of it.
+    ErrandAnswered(u64, Bytes),
 }
 
 impl Said {
@@ -33,6 +37,8 @@ impl Said {
             Self::Message(message) => kind_of(message),
             Self::ReadAsked(_) => FrameKind::ReadAsked,
             Self::ReadAnswered(..) => FrameKind::ReadAnswered,
+            Self::ErrandAsked(..) => FrameKind::ErrandAsked,
+            Self::ErrandAnswered(..) => FrameKind::ErrandAnswered,
         }
     }
 }
@@ -61,6 +67,10 @@ pub fn put_said(out: &mut Vec<u8>, seed: u32, shard: ShardId, said: &Said) -> Re
             put_number(out, *number);
             put_u8(out, u8::from(upto.is_some()));
             upto.iter().for_each(|upto| put_number(out, upto.0));
+        }
+        Said::ErrandAsked(number, bytes) | Said::ErrandAnswered(number, bytes) => {
+            put_number(out, *number);
+            out.extend_from_slice(bytes);
         }
     })
 }
@@ -143,6 +153,15 @@ pub fn decode_said(kind: FrameKind, payload: &Bytes) -> Result<Said, CodecError>
                 _ => return Err(CodecError::Impossible(WHAT)),
             };
             Said::ReadAnswered(number, upto)
+        }
+        // An errand is the rest of its frame.
+        FrameKind::ErrandAsked | FrameKind::ErrandAnswered => {
+            let number = cursor.number(WHAT)?;
+            let bytes = cursor.own(cursor.rest());
+            return Ok(match kind {
+                FrameKind::ErrandAsked => Said::ErrandAsked(number, bytes),
+                _ => Said::ErrandAnswered(number, bytes),
+            });
         }
         _ => Said::Message(message(kind, &mut cursor)?),
     };

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use bytes::Bytes;
 use rtrb::{Consumer, Producer, RingBuffer};
 
 use super::line::Line;
@@ -121,6 +122,13 @@ impl Port {
     /// Answers a peer's question for a read.
     pub fn answer_read(&mut self, shard: ShardId, number: u64, upto: Option<LogIndex>) {
         self.line.say(false, |out| put_said(out, self.line.seed, shard, &Said::ReadAnswered(number, upto)));
+        self.stirred = true;
+    }
+
+    /// Answers an errand of a peer.
+    pub fn answer_errand(&mut self, shard: ShardId, number: u64, bytes: Bytes) {
+        let said = Said::ErrandAnswered(number, bytes);
+        self.line.say(false, |out| put_said(out, self.line.seed, shard, &said));
         self.stirred = true;
     }
 

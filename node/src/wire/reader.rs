@@ -36,6 +36,8 @@ pub(super) fn hear(
                 match said {
                     Said::ReadAsked(number) => host.read_asked(peer, shard, number),
                     Said::ReadAnswered(number, upto) => host.read_answered(peer, shard, number, upto),
+                    Said::ErrandAsked(number, bytes) => host.errand_asked(peer, shard, number, &bytes),
+                    Said::ErrandAnswered(number, bytes) => host.errand_answered(peer, shard, number, &bytes),
                     Said::Message(message) => {
                         if let Message::Ack { epoch, synced, .. } = message {
                             line.acknowledge(shard, epoch, synced);

@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
+use bytes::Bytes;
+use thalweg_node::codec::frame::ERRAND_FRAME_BYTES_MAX;
 use thalweg_node::core::replication::Message;
 use thalweg_node::types::{LogIndex, ReplicaId, ShardId};
 
@@ -40,6 +42,34 @@ fn questions_of_reads_and_their_answers_find_their_way() {
     leader.links.stop();
     follower.links.stop();
     assert!(!door.ask_read(ShardId(3), 42) && !port.is_open());
+}
+
+#[test]
+fn errands_and_their_answers_find_their_way() {
+    let (sockets, roster) = listeners(2);
+    let mut sockets = sockets.into_iter();
+    let log = Log::new();
+    let leader = Node::start(1, 1, sockets.next().unwrap(), &roster, options(Some(&log)));
+    let follower = Node::start(2, 1, sockets.next().unwrap(), &roster, options(None));
+    let (mut port, door) = (leader.port_to(2), follower.door_of(1));
+    let long = Bytes::from(vec![7; ERRAND_FRAME_BYTES_MAX]);
+    assert!(!door.ask_errand(ShardId(3), 41, long), "it would end the connection");
+    assert!(door.ask_errand(ShardId(3), 41, Bytes::from_static(b"do")));
+    let asked = leader.next(|event| match event {
+        Event::ErrandAsked(shard, number, bytes) => Some((shard, number, bytes)),
+        _ => None,
+    });
+    assert_eq!(asked, (ShardId(3), 41, Bytes::from_static(b"do")));
+    port.answer_errand(ShardId(3), 41, Bytes::from_static(b"done"));
+    port.wake();
+    let answer = follower.next(|event| match event {
+        Event::ErrandAnswered(shard, number, bytes) => Some((shard, number, bytes)),
+        _ => None,
+    });
+    assert_eq!(answer, (ShardId(3), 41, Bytes::from_static(b"done")));
+    leader.links.stop();
+    follower.links.stop();
+    assert!(!door.ask_errand(ShardId(3), 42, Bytes::new()), "it was not sent");
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
+use bytes::Bytes;
 use thalweg_node::codec::record::{RecordKind, chain_after};
 use thalweg_node::core::replication::{Entry, History, Message};
 use thalweg_node::seam::SystemClock;
@@ -30,6 +31,8 @@ pub(crate) enum Event {
     Heard(ShardId, Message),
     ReadAsked(ShardId, u64),
     ReadAnswered(ShardId, u64, Option<LogIndex>),
+    ErrandAsked(ShardId, u64, Bytes),
+    ErrandAnswered(ShardId, u64, Bytes),
 }
 
 /// A host that writes down what it is told, and waits in `heard` while its gate is shut.
@@ -102,6 +105,14 @@ impl Host for TestHost {
 
     fn read_answered(&self, _from: ReplicaId, shard: ShardId, number: u64, upto: Option<LogIndex>) {
         self.tell(Event::ReadAnswered(shard, number, upto));
+    }
+
+    fn errand_asked(&self, _from: ReplicaId, shard: ShardId, number: u64, bytes: &Bytes) {
+        self.tell(Event::ErrandAsked(shard, number, bytes.clone()));
+    }
+
+    fn errand_answered(&self, _from: ReplicaId, shard: ShardId, number: u64, bytes: &Bytes) {
+        self.tell(Event::ErrandAnswered(shard, number, bytes.clone()));
     }
 }
 

@@ -94,7 +94,8 @@ impl Client {
             let window = u64::try_from(window).unwrap_or(u64::MAX);
             (Lifetime::Sliding(window), ("Stream-TTL", WINDOW_SECONDS.to_string()))
         };
-        let terms = Terms { lifetime, ..Terms::default() };
+        let late = u64::try_from(self.target.late().as_nanos()).unwrap_or(u64::MAX);
+        let terms = Terms { lifetime, late, ..Terms::default() };
         let stream = Stream::own(name.clone(), format, terms, vec![header], 1);
         if !self.create_soon(&stream, began + CREATION_MS * 1_000_000).await {
             return;
@@ -115,7 +116,9 @@ impl Client {
             sleep(Duration::from_nanos(left)).await;
         }
         let mut served = None;
-        for _ in 0..ATTEMPTS_MAX {
+        let patient = self.clock.nanoseconds().saturating_add(late);
+        let mut attempts = 0..ATTEMPTS_MAX;
+        while attempts.next().is_some() || self.clock.nanoseconds() < patient {
             served = self.target.address().await;
             if self.simple(&stream, &life, Action::Head).await == Outcome::Refused(Refusal::NotFound) {
                 log.present = false;
@@ -141,7 +144,9 @@ impl Client {
         let request = Self::put(again).body(b"");
         let patience = 2 * WINDOW_SECONDS * 1_000_000_000;
         let began = self.clock.nanoseconds();
-        while self.target.address().await != served && self.clock.nanoseconds() - began < patience {
+        let moves = !self.target.late().is_zero();
+        while (moves || self.target.address().await != served) && self.clock.nanoseconds() - began < patience
+        {
             let life = again.life.read().await;
             let call = self.clock.nanoseconds();
             let answer = self.exchange(&request).await;

@@ -208,7 +208,11 @@ pub(super) fn acknowledged(outcome: Result<bool, Error>) -> Response {
 
 /// The keys that receivers verify with.
 pub(super) fn jwks(subscriptions: &Subscriptions) -> Response {
-    let mut response = Response::new(Body::from(subscriptions.jwks()));
+    let keys = match subscriptions.jwks() {
+        Ok(keys) => keys,
+        Err(failure) => return failed(&failure),
+    };
+    let mut response = Response::new(Body::from(keys));
     let headers = response.headers_mut();
     headers.insert("content-type", http::HeaderValue::from_static("application/jwk-set+json"));
     headers.insert("cache-control", http::HeaderValue::from_static("public, max-age=300"));

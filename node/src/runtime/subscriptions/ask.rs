@@ -113,11 +113,18 @@ impl Subscriptions {
             }
             return Err(error);
         }
-        Ok(Defined { new: defined.changed, shown: self.show(id)? })
+        Ok(Defined { new: defined.changed, shown: self.shown(id)? })
     }
 
     /// GET.
-    pub fn show(&self, id: &SubscriptionId) -> Asked<Shown> {
+    pub async fn show(&self, id: &SubscriptionId) -> Asked<Shown> {
+        let shared = &self.0.engine.shared;
+        shared.settled(id.home(shared.count)).await.map_err(EngineError::Failure)?;
+        shared.settled_where_led().await;
+        self.shown(id)
+    }
+
+    pub(super) fn shown(&self, id: &SubscriptionId) -> Asked<Shown> {
         match self.index().view(id, SUBSCRIPTION_STREAMS_SHOWN_MAX) {
             Some(shown) if shown.subscription.stage != Stage::Removing => Ok(shown),
             _ => refused(SubscriptionError::NotFound),
@@ -160,13 +167,16 @@ impl Subscriptions {
     /// A worker takes the work of a pull-wake subscription.
     pub async fn claim(&self, id: &SubscriptionId, worker: String) -> Asked<Claimed> {
         let wake = draw_wake().map_err(EngineError::Failure)?;
+        // What was appended elsewhere before the worker asked is work.
+        self.0.engine.shared.settled_where_led().await;
         let pending = self.index().pending(id);
         let outcome = self.decide(id, SubscriptionAsk::Claim { worker, wake, pending }).await?;
         let Some(grant) = outcome.subscription.grant() else {
             return refused(SubscriptionError::Fenced);
         };
-        let token = self.0.keys.token(TokenKind::Claim, id, outcome.subscription.uid, grant);
-        Ok(Claimed { grant, token, shown: self.show(id)? })
+        let keys = self.keys().map_err(EngineError::Failure)?;
+        let token = keys.token(TokenKind::Claim, id, outcome.subscription.uid, grant);
+        Ok(Claimed { grant, token, shown: self.shown(id)? })
     }
 
     /// A worker has come so far, and perhaps is done. Whether there is more to do.
@@ -179,6 +189,7 @@ impl Subscriptions {
     ) -> Asked<bool> {
         let (known, presented) = self.admit(id, kind, token, request.stated)?;
         self.decide(id, SubscriptionAsk::Renew(presented)).await?;
+        self.0.engine.shared.settled_where_led().await;
         for (stream, offset) in &request.acks {
             if let Err(cause) = self.check_ack(id, stream, *offset) {
                 return refused(SubscriptionRefusal::Offset { stream: stream.to_string(), cause });
@@ -214,7 +225,8 @@ impl Subscriptions {
     ) -> Asked<(std::sync::Arc<Subscription>, Presented)> {
         let known = self.index().get(id).filter(|known| known.stage != Stage::Removing);
         let Some(known) = known else { return refused(SubscriptionError::NotFound) };
-        let opened = token.and_then(|token| self.0.keys.open(token, kind, id, known.uid));
+        let keys = self.keys().map_err(EngineError::Failure)?;
+        let opened = token.and_then(|token| keys.open(token, kind, id, known.uid));
         match (opened, stated) {
             (Some(token), Some(stated)) => Ok((known, Presented { token, stated })),
             (Some(_), None) => refused(SubscriptionError::Fenced),

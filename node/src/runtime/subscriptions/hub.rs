@@ -1,11 +1,12 @@
 //! The hub: one task that learns what moved, and a short-lived task for each subscription that needs something.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::json;
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::timeout;
 
 use super::keys::TokenKind;
@@ -14,12 +15,12 @@ use super::wire::{callback_url, stream_json, wake_text};
 use super::work::Work;
 use super::{SubscriptionView, Subscriptions, draw_wake};
 use crate::codec::json::split;
-use crate::core::{Append, Presented, SubscriptionAsk};
-use crate::runtime::{EngineError, Failure};
+use crate::core::{Append, Command, Presented, Reply, SubscriptionAsk};
+use crate::runtime::Failure;
 use crate::telemetry::Held;
 use crate::types::limits::SUBSCRIPTION_STREAMS_SHOWN_MAX;
 use crate::types::{
-    ContentType, Delivery, Grant, Messages, StreamName, Subscription, SubscriptionId, UnixMillis,
+    ContentType, Delivery, Grant, Messages, ShardId, StreamName, Subscription, SubscriptionId, UnixMillis,
 };
 
 /// Longest time between two looks: a wall clock that is set forwards makes leases and retries late by this at most.
@@ -34,6 +35,9 @@ const RESTART: Duration = Duration::from_secs(1);
 /// way is found half done in the index, as after a start.
 pub(super) async fn watch(subscriptions: Subscriptions) {
     let shared = Arc::clone(&subscriptions.0.engine.shared);
+    if !subscriptions.await_key().await {
+        return;
+    }
     loop {
         let ended = tokio::spawn(run(subscriptions.clone())).await;
         if ended.is_ok() || shared.closing() {
@@ -70,24 +74,65 @@ impl Drop for UnderWay {
     }
 }
 
+/// The homes that this node leads: it does the work of their subscriptions, and of no others.
+#[derive(Debug, Default)]
+struct Homes {
+    led: BTreeSet<ShardId>,
+    /// By home, what is under way.
+    under_way: Vec<(ShardId, AbortHandle)>,
+}
+
+impl Homes {
+    /// Takes over what this node leads by now, and ends what it leads no more: nobody is woken from here any more, and
+    /// the new leader finds what was cut off as after a start.
+    fn look(&mut self, subscriptions: &Subscriptions) {
+        let shared = &subscriptions.0.engine.shared;
+        let led: BTreeSet<ShardId> =
+            shared.count.shards().filter(|shard| shared.leaders.is_here(*shard)).collect();
+        self.under_way.retain(|(home, task)| {
+            if !led.contains(home) {
+                task.abort();
+            }
+            !task.is_finished()
+        });
+        let gained: BTreeSet<ShardId> = led.difference(&self.led).copied().collect();
+        if !gained.is_empty() {
+            shared.subscriptions.take_over(|id| gained.contains(&id.home(shared.count)));
+            subscriptions.find_unheard();
+        }
+        self.led = led;
+    }
+}
+
 /// Runs until the engine closes; then ends what is under way, which the next start finds and repeats.
 async fn run(subscriptions: Subscriptions) {
     let shared = Arc::clone(&subscriptions.0.engine.shared);
     let mut tasks = JoinSet::new();
-    subscriptions.find_unheard();
+    let (mut homes, mut changes) = (Homes::default(), shared.leaders.changes());
     while !shared.closing() {
+        changes.mark_unchanged();
+        homes.look(&subscriptions);
         let now = shared.clock.now();
-        let (work, next) = shared.subscriptions.take_work(now);
+        let (work, next) =
+            shared.subscriptions.take_work(now, |id| homes.led.contains(&id.home(shared.count)));
         subscriptions.count();
         shared.subscriptions.set_trouble(None);
         for (id, work) in work {
-            tasks.spawn(UnderWay::new(&subscriptions, id, now).run(work));
+            let home = id.home(shared.count);
+            let task = tasks.spawn(UnderWay::new(&subscriptions, id, now).run(work));
+            homes.under_way.push((home, task));
         }
         let wait = next.map_or(LOOK_MAX_MS, |at| {
             u64::try_from(at.0.saturating_sub(now.0)).unwrap_or(0).min(LOOK_MAX_MS)
         });
-        // Whether something moved or the time came: look again.
-        let _either = timeout(Duration::from_millis(wait), shared.subscriptions.moved()).await;
+        // Whether something moved, another node leads, or the time came: look again.
+        let moved = async {
+            tokio::select! {
+                () = shared.subscriptions.moved() => {}
+                _led = changes.changed() => {}
+            }
+        };
+        let _either = timeout(Duration::from_millis(wait), moved).await;
         while let Some(ended) = tasks.try_join_next() {
             if ended.is_err() {
                 tracing::error!("work for a subscription has panicked and is tried again");
@@ -141,6 +186,10 @@ impl Subscriptions {
         };
         let subscription = outcome.subscription;
         let (true, Some(grant)) = (outcome.changed, subscription.grant()) else { return Ok(()) };
+        if !self.leads(id) {
+            // Whoever leads now announces it again.
+            return Ok(());
+        }
         self.index().announce(id, grant);
         let told = match &subscription.definition.delivery {
             Delivery::Webhook { url } => self.call(&subscription, grant, url).await,
@@ -172,10 +221,12 @@ impl Subscriptions {
         let state = self.0.engine.head(wake_stream).await.map_err(|error| error.to_string())?;
         let content_type = state.config.content_type.clone();
         let append = event_append(wake_stream.clone(), content_type, event.to_string());
-        match self.0.engine.append(append).await {
-            Ok(_) => Ok(()),
-            Err(EngineError::Refused(error)) => Err(error.to_string()),
-            Err(EngineError::Failure(failure)) => Err(failure.to_string()),
+        let shard = append.name.shard(self.0.engine.shared.count);
+        match self.0.engine.errand(shard, Command::Append(append)).await {
+            Ok(Reply::Append(Ok(_))) => Ok(()),
+            Ok(Reply::Append(Err(error))) => Err(error.to_string()),
+            Ok(_) => Err(Failure::LogFailed.to_string()),
+            Err(failure) => Err(failure.to_string()),
         }
     }
 
@@ -183,10 +234,11 @@ impl Subscriptions {
     async fn call(&self, subscription: &Subscription, grant: Grant, url: &str) -> Result<(), String> {
         let id = &subscription.id;
         let Some(view) = self.index().view(id, SUBSCRIPTION_STREAMS_SHOWN_MAX) else { return Ok(()) };
-        let token = self.0.keys.token(TokenKind::Callback, id, subscription.uid, grant);
+        let keys = self.keys().map_err(|failure| failure.to_string())?;
+        let token = keys.token(TokenKind::Callback, id, subscription.uid, grant);
         let body = webhook_body(&view, grant, &token);
         let clock = &self.0.engine.shared.clock;
-        let signature = self.0.keys.signature(&body, clock.now());
+        let signature = keys.signature(&body, clock.now());
         let metrics = &self.0.metrics.subscriptions;
         let before = clock.elapsed();
         let answered = {

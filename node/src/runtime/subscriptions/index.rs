@@ -190,15 +190,21 @@ impl SubscriptionIndex {
         self.moved.notify_one();
     }
 
-    /// What is to be done now, each marked as being done; and when to ask again at the latest.
-    pub(super) fn take_work(&self, now: UnixMillis) -> (Vec<(SubscriptionId, Work)>, Option<UnixMillis>) {
+    /// What is to be done now for the subscriptions whose homes are led here, each marked as being done; and when to ask
+    /// again at the latest.
+    pub(super) fn take_work(
+        &self,
+        now: UnixMillis,
+        led: impl Fn(&SubscriptionId) -> bool,
+    ) -> (Vec<(SubscriptionId, Work)>, Option<UnixMillis>) {
         let mut inner = self.lock();
         let mut ids = std::mem::take(&mut inner.dirty);
         while let Some((at, id)) = inner.deadlines.first().cloned().filter(|(at, _)| *at <= now) {
             inner.deadlines.remove(&(at, id.clone()));
             ids.insert(id);
         }
-        let work = ids.into_iter().filter_map(|id| Some((id.clone(), inner.look(&id, now)?))).collect();
+        let work =
+            ids.into_iter().filter(led).filter_map(|id| Some((id.clone(), inner.look(&id, now)?))).collect();
         (work, inner.deadlines.first().map(|(at, _)| *at))
     }
 
@@ -215,6 +221,17 @@ impl SubscriptionIndex {
         }
         drop(inner);
         self.moved.notify_one();
+    }
+
+    /// The homes of these are led here from now on: everything about them is looked at, and a wake that is under way was
+    /// announced by another node, or by this one before it led no more.
+    pub(super) fn take_over(&self, gained: impl Fn(&SubscriptionId) -> bool) {
+        let mut inner = self.lock();
+        let Inner { entries, dirty, .. } = &mut *inner;
+        for (id, entry) in entries.iter_mut().filter(|(id, _)| gained(id)) {
+            entry.announced = None;
+            dirty.insert(id.clone());
+        }
     }
 
     /// This process announces a wake.

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::*;
@@ -14,8 +15,8 @@ use crate::core::{Create, SubscriptionAsk as Ask};
 use crate::runtime::{Running, start};
 use crate::seam::{Clock, SystemClock};
 use crate::types::{
-    AppendOp, Definition, Delivery, Framing, Glob, Link, Messages, Offset, Op, Stage, StreamConfig, StreamId,
-    StreamName, SubscriptionUid, UnixMillis,
+    AppendOp, Definition, Delivery, Framing, Glob, Link, Messages, Offset, Op, Space, Stage, StreamConfig,
+    StreamId, StreamName, SubscriptionUid, UnixMillis,
 };
 
 mod trouble;
@@ -112,7 +113,7 @@ async fn a_definition_that_a_crash_cut_short_reaches_all_shards_after_it() {
     let running = run(directory.path());
     let subscriptions = open(&running).await;
     eventually(|| subscriptions.index().get(&id()).unwrap().stage == Stage::Serving).await;
-    let shown = subscriptions.show(&id()).unwrap();
+    let shown = subscriptions.shown(&id()).unwrap();
     assert_eq!(shown.streams_total, 41);
     assert!(shown.streams.iter().all(|stream| stream.acked == stream.tail && !stream.pending), "no replay");
     create(&running.engine, "events/new").await;

@@ -80,6 +80,8 @@ fn any_said() -> impl Strategy<Value = Said> {
         6 => message.prop_map(Said::Message),
         1 => any::<u64>().prop_map(Said::ReadAsked),
         1 => (any::<u64>(), prop::option::of(any_index())).prop_map(|(number, upto)| Said::ReadAnswered(number, upto)),
+        1 => (any::<u64>(), any::<Vec<u8>>()).prop_map(|(number, bytes)| Said::ErrandAsked(number, bytes.into())),
+        1 => (any::<u64>(), any::<Vec<u8>>()).prop_map(|(number, bytes)| Said::ErrandAnswered(number, bytes.into())),
     ]
 }
 

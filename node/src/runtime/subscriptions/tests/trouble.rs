@@ -55,8 +55,8 @@ async fn a_definition_made_while_a_shard_is_damaged_reaches_it_when_it_is_served
     let running = run(directory.path());
     assert_eq!(running.report.damaged, []);
     let subscriptions = open(&running).await;
-    eventually(|| subscriptions.show(&id()).unwrap().streams_total == 41).await;
-    let shown = subscriptions.show(&id()).unwrap();
+    eventually(|| subscriptions.shown(&id()).unwrap().streams_total == 41).await;
+    let shown = subscriptions.shown(&id()).unwrap();
     assert!(shown.streams.iter().all(|stream| !stream.pending), "linked at the tail, as by the definition");
     eventually(|| !subscriptions.index().is_unheard(&id())).await;
     create(&running.engine, &in_shard(&running, shard)).await;
@@ -117,7 +117,11 @@ async fn a_subscription_whose_home_is_damaged_keeps_its_links() {
     std::fs::write(&file, kept).unwrap();
     let running = run(directory.path());
     let subscriptions = open(&running).await;
-    assert_eq!(subscriptions.show(&id()).unwrap().streams_total, 41, "40 linked, and one that is named only");
+    assert_eq!(
+        subscriptions.shown(&id()).unwrap().streams_total,
+        41,
+        "40 linked, and one that is named only"
+    );
     end(running, Some(subscriptions)).await;
 }
 
@@ -223,7 +227,7 @@ async fn links_are_bounded_and_what_needs_more_is_refused_and_leaves_nothing() {
     let second = SubscriptionId::parse("t").unwrap();
     let refused = subscriptions.define(&second, definition()).await.unwrap_err();
     assert_eq!(refused, EngineError::Refused(SubscriptionRefusal::TooManyLinks { limit: 16 }));
-    assert!(subscriptions.show(&second).is_err(), "nothing of it is left");
+    assert!(subscriptions.shown(&second).is_err(), "nothing of it is left");
     assert_eq!(subscriptions.index().link_count(), 16);
     running.engine.delete(name("events/0")).await.unwrap();
     running.engine.create(create_one("events/16"), None).await.unwrap();
