@@ -7,14 +7,14 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use thalweg_node::admin::words::Status;
 use thalweg_node::core::failover::{Action, Input, NodePulse, Supervisor};
 use thalweg_node::core::replication::SealAnswer;
 use thalweg_node::types::{ConfigVersion, ReplicaId, ShardId};
 use tokio::sync::{mpsc, watch};
 use tokio::task::spawn_blocking;
 
-use super::admin::Status;
-use super::asks::Batch;
+use super::asks::Decided;
 use super::members::{Lags, settle};
 use super::news::{News, View};
 use super::plan::Plan;
@@ -108,15 +108,15 @@ impl Desk {
             // What was heard together is decided together, so that all shards of a node move in one write.
             inputs.drain(..).for_each(|input| self.supervisor.step(input, &mut out));
             let table = self.table.borrow().clone();
-            let mut batch = Batch::default();
+            let mut asks = Decided::default();
             for action in out.drain(..) {
                 if self.is_due(&action)
-                    && let Some(action) = batch.add(action, &table)
+                    && let Some(action) = asks.add(action, &table)
                 {
                     inputs.extend(self.act(action).await);
                 }
             }
-            batch.send(&self.plan, &table, &self.events);
+            asks.send(&self.plan, &table, &self.events);
         }
         self.publish();
     }
@@ -194,13 +194,13 @@ impl Desk {
     /// Tells leaders who learns from them; a leader that is new, or was started again, does not know.
     fn teach(&mut self) {
         let table = self.table.borrow().clone();
-        let mut batch = Batch::default();
+        let mut asks = Decided::default();
         for shard in table.learners.keys() {
             let Some(row) = table.rows.get(shard) else { continue };
             let (Ok(to), epoch, configs) = (row.leader(), row.epoch, row.configs.clone()) else { continue };
-            batch.add(Action::Configure { shard: *shard, epoch, to, configs }, &table);
+            asks.add(Action::Configure { shard: *shard, epoch, to, configs }, &table);
         }
-        batch.send(&self.plan, &table, &self.events);
+        asks.send(&self.plan, &table, &self.events);
     }
 
     /// Whether an action is to be done now: a leader that was just told who votes is not told again before it can say so.
