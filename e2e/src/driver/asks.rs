@@ -28,15 +28,15 @@ pub(super) struct Decided(BTreeMap<ReplicaId, Asks>);
 
 impl Decided {
     /// Adds an action, if it is an ask.
-    pub(super) fn add(&mut self, action: Action, table: &Table) -> Option<Action> {
+    pub(super) fn add(&mut self, action: Action) -> Option<Action> {
         match action {
             Action::Seal { shard, epoch, to } => self.of(to).seals.push(SealAsk { shard, epoch }),
-            Action::Lead { shard, epoch, to, configs, expected } => {
-                let order = Order { epoch, configs, learners: table.learners(shard) };
+            Action::Lead { shard, epoch, to, configs, learners, expected } => {
+                let order = Order { epoch, configs, learners };
                 self.of(to).orders.push(LeadAsk::new(shard, order, expected.into()));
             }
-            Action::Configure { shard, epoch, to, configs } => {
-                let order = Order { epoch, configs, learners: table.learners(shard) };
+            Action::Configure { shard, epoch, to, configs, learners } => {
+                let order = Order { epoch, configs, learners };
                 self.of(to).sets.push(ConfigAsk::new(shard, order));
             }
             other => return Some(other),
