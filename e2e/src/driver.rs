@@ -5,7 +5,6 @@
 //! compare-and-set under a lock, so several drivers may share one; who a replica is, is its volume's incarnation, and an
 //! empty disk under an old name becomes another replica.
 
-mod admin;
 mod asks;
 mod bootstrap;
 mod desk;
@@ -16,9 +15,7 @@ mod plan;
 mod record;
 mod table;
 mod visit;
-mod words;
 
-pub use admin::{Admin, AdminError, Meant, Reply, Status};
 pub use bootstrap::{BootstrapError, bootstrap};
 pub use drive::{Driver, Setup};
 pub use news::{News, View};

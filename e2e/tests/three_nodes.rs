@@ -18,7 +18,7 @@ mod troubles;
 use std::time::Duration;
 
 use thalweg_e2e::cluster::{Options, World};
-use thalweg_e2e::server::{NodeOptions, complaints, node_binary};
+use thalweg_e2e::server::{NodeOptions, complaints};
 
 /// Longest wait until what must come by itself has come.
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -33,16 +33,6 @@ fn number(name: &str, default: u64) -> u64 {
 fn options(seed: u64) -> Options {
     let node = NodeOptions { shards: 4, ..NodeOptions::default() };
     Options { node, seed, ..Options::default() }
-}
-
-/// Whether the node of this tree can be a member of a cluster; says so if not.
-fn knows_clusters() -> anyhow::Result<bool> {
-    let help = std::process::Command::new(node_binary()?).arg("--help").output()?;
-    let knows = String::from_utf8_lossy(&help.stdout).contains("--cluster-id");
-    if !knows {
-        println!("SKIPPED: this node cannot be a member of a cluster; nothing was shown");
-    }
-    Ok(knows)
 }
 
 /// Ends a world; nobody may have complained.

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use thalweg_node::admin::AdminClient;
+use thalweg_node::admin::words::{Addressee, Batch, ConfigAsk, LeadAsk, SealAsk};
 use thalweg_node::core::failover::Action;
-use thalweg_node::core::replication::Standing;
+use thalweg_node::core::replication::Answer;
 use thalweg_node::runtime::Order;
-use thalweg_node::types::{RecordEpoch, ReplicaId, ShardId};
+use thalweg_node::types::ReplicaId;
 use tokio::sync::mpsc;
 
-use super::admin::{Admin, Meant, Reply};
 use super::desk::Event;
 use super::plan::Plan;
 use super::table::Table;
@@ -16,27 +17,27 @@ use super::table::Table;
 /// What one replica is asked.
 #[derive(Debug, Default)]
 struct Asks {
-    seals: Vec<(ShardId, RecordEpoch)>,
-    orders: Vec<(ShardId, Order, Standing)>,
-    sets: Vec<(ShardId, Order)>,
+    seals: Vec<SealAsk>,
+    orders: Vec<LeadAsk>,
+    sets: Vec<ConfigAsk>,
 }
 
-/// Asks that were decided together.
+/// Asks that were decided together, by whom they go to.
 #[derive(Debug, Default)]
-pub(super) struct Batch(BTreeMap<ReplicaId, Asks>);
+pub(super) struct Decided(BTreeMap<ReplicaId, Asks>);
 
-impl Batch {
+impl Decided {
     /// Adds an action, if it is an ask.
-    pub(super) fn add(&mut self, action: Action, table: &Table) -> Option<Action> {
+    pub(super) fn add(&mut self, action: Action) -> Option<Action> {
         match action {
-            Action::Seal { shard, epoch, to } => self.of(to).seals.push((shard, epoch)),
-            Action::Lead { shard, epoch, to, configs, expected } => {
-                let order = Order { epoch, configs, learners: table.learners(shard) };
-                self.of(to).orders.push((shard, order, expected));
+            Action::Seal { shard, epoch, to } => self.of(to).seals.push(SealAsk { shard, epoch }),
+            Action::Lead { shard, epoch, to, configs, learners, expected } => {
+                let order = Order { epoch, configs, learners };
+                self.of(to).orders.push(LeadAsk::new(shard, order, expected.into()));
             }
-            Action::Configure { shard, epoch, to, configs } => {
-                let order = Order { epoch, configs, learners: table.learners(shard) };
-                self.of(to).sets.push((shard, order));
+            Action::Configure { shard, epoch, to, configs, learners } => {
+                let order = Order { epoch, configs, learners };
+                self.of(to).sets.push(ConfigAsk::new(shard, order));
             }
             other => return Some(other),
         }
@@ -53,20 +54,24 @@ impl Batch {
             let Some(member) = table.roster.members.get(&replica) else { continue };
             let planned = plan.nodes.iter().find(|planned| planned.name == member.node);
             let Some((incarnation, planned)) = member.incarnation.zip(planned) else { continue };
-            let meant = Meant { cluster: table.cluster, replica: Some(replica), incarnation };
-            tokio::spawn(ask(Admin(planned.admin), (replica, meant), asks, events.clone()));
+            let to = Addressee { cluster: table.cluster, replica: Some(replica), incarnation };
+            tokio::spawn(ask(AdminClient::new(planned.admin), (replica, to), asks, events.clone()));
         }
     }
 }
 
-async fn ask(admin: Admin, (from, meant): (ReplicaId, Meant), asks: Asks, events: mpsc::Sender<Event>) {
+async fn ask(
+    admin: AdminClient,
+    (from, to): (ReplicaId, Addressee),
+    asks: Asks,
+    events: mpsc::Sender<Event>,
+) {
     let Asks { seals, orders, sets } = asks;
     if !seals.is_empty()
-        && let Ok(replies) = admin.seal(&meant, &seals).await
+        && let Ok(answers) = admin.seal(&Batch { to, asks: seals }).await
     {
-        let shards = seals.iter().map(|(shard, _)| *shard);
-        let sealed = shards.zip(replies).filter_map(|(shard, reply)| match reply {
-            Reply::Sealed(answer) => Some((shard, answer)),
+        let sealed = answers.answers.into_iter().filter_map(|answered| match answered.outcome.answer() {
+            Ok(Answer::Sealed(answer)) => Some((answered.shard, answer)),
             // It leads already, or has promised more: the record will say so.
             _ => None,
         });
@@ -75,9 +80,9 @@ async fn ask(admin: Admin, (from, meant): (ReplicaId, Meant), asks: Asks, events
     }
     // What comes of an order or of a set shows in the next status.
     if !orders.is_empty() {
-        let _ = admin.lead(&meant, &orders).await;
+        let _ = admin.lead(&Batch { to, asks: orders }).await;
     }
     if !sets.is_empty() {
-        let _ = admin.configure(&meant, &sets).await;
+        let _ = admin.configure(&Batch { to, asks: sets }).await;
     }
 }

@@ -4,16 +4,17 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use thalweg_node::admin::words::Status;
 use thalweg_node::core::replication::{Phase, ShardRow};
 use thalweg_node::types::{
     ClusterId, Configs, Member, RecordEpoch, ReplicaId, Roster, ShardId, VolumeIncarnation, Voters,
 };
 use tokio::time::sleep;
 
-use super::admin::{Admin, Status};
-use super::plan::Plan;
+use super::plan::{Plan, Planned};
 use super::record::{RecordError, RecordFile};
 use super::table::Table;
+use super::visit::questions;
 use crate::stopwatch::Stopwatch;
 
 /// Nodes may still be starting when a driver begins.
@@ -84,7 +85,7 @@ pub async fn bootstrap(plan: &Plan, record: &RecordFile) -> Result<Table, Bootst
     }
     let mut members = BTreeMap::new();
     for (id, planned) in (0..).map(ReplicaId).zip(&plan.nodes) {
-        let status = hear(&planned.name, Admin(planned.admin)).await?;
+        let status = hear(planned).await?;
         let incarnation = fit(plan, &planned.name, &status)?;
         if !status.is_new {
             return Err(BootstrapError::RecordLost(planned.name.clone()));
@@ -138,13 +139,13 @@ pub(super) fn fit(plan: &Plan, name: &str, status: &Status) -> Result<VolumeInca
     Ok(status.incarnation)
 }
 
-async fn hear(node: &str, admin: Admin) -> Result<Status, BootstrapError> {
-    let since = Stopwatch::start();
+async fn hear(planned: &Planned) -> Result<Status, BootstrapError> {
+    let (since, admin) = (Stopwatch::start(), questions(planned));
     loop {
         match admin.status().await {
             Ok(status) => return Ok(status),
             Err(error) if since.elapsed() >= STARTING_MAX => {
-                let (node, why) = (node.to_owned(), error.to_string());
+                let (node, why) = (planned.name.clone(), error.to_string());
                 return Err(BootstrapError::Silent { node, why });
             }
             Err(_) => sleep(AGAIN).await,

@@ -7,14 +7,14 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use thalweg_node::admin::words::Status;
 use thalweg_node::core::failover::{Action, Input, NodePulse, Supervisor};
 use thalweg_node::core::replication::SealAnswer;
-use thalweg_node::types::{ConfigVersion, ReplicaId, ShardId};
+use thalweg_node::types::{ReplicaId, ShardId};
 use tokio::sync::{mpsc, watch};
 use tokio::task::spawn_blocking;
 
-use super::admin::Status;
-use super::asks::Batch;
+use super::asks::Decided;
 use super::members::{Lags, settle};
 use super::news::{News, View};
 use super::plan::Plan;
@@ -46,8 +46,6 @@ pub(super) struct Desk {
     table: watch::Sender<Arc<Table>>,
     pulses: BTreeMap<ReplicaId, NodePulse>,
     lags: Lags,
-    /// Which sets of voters leaders were told last, and when: they say what they go by twice a second only.
-    told: BTreeMap<ShardId, (ConfigVersion, Duration)>,
     /// What was refused and said already.
     refused: BTreeSet<String>,
     /// The record is older than what nodes have promised: nothing is touched any more.
@@ -77,7 +75,6 @@ impl Desk {
             table,
             pulses: BTreeMap::new(),
             lags: Lags::new(),
-            told: BTreeMap::new(),
             refused: BTreeSet::new(),
             halted: false,
             looked: Duration::ZERO,
@@ -95,7 +92,6 @@ impl Desk {
             self.looked = now;
             inputs.extend(self.read().await);
             self.settle().await;
-            self.teach();
         }
         self.step(inputs).await;
     }
@@ -103,20 +99,19 @@ impl Desk {
     /// Feeds the supervisor and does what it says, until there is nothing more to do.
     async fn step(&mut self, inputs: Vec<Input>) {
         let mut inputs = VecDeque::from(inputs);
+        inputs.push_front(Input::Learners(self.table.borrow().learners.clone()));
         let mut out = Vec::new();
         while !inputs.is_empty() && !self.halted {
             // What was heard together is decided together, so that all shards of a node move in one write.
             inputs.drain(..).for_each(|input| self.supervisor.step(input, &mut out));
             let table = self.table.borrow().clone();
-            let mut batch = Batch::default();
+            let mut asks = Decided::default();
             for action in out.drain(..) {
-                if self.is_due(&action)
-                    && let Some(action) = batch.add(action, &table)
-                {
+                if let Some(action) = asks.add(action) {
                     inputs.extend(self.act(action).await);
                 }
             }
-            batch.send(&self.plan, &table, &self.events);
+            asks.send(&self.plan, &table, &self.events);
         }
         self.publish();
     }
@@ -189,30 +184,6 @@ impl Desk {
         if changed.is_some() {
             receiver.try_iter().for_each(|news| self.say(news));
         }
-    }
-
-    /// Tells leaders who learns from them; a leader that is new, or was started again, does not know.
-    fn teach(&mut self) {
-        let table = self.table.borrow().clone();
-        let mut batch = Batch::default();
-        for shard in table.learners.keys() {
-            let Some(row) = table.rows.get(shard) else { continue };
-            let (Ok(to), epoch, configs) = (row.leader(), row.epoch, row.configs.clone()) else { continue };
-            batch.add(Action::Configure { shard: *shard, epoch, to, configs }, &table);
-        }
-        batch.send(&self.plan, &table, &self.events);
-    }
-
-    /// Whether an action is to be done now: a leader that was just told who votes is not told again before it can say so.
-    fn is_due(&mut self, action: &Action) -> bool {
-        let Action::Configure { shard, configs, .. } = action else { return true };
-        let (now, version) = (self.clock.elapsed(), configs.last().version);
-        let lately = |(told, at): &(ConfigVersion, Duration)| *told == version && now < *at + ROUND;
-        if self.told.get(shard).is_some_and(lately) {
-            return false;
-        }
-        self.told.insert(*shard, (version, now));
-        true
     }
 
     fn say(&self, news: News) {

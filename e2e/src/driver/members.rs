@@ -7,10 +7,10 @@
 
 use std::collections::BTreeMap;
 
+use thalweg_node::admin::words::{Shard, Shards, Status};
 use thalweg_node::core::replication::ShardRow;
 use thalweg_node::types::{Member, ReplicaId, ShardId, Voters};
 
-use super::admin::Status;
 use super::news::News;
 use super::plan::Plan;
 use super::table::Table;
@@ -20,6 +20,15 @@ const CAUGHT_UP: u64 = 1000;
 
 /// For each shard, by how many entries each follower of its leader is behind.
 pub(super) type Lags = BTreeMap<ShardId, BTreeMap<ReplicaId, u64>>;
+
+/// What a node says of the followers that it feeds.
+pub(super) fn lags(said: Shards) -> Lags {
+    let shard = |shard: Shard| {
+        let fed = shard.followers.into_iter().filter(|follower| follower.is_shipped);
+        (shard.shard, fed.map(|follower| (follower.replica, follower.lag_entries)).collect())
+    };
+    said.shards.into_iter().map(shard).collect()
+}
 
 /// A node that was never a member answers in the place of one that was: it becomes a member under an id of its own.
 pub(super) fn admit(plan: &Plan, table: &mut Table, status: &Status) -> Option<News> {

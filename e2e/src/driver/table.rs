@@ -3,12 +3,11 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Context, ensure};
+use anyhow::ensure;
 use serde::{Deserialize, Serialize};
+use thalweg_node::admin::words::{MemberList, VoterSets};
 use thalweg_node::core::replication::{Phase, ShardRow};
 use thalweg_node::types::{ClusterId, RecordEpoch, ReplicaId, Roster, ShardId};
-
-use super::words::{ConfigWords, MemberWords, configs_from, configs_words, member_from, member_words};
 
 /// The only form so far; a driver that finds another one writes nothing.
 const FORMAT: u32 = 1;
@@ -49,25 +48,25 @@ pub(super) struct FileWords {
     format: u32,
     /// Grows with every change.
     version: u64,
-    cluster: String,
+    cluster: ClusterId,
     next_replica: u32,
-    members: Vec<MemberWords>,
+    members: MemberList,
     shards: Vec<RowWords>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RowWords {
-    shard: u16,
-    epoch: u64,
+    shard: ShardId,
+    epoch: RecordEpoch,
     phase: PhaseWords,
     /// Nobody while it is being sealed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    leader: Option<u32>,
-    last_leader: u32,
-    configs: Vec<ConfigWords>,
+    leader: Option<ReplicaId>,
+    last_leader: ReplicaId,
+    configs: VoterSets,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    learners: Vec<u32>,
+    learners: Vec<ReplicaId>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -80,44 +79,39 @@ enum PhaseWords {
 /// A table as it is written.
 pub(super) fn to_words(version: u64, table: &Table) -> FileWords {
     let row = |(shard, row): (&ShardId, &ShardRow)| RowWords {
-        shard: shard.0,
-        epoch: row.epoch.0,
+        shard: *shard,
+        epoch: row.epoch,
         phase: if row.leader().is_ok() { PhaseWords::Active } else { PhaseWords::Sealing },
-        leader: row.leader().ok().map(|id| id.0),
-        last_leader: row.last_leader.0,
-        configs: configs_words(&row.configs),
-        learners: table.learners(*shard).into_iter().map(|id| id.0).collect(),
+        leader: row.leader().ok(),
+        last_leader: row.last_leader,
+        configs: VoterSets(row.configs.clone()),
+        learners: table.learners(*shard),
     };
     FileWords {
         format: FORMAT,
         version,
-        cluster: table.cluster.to_string(),
+        cluster: table.cluster,
         next_replica: table.next_replica,
-        members: table.roster.members.iter().map(|(id, member)| member_words(*id, member)).collect(),
+        members: MemberList(table.roster.clone()),
         shards: table.rows.iter().map(row).collect(),
     }
 }
 
 /// A table as it was read, with its version.
 pub(super) fn from_words(words: FileWords) -> anyhow::Result<(u64, Table)> {
-    ensure!(words.format == FORMAT, "the record has format {}, this driver knows {FORMAT}", words.format);
-    let members = words.members.into_iter().map(member_from).collect::<Result<_, _>>()?;
+    let FileWords { format, version, cluster, next_replica, members: MemberList(roster), shards } = words;
+    ensure!(format == FORMAT, "the record has format {format}, this driver knows {FORMAT}");
     let (mut rows, mut learners) = (BTreeMap::new(), BTreeMap::new());
-    for row in words.shards {
-        let shard = ShardId(row.shard);
-        let phase = match (row.phase, row.leader) {
-            (PhaseWords::Active, Some(leader)) => Phase::Active { leader: ReplicaId(leader) },
+    for RowWords { shard, epoch, phase, leader, last_leader, configs, learners: learning } in shards {
+        let phase = match (phase, leader) {
+            (PhaseWords::Active, Some(leader)) => Phase::Active { leader },
             (PhaseWords::Sealing, None) => Phase::Sealing,
             _ => anyhow::bail!("shard {shard} has a leader while it is being sealed, or none and is active"),
         };
-        let configs = configs_from(&row.configs).with_context(|| format!("shard {shard}: its voters"))?;
-        let (epoch, last_leader) = (RecordEpoch(row.epoch), ReplicaId(row.last_leader));
-        rows.insert(shard, ShardRow { epoch, phase, last_leader, configs });
-        if !row.learners.is_empty() {
-            learners.insert(shard, row.learners.into_iter().map(ReplicaId).collect());
+        rows.insert(shard, ShardRow { epoch, phase, last_leader, configs: configs.0 });
+        if !learning.is_empty() {
+            learners.insert(shard, learning);
         }
     }
-    let cluster = words.cluster.parse().context("the cluster's id")?;
-    let (roster, next_replica) = (Roster { members }, words.next_replica);
-    Ok((words.version, Table { cluster, next_replica, roster, rows, learners }))
+    Ok((version, Table { cluster, next_replica, roster, rows, learners }))
 }

@@ -3,17 +3,21 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use thalweg_node::admin::AdminClient;
+use thalweg_node::admin::words::{MemberList, Members, Status};
 use thalweg_node::types::Roster;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::admin::{Admin, Status};
 use super::desk::Event;
+use super::members::lags;
 use super::plan::{Plan, Planned};
 use super::table::Table;
 
 /// How often each node is asked.
 pub(super) const ROUND: Duration = Duration::from_millis(500);
+/// A question that takes longer counts as not answered: one is over before the next one is due.
+const QUESTION_MAX: Duration = Duration::from_millis(450);
 
 /// Visits one node until nobody listens any more.
 pub(super) async fn visit(
@@ -22,20 +26,21 @@ pub(super) async fn visit(
     table: watch::Receiver<Arc<Table>>,
     events: mpsc::Sender<Event>,
 ) {
-    let admin = Admin(planned.admin);
+    let (questions, orders) = (questions(&planned), AdminClient::new(planned.admin));
     let mut rounds = interval(ROUND);
     rounds.set_missed_tick_behavior(MissedTickBehavior::Skip);
     loop {
         rounds.tick().await;
         let known = table.borrow().clone();
-        let status = admin.status().await.map_err(|error| error.to_string());
+        let status = questions.status().await.map_err(|error| error.to_string());
         if let Ok(status) = &status
             && known.roster.find(status.incarnation).is_some()
         {
             // What fails here is seen in the next status, and tried again then.
             let told = plan.told_to(&planned.name, &known.roster);
             if !knows(status, &told) && status.cluster == known.cluster {
-                let _ = admin.members(&status.meant(), &told).await;
+                let news = Members { to: status.addressee(), members: MemberList(told) };
+                let _ = orders.members(&news).await;
             }
         }
         let node = planned.name.clone();
@@ -44,15 +49,20 @@ pub(super) async fn visit(
             return;
         }
         if measures
-            && let Ok(lags) = admin.lags().await
-            && events.send(Event::Measured(lags)).await.is_err()
+            && let Ok(shards) = questions.shards().await
+            && events.send(Event::Measured(lags(shards))).await.is_err()
         {
             return;
         }
     }
 }
 
+/// Asks one node, with little patience.
+pub(super) fn questions(planned: &Planned) -> AdminClient {
+    AdminClient::new(planned.admin).with_timeout(QUESTION_MAX)
+}
+
 /// Whether a node knows who it is and who else is there.
 pub(super) fn knows(status: &Status, told: &Roster) -> bool {
-    status.replica.is_some() && status.roster == *told
+    status.replica.is_some() && status.members.0 == *told
 }

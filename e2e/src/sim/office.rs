@@ -76,13 +76,13 @@ impl World {
                     let shard = usize::from(shard.0);
                     self.ask(Some(caller), self.home(to), Question::Seal { to, shard, epoch });
                 }
-                Action::Lead { shard, epoch, to, configs, expected } => {
-                    let order = Lead { ask: Ask(0), epoch, configs, learners: Vec::new(), expected };
+                Action::Lead { shard, epoch, to, configs, learners, expected } => {
+                    let order = Lead { ask: Ask(0), epoch, configs, learners, expected };
                     let shard = usize::from(shard.0);
                     self.ask(Some(caller), self.home(to), Question::Lead { to, shard, order });
                 }
-                Action::Configure { shard, epoch, to, configs } => {
-                    let (shard, learners) = (usize::from(shard.0), Vec::new());
+                Action::Configure { shard, epoch, to, configs, learners } => {
+                    let shard = usize::from(shard.0);
                     let question = Question::Configure { to, shard, epoch, configs, learners };
                     self.ask(Some(caller), self.home(to), question);
                 }

@@ -11,13 +11,10 @@ use thalweg_e2e::client::{Connection, Request};
 use thalweg_e2e::cluster::{Options, SmallVolume, World};
 use tokio::time::sleep;
 
-use super::{PATIENCE, end, knows_clusters, number, options};
+use super::{PATIENCE, end, number, options};
 
 /// A world whose first node has a disk of its own.
 async fn with_volume(megabytes: u64, data: &Path) -> anyhow::Result<Option<(World, SmallVolume)>> {
-    if !knows_clusters()? {
-        return Ok(None);
-    }
     let Some(volume) = SmallVolume::mount(megabytes)? else {
         println!("SKIPPED: no file system can be mounted here (that needs root); nothing was shown");
         return Ok(None);
@@ -31,9 +28,6 @@ async fn with_volume(megabytes: u64, data: &Path) -> anyhow::Result<Option<(Worl
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_with_an_empty_disk_becomes_another_replica_and_votes_again() -> anyhow::Result<()> {
-    if !knows_clusters()? {
-        return Ok(());
-    }
     let seed = number("TEST_SEED", 8);
     let data = tempfile::tempdir()?;
     let mut world = World::start(options(seed), data.path()).await?;

@@ -6,7 +6,7 @@ use anyhow::ensure;
 use thalweg_e2e::cluster::{Gap, GapMeter, World};
 use thalweg_node::types::{ShardCount, StreamName};
 
-use super::{PATIENCE, end, knows_clusters, number, options};
+use super::{PATIENCE, end, number, options};
 
 /// Appends that were acknowledged before and after what is measured, so that it lies between.
 const STEADY: usize = 200;
@@ -39,9 +39,6 @@ async fn killed(world: &mut World, round: u64) -> anyhow::Result<Gap> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_leader_is_replaced_within_a_second_and_always_within_three() -> anyhow::Result<()> {
-    if !knows_clusters()? {
-        return Ok(());
-    }
     let (mut world, _data) = world().await?;
     let mut gaps = Vec::new();
     for round in 0..number("TEST_CLUSTER_KILLS", 3) {
@@ -56,9 +53,6 @@ async fn a_killed_leader_is_replaced_within_a_second_and_always_within_three() -
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_leader_that_is_started_again_serves_within_a_second_without_a_driver() -> anyhow::Result<()> {
-    if !knows_clusters()? {
-        return Ok(());
-    }
     let (mut world, _data) = world().await?;
     let leader = world.leader(0)?;
     world.undrive().await;

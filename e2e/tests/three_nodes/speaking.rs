@@ -5,14 +5,11 @@ use thalweg_e2e::client::{Connection, Request};
 use thalweg_e2e::cluster::{Options, World};
 use thalweg_e2e::conformance;
 
-use super::{end, knows_clusters, options};
+use super::{end, options};
 
 /// Of 4 shards and 3 nodes, every node follows two shards at least, so each run goes through followers.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn all_338_tests_of_the_official_suite_pass_through_each_node() -> anyhow::Result<()> {
-    if !knows_clusters()? {
-        return Ok(());
-    }
     let everywhere = std::env::var("TEST_CONFORMANCE").is_ok_and(|tier| tier == "all");
     let data = tempfile::tempdir()?;
     let wanted = Options { long_poll_ms: conformance::LONG_POLL_MS, proxied: false, ..options(1) };
@@ -28,9 +25,6 @@ async fn all_338_tests_of_the_official_suite_pass_through_each_node() -> anyhow:
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_one_node_acknowledged_is_read_at_once_on_every_other() -> anyhow::Result<()> {
-    if !knows_clusters()? {
-        return Ok(());
-    }
     let data = tempfile::tempdir()?;
     let world = World::start(options(2), data.path()).await?;
     let mut nodes = Vec::new();

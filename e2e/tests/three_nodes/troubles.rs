@@ -2,12 +2,9 @@
 
 use thalweg_e2e::cluster::{Trouble, World};
 
-use super::{PATIENCE, end, knows_clusters, number, options};
+use super::{PATIENCE, end, number, options};
 
 async fn survives(seed: u64, kinds: &[Trouble]) -> anyhow::Result<()> {
-    if !knows_clusters()? {
-        return Ok(());
-    }
     let seed = number("TEST_SEED", seed);
     let count = u32::try_from(number("TEST_CLUSTER_TROUBLES", 12))?;
     let data = tempfile::tempdir()?;
@@ -48,9 +45,6 @@ async fn nothing_acknowledged_is_lost_in_a_mix_of_everything() -> anyhow::Result
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn all_nodes_killed_at_once_come_back_with_everything_and_need_no_driver() -> anyhow::Result<()> {
-    if !knows_clusters()? {
-        return Ok(());
-    }
     let seed = number("TEST_SEED", 5);
     let data = tempfile::tempdir()?;
     let mut world = World::start(options(seed), data.path()).await?;
@@ -74,9 +68,6 @@ async fn all_nodes_killed_at_once_come_back_with_everything_and_need_no_driver()
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_drivers_over_one_record_do_no_harm_to_each_other() -> anyhow::Result<()> {
-    if !knows_clusters()? {
-        return Ok(());
-    }
     let seed = number("TEST_SEED", 6);
     let data = tempfile::tempdir()?;
     let mut world = World::start(options(seed), data.path()).await?;

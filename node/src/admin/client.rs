@@ -12,7 +12,7 @@ use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
 use super::words::{
     Answers, Batch, ConfigAsk, Drain, LeadAsk, Members, SealAsk, Shards, Shutdown, Status, Trouble,
@@ -141,7 +141,8 @@ impl AdminClient {
     }
 
     async fn call(&self, method: Method, path: &str, body: Bytes) -> Result<Bytes, AdminError> {
-        let stream = match timeout(self.timeout, TcpStream::connect(&self.address)).await {
+        let deadline = Instant::now() + self.timeout;
+        let stream = match timeout_at(deadline, TcpStream::connect(&self.address)).await {
             Ok(connected) => connected.map_err(|error| self.unreachable(&error))?,
             Err(elapsed) => return Err(self.unreachable(&elapsed)),
         };
@@ -152,7 +153,7 @@ impl AdminClient {
             .header(CONTENT_TYPE, "application/json")
             .body(Full::new(body))
             .map_err(|error| self.unreachable(&error))?;
-        match timeout(self.timeout, self.exchange(stream, request)).await {
+        match timeout_at(deadline, self.exchange(stream, request)).await {
             Ok(answer) => answer,
             Err(elapsed) => Err(self.lost(&elapsed)),
         }

@@ -13,7 +13,7 @@ mod suspicion;
 
 pub use choice::{Choice, Taste, Undecided, choose};
 pub use pulse::{NodePulse, RoleSeen, ShardPulse};
-pub use supervisor::{Action, Input, RowChange, Supervisor, Trouble};
+pub use supervisor::{Action, Input, Learners, RowChange, Supervisor, Trouble};
 pub use suspicion::{Reason, Verdict};
 
 #[cfg(test)]

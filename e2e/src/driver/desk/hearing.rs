@@ -1,11 +1,12 @@
 //! What nodes say, as what the supervisor learns: who they are is settled here, by their volumes.
 
+use thalweg_node::admin::words::Status;
 use thalweg_node::core::failover::{Input, NodePulse};
 use thalweg_node::types::ReplicaId;
 
 use super::super::bootstrap::fit;
 use super::super::members::admit;
-use super::{Desk, Event, Status};
+use super::{Desk, Event};
 
 impl Desk {
     /// Something is heard.
@@ -36,7 +37,7 @@ impl Desk {
         // Whoever sat there before has lost its disk, so it will not come back.
         let mut inputs: Vec<Input> =
             self.replicas(node).into_iter().filter(|id| *id != replica).map(Input::Ended).collect();
-        match status.pulse.filter(|pulse| pulse.replica == replica) {
+        match status.pulse.map(NodePulse::from).filter(|pulse| pulse.replica == replica) {
             Some(pulse) if self.is_beyond(&pulse).await => {
                 self.halted = true;
                 self.refuse(format!(

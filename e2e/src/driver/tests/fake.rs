@@ -1,25 +1,23 @@
-//! A node that is only played: an admin port, promises and roles, no log and no peers.
+//! A node that is only played: the product's admin port over promises and roles, no log and no peers.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use thalweg_node::admin::{Governed, Pending, serve};
 use thalweg_node::core::failover::{NodePulse, RoleSeen, ShardPulse};
-use thalweg_node::core::replication::{History, SealAnswer, Standing};
+use thalweg_node::core::replication::{Answer, History, Refusal, SealAnswer, Standing};
+use thalweg_node::runtime::{
+    FollowerReport, JoinError, NodeReport, Order, ShardReport, ShardRole, Unanswered,
+};
 use thalweg_node::types::{
     Boot, Chain, Configs, Epoch, LogIndex, RecordEpoch, ReplicaId, Roster, ShardId, VolumeIncarnation,
 };
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use super::CLUSTER;
-use crate::driver::Status;
-use crate::driver::words::{
-    BatchWords, OrderWords, RosterWords, SealWords, configs_from, roster_from, sealed_words, standing_from,
-    status_words,
-};
 
 /// What a played shard is.
 #[derive(Debug, Clone)]
@@ -27,14 +25,12 @@ pub(super) struct Shard {
     pub(super) promised: Epoch,
     pub(super) leads: Option<Configs>,
     pub(super) learners: Vec<ReplicaId>,
-    /// Orders to lead that came, the repeated ones among them.
-    pub(super) orders: u32,
 }
 
 /// What a played node is.
 #[derive(Debug)]
 pub(super) struct State {
-    pub(super) status: Status,
+    pub(super) status: NodeReport,
     pub(super) up: bool,
     pub(super) shards: BTreeMap<ShardId, Shard>,
     /// What its followers lack.
@@ -61,12 +57,8 @@ impl Fake {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (name, address) = (format!("n{number}"), listener.local_addr().unwrap());
         let state = Arc::new(Mutex::new(State::new(&name, number, shards)));
-        let served = state.clone();
-        let task = tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(serve(stream, served.clone()));
-            }
-        });
+        let played = Arc::new(Played(state.clone()));
+        let task = tokio::spawn(serve(listener, played, std::future::pending()));
         Self { name, address, state, task }
     }
 
@@ -88,8 +80,8 @@ impl Fake {
 
 impl State {
     fn new(name: &str, incarnation: u8, shards: u16) -> Self {
-        let shard = Shard { promised: Epoch::default(), leads: None, learners: Vec::new(), orders: 0 };
-        let status = Status {
+        let shard = Shard { promised: Epoch::default(), leads: None, learners: Vec::new() };
+        let status = NodeReport {
             cluster: CLUSTER,
             node: name.to_owned(),
             incarnation: VolumeIncarnation([incarnation; 16]),
@@ -97,54 +89,21 @@ impl State {
             replica: None,
             is_new: true,
             roster: Roster::default(),
-            pulse: None,
         };
         let shards = (0..shards).map(|number| (ShardId(number), shard.clone())).collect();
         Self { status, up: true, shards, lag: 0 }
     }
 
-    fn answer(&mut self, call: &str, body: &[u8]) -> String {
-        match call {
-            "GET /admin/status" => self.tell(),
-            "GET /admin/shards" => self.followers(),
-            "POST /admin/members" => {
-                let words: RosterWords = serde_json::from_slice(body).unwrap();
-                self.status.roster = roster_from(words.members).unwrap();
-                self.status.replica = self.status.roster.find(self.status.incarnation);
-                "{}".to_owned()
-            }
-            "POST /admin/seal" => self.batch(body, |state, ask: SealWords| {
-                state.status.is_new = false;
-                let shard = ShardId(ask.shard);
-                (shard, state.seal(shard, RecordEpoch(ask.epoch)))
-            }),
-            "POST /admin/lead" | "POST /admin/config" => self.batch(body, State::order),
-            other => panic!("nobody should call {other}"),
-        }
+    fn join(&mut self, roster: Roster) {
+        self.status.replica = roster.find(self.status.incarnation);
+        self.status.roster = roster;
     }
 
-    fn batch<A: serde::de::DeserializeOwned>(
-        &mut self,
-        body: &[u8],
-        mut each: impl FnMut(&mut Self, A) -> (ShardId, serde_json::Value),
-    ) -> String {
-        let batch: BatchWords<A> = serde_json::from_slice(body).unwrap();
-        let meant = (batch.to.incarnation, batch.to.replica.map(ReplicaId));
-        if meant != (self.status.incarnation.to_string(), self.status.replica) {
-            return String::new();
-        }
-        let answer = |ask| {
-            let (shard, outcome) = each(self, ask);
-            serde_json::json!({"shard": shard.0, "outcome": outcome})
-        };
-        let answers: Vec<_> = batch.asks.into_iter().map(answer).collect();
-        serde_json::json!({ "answers": answers }).to_string()
-    }
-
-    fn seal(&mut self, shard: ShardId, record: RecordEpoch) -> serde_json::Value {
+    fn seal(&mut self, shard: ShardId, record: RecordEpoch) -> Answer {
+        self.status.is_new = false;
         let shard = self.shards.get_mut(&shard).unwrap();
         if record < shard.promised.record {
-            return serde_json::json!({"refused": {"why": "not_leading", "words": "more is promised"}});
+            return Answer::Refused(Refusal::Promised(shard.promised));
         }
         if record > shard.promised.record {
             (shard.promised, shard.leads) = (Epoch { record, boot: Boot(0) }, None);
@@ -152,80 +111,134 @@ impl State {
         let mut history = History::default();
         history.push(Epoch { record: RecordEpoch(1), boot: Boot(1) }, Chain(3));
         let standing = Standing { boot: Boot(1), last: history.last_epoch(), end: history.end() };
-        let committed = LogIndex(0);
-        let answer = SealAnswer { promised: shard.promised, standing, committed, history, configs: None };
-        serde_json::to_value(sealed_words(&answer)).unwrap()
+        let (promised, committed) = (shard.promised, LogIndex(0));
+        Answer::Sealed(Box::new(SealAnswer { promised, standing, committed, history, configs: None }))
     }
 
-    fn order(&mut self, ask: OrderWords) -> (ShardId, serde_json::Value) {
-        let id = ShardId(ask.shard);
-        let shard = self.shards.get_mut(&id).unwrap();
-        assert_eq!(shard.promised.record, RecordEpoch(ask.epoch), "nobody leads what it has not promised");
-        if let Some(expected) = ask.expected {
-            assert_eq!(standing_from(expected).boot, Boot(1));
-            shard.orders += 1;
-        }
-        shard.leads = Some(configs_from(&ask.configs).unwrap());
-        shard.learners = ask.learners.into_iter().map(ReplicaId).collect();
-        (id, serde_json::json!({"configured": {"version": 1}}))
+    fn order(&mut self, shard: ShardId, order: Order) {
+        let shard = self.shards.get_mut(&shard).unwrap();
+        assert_eq!(shard.promised.record, order.epoch, "nobody leads what it has not promised");
+        (shard.leads, shard.learners) = (Some(order.configs), order.learners);
     }
 
-    fn tell(&self) -> String {
-        let role = |shard: &Shard| match &shard.leads {
-            None => RoleSeen::Following { silent: Duration::ZERO },
-            Some(configs) => RoleSeen::Leading {
-                epoch: Epoch { boot: Boot(1), ..shard.promised },
-                open: true,
-                waiting: Duration::ZERO,
-                newest: configs.last().version,
-                // All that it hears of is confirmed at once.
-                oldest: configs.last().version,
-            },
-        };
+    fn pulse(&self) -> Result<NodePulse, Unanswered> {
         let pulse =
-            |shard: &Shard| ShardPulse { promised: shard.promised, end: LogIndex(1), role: role(shard) };
-        let mut status = self.status.clone();
-        status.pulse = status.replica.map(|replica| NodePulse {
-            replica,
+            |shard: &Shard| ShardPulse { promised: shard.promised, end: LogIndex(1), role: shard.role() };
+        Ok(NodePulse {
+            replica: self.status.replica.ok_or(Unanswered::NotAMember)?,
             boot: Boot(1),
             draining: false,
             sick: false,
             has_room: true,
             shards: self.shards.iter().map(|(id, shard)| (*id, pulse(shard))).collect(),
-        });
-        serde_json::to_string(&status_words(&status)).unwrap()
+        })
     }
 
-    fn followers(&self) -> String {
-        let shard = |(id, shard): (&ShardId, &Shard)| {
-            let follower = |id: &ReplicaId| serde_json::json!({"replica": id.0, "is_shipped": true, "lag_entries": self.lag});
-            let followers: Vec<_> = shard.learners.iter().map(follower).collect();
-            serde_json::json!({"shard": id.0, "followers": followers})
+    fn reports(&self) -> Vec<ShardReport> {
+        let follower = FollowerReport {
+            is_shipped: true,
+            held: LogIndex(1),
+            lag_entries: self.lag,
+            lag_bytes: 0,
+            lag: Duration::ZERO,
+            silent: None,
         };
-        let leading = self.shards.iter().filter(|(_, shard)| shard.leads.is_some());
-        serde_json::json!({ "shards": leading.map(shard).collect::<Vec<_>>() }).to_string()
+        let report = |(id, shard): (&ShardId, &Shard)| ShardReport {
+            shard: *id,
+            role: ShardRole::Leading,
+            promised: shard.promised,
+            leader: self.status.replica,
+            end: LogIndex(1),
+            synced: LogIndex(1),
+            committed: LogIndex(1),
+            applied: LogIndex(1),
+            configs: shard.leads.clone(),
+            followers: shard.learners.iter().map(|id| (*id, follower.clone())).collect(),
+        };
+        self.shards.iter().filter(|(_, shard)| shard.leads.is_some()).map(report).collect()
     }
 }
 
-/// One request, one answer, no more.
-async fn serve(mut stream: TcpStream, state: Arc<Mutex<State>>) {
-    let mut bytes = Vec::new();
-    let (call, body) = loop {
-        if !state.lock().unwrap().up || stream.read_buf(&mut bytes).await.unwrap_or(0) == 0 {
-            return;
+impl Shard {
+    fn role(&self) -> RoleSeen {
+        let Some(configs) = &self.leads else { return RoleSeen::Following { silent: Duration::ZERO } };
+        RoleSeen::Leading {
+            epoch: Epoch { boot: Boot(1), ..self.promised },
+            open: true,
+            waiting: Duration::ZERO,
+            newest: configs.last().version,
+            // All that it hears of is confirmed at once.
+            oldest: configs.last().version,
         }
-        let text = String::from_utf8_lossy(&bytes);
-        let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
-        let length = head.lines().find_map(|line| line.strip_prefix("Content-Length: "));
-        let length: usize = length.map_or(0, |text| text.parse().unwrap());
-        if body.len() >= length {
-            let call: Vec<&str> = head.split_whitespace().take(2).collect();
-            break (call.join(" "), body.to_owned());
+    }
+}
+
+/// The state behind an admin port.
+#[derive(Debug)]
+struct Played(Arc<Mutex<State>>);
+
+impl Played {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap()
+    }
+
+    /// Whoever is down answers nothing.
+    fn answer<T: Send + 'static>(&self, answer: impl FnOnce(&mut State) -> T) -> Pending<'_, T> {
+        let mut state = self.state();
+        match state.up {
+            true => Box::pin(std::future::ready(answer(&mut state))),
+            false => Box::pin(std::future::pending()),
         }
-    };
-    let answer = state.lock().unwrap().answer(&call, body.as_bytes());
-    // Asks that are meant for somebody else are refused.
-    let status = if answer.is_empty() { "409 Conflict" } else { "200 OK" };
-    let head = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\n\r\n", answer.len());
-    let _ = stream.write_all(format!("{head}{answer}").as_bytes()).await;
+    }
+}
+
+impl Governed for Played {
+    fn node(&self) -> NodeReport {
+        self.state().status.clone()
+    }
+
+    fn pulse(&self) -> Pending<'_, Result<NodePulse, Unanswered>> {
+        self.answer(|state| state.pulse())
+    }
+
+    fn shards(&self) -> Pending<'_, Vec<ShardReport>> {
+        self.answer(|state| state.reports())
+    }
+
+    fn join(&self, roster: Roster) -> Pending<'_, Result<(), JoinError>> {
+        self.answer(|state| {
+            state.join(roster);
+            Ok(())
+        })
+    }
+
+    fn seal(&self, shard: ShardId, epoch: RecordEpoch) -> Pending<'_, Result<Answer, Unanswered>> {
+        self.answer(move |state| Ok(state.seal(shard, epoch)))
+    }
+
+    fn lead(
+        &self,
+        shard: ShardId,
+        order: Order,
+        expected: Standing,
+    ) -> Pending<'_, Result<Answer, Unanswered>> {
+        assert_eq!(expected.boot, Boot(1));
+        self.answer(move |state| {
+            let epoch = Epoch { record: order.epoch, boot: Boot(1) };
+            state.order(shard, order);
+            Ok(Answer::Leads { epoch, open: true })
+        })
+    }
+
+    fn configure(&self, shard: ShardId, order: Order) -> Pending<'_, Result<Answer, Unanswered>> {
+        self.answer(move |state| {
+            let version = order.configs.last().version;
+            state.order(shard, order);
+            Ok(Answer::Configured(version))
+        })
+    }
+
+    fn drain(&self, _: bool) {}
+
+    fn shut_down(&self) {}
 }

@@ -118,7 +118,7 @@ impl Lens {
         let to = change.after.leader().ok().filter(|_| change.before.phase == Phase::Sealing)?;
         let (shard, epoch, configs) = (change.shard, change.after.epoch, change.after.configs.clone());
         let expected = *self.sealed.get(&(shard, epoch, to))?;
-        Some(Action::Lead { shard, epoch, to, configs, expected })
+        Some(Action::Lead { shard, epoch, to, configs, learners: Vec::new(), expected })
     }
 }
 

@@ -47,11 +47,13 @@ pub enum Undecided {
     },
 }
 
-/// Chooses, from the seals of the row's epoch; `waited` since enough of them had come.
+/// Chooses, from the seals of the row's epoch; `waited` since enough of them had come. Whoever `is_gone`, its process having
+/// plainly ended, is not waited for: it cannot answer.
 pub fn choose(
     row: &ShardRow,
     seals: &BTreeMap<ReplicaId, SealAnswer>,
     waited: Duration,
+    is_gone: impl Fn(ReplicaId) -> bool,
     taste: impl Fn(ReplicaId) -> Taste,
 ) -> Result<Choice, Undecided> {
     if row.phase != Phase::Sealing {
@@ -65,7 +67,7 @@ pub fn choose(
     if !sees_every_commit(&row.configs, Some(row.last_leader), |id| counts(id).is_some()) {
         return Err(Undecided::Missing(missing));
     }
-    if !missing.is_empty() && waited < STRAGGLERS {
+    if waited < STRAGGLERS && !missing.iter().all(|id| is_gone(*id)) {
         return Err(Undecided::Stragglers);
     }
     let answers: Vec<Sealed> = everybody

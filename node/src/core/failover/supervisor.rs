@@ -3,11 +3,13 @@
 
 mod elections;
 mod evaluate;
+mod told;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use self::elections::Elections;
+use self::told::Told;
 use super::hold_down::HoldDown;
 use super::pulse::{NodePulse, RoleSeen};
 use super::suspicion::{Reason, Seen};
@@ -18,6 +20,9 @@ use crate::types::{ConfigVersion, Configs, LogIndex, RecordEpoch, ReplicaId, Sha
 const RECORD_PATIENCE: Duration = Duration::from_secs(2);
 /// A question or an order that is not answered is repeated after so long.
 const REPEAT: Duration = Duration::from_millis(500);
+
+/// Who gets the log of which shard without voting.
+pub type Learners = BTreeMap<ShardId, Vec<ReplicaId>>;
 
 /// What it learns.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,6 +50,8 @@ pub enum Input {
         /// What it has.
         answer: Box<SealAnswer>,
     },
+    /// All learners there are now, and none but these: whoever leads is told of them.
+    Learners(Learners),
     /// Time has passed; counted from the start of the process.
     Tick(Duration),
 }
@@ -75,6 +82,8 @@ pub enum Action {
         to: ReplicaId,
         /// Who votes.
         configs: Configs,
+        /// Who gets the log without voting.
+        learners: Vec<ReplicaId>,
         /// What it must still be.
         expected: Standing,
     },
@@ -88,6 +97,8 @@ pub enum Action {
         to: ReplicaId,
         /// Who votes.
         configs: Configs,
+        /// Who gets the log without voting.
+        learners: Vec<ReplicaId>,
     },
     /// Another leads.
     Moved {
@@ -150,6 +161,8 @@ pub struct Supervisor {
     not_leading: BTreeMap<ShardId, (ReplicaId, RecordEpoch, Duration)>,
     held: BTreeMap<ShardId, HoldDown>,
     elections: Elections,
+    learners: Learners,
+    told: Told,
     said: BTreeMap<ShardId, Trouble>,
 }
 
@@ -176,6 +189,8 @@ impl Supervisor {
             not_leading: BTreeMap::new(),
             held: BTreeMap::new(),
             elections: Elections::default(),
+            learners: Learners::new(),
+            told: Told::default(),
             said: BTreeMap::new(),
         }
     }
@@ -197,10 +212,14 @@ impl Supervisor {
             Input::Watched(rows) => self.learn(rows, out),
             Input::RecordUnknown => self.record = Access::Idle,
             Input::Sealed { shard, from, answer } => self.elections.sealed(shard, from, *answer, self.now),
+            Input::Learners(learners) => {
+                self.learners = learners;
+                return;
+            }
             Input::Tick(now) => {
                 self.now = self.now.max(now);
                 self.give_up_on_the_record();
-                self.elections.repeat(self.now, out);
+                self.elections.repeat(self.now, &self.learners, out);
                 self.configure(out);
             }
         }
@@ -237,19 +256,21 @@ impl Supervisor {
         }
     }
 
-    /// Tells leaders of sets of voters that they do not go by yet.
-    fn configure(&self, out: &mut Vec<Action>) {
+    /// Tells leaders of sets of voters that they do not go by yet, and of learners.
+    fn configure(&mut self, out: &mut Vec<Action>) {
         for (shard, row) in &self.rows {
-            let Ok(leader) = row.leader() else { continue };
+            let Ok(to) = row.leader() else { continue };
             let pulse =
-                self.nodes.get(&leader).filter(|seen| seen.answers()).and_then(|seen| seen.pulse.as_ref());
+                self.nodes.get(&to).filter(|seen| seen.answers()).and_then(|seen| seen.pulse.as_ref());
             let role = pulse.and_then(|pulse| pulse.shards.get(shard)).map(|shard| &shard.role);
-            if let Some(RoleSeen::Leading { epoch, newest, .. }) = role
-                && epoch.record == row.epoch
-                && *newest < row.configs.last().version
-            {
-                let (shard, epoch, to, configs) = (*shard, row.epoch, leader, row.configs.clone());
-                out.push(Action::Configure { shard, epoch, to, configs });
+            let Some(RoleSeen::Leading { epoch, newest, .. }) = role else { continue };
+            if epoch.record != row.epoch {
+                continue;
+            }
+            let learners = learners_of(&self.learners, *shard);
+            if self.told.is_due(*shard, row, *newest, &learners, self.now) {
+                let (shard, epoch, configs) = (*shard, row.epoch, row.configs.clone());
+                out.push(Action::Configure { shard, epoch, to, configs, learners });
             }
         }
     }
@@ -262,10 +283,14 @@ impl Supervisor {
                 continue;
             }
             let reason = self.suspected.get(&shard).map(|(_, reason)| *reason);
-            self.elections.follow(shard, &row, self.now, reason, out);
+            self.elections.follow(shard, &row, self.now, reason, &self.learners, out);
             self.rows.insert(shard, row);
         }
     }
+}
+
+fn learners_of(learners: &Learners, shard: ShardId) -> Vec<ReplicaId> {
+    learners.get(&shard).cloned().unwrap_or_default()
 }
 
 /// Grows with every change that a row can see, so that an older row is known for what it is.

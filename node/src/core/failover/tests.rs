@@ -3,3 +3,4 @@
 mod judging;
 mod moving;
 mod stage;
+mod telling;

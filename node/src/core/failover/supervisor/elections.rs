@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::super::choice::{Choice, Taste, Undecided, choose};
 use super::super::suspicion::Reason;
-use super::{Action, REPEAT};
+use super::{Action, Learners, REPEAT, learners_of};
 use crate::core::replication::{Phase, SealAnswer, ShardRow};
 use crate::types::{RecordEpoch, ReplicaId, ShardId};
 
@@ -37,6 +37,7 @@ impl Elections {
         row: &ShardRow,
         now: Duration,
         reason: Option<Reason>,
+        learners: &Learners,
         out: &mut Vec<Action>,
     ) {
         let known = self.0.get_mut(&shard).filter(|election| election.row.epoch == row.epoch);
@@ -58,7 +59,7 @@ impl Elections {
                         (row.epoch, election.reason, now.saturating_sub(election.began));
                     out.push(Action::Moved { shard, from, to: leader, epoch, reason, took });
                     (election.ordered, election.asked) = (Some(leader), now);
-                    election.order(shard, out);
+                    election.order(shard, learners, out);
                 }
             }
             (Phase::Active { .. }, None) => drop(self.0.remove(&shard)),
@@ -72,7 +73,7 @@ impl Elections {
             return;
         }
         election.seals.insert(from, answer);
-        let missing = choose(&election.row, &election.seals, Duration::ZERO, |_| Taste::default());
+        let missing = choose(&election.row, &election.seals, Duration::ZERO, |_| false, |_| Taste::default());
         if !matches!(missing, Err(Undecided::Missing(_))) {
             election.enough.get_or_insert(now);
         }
@@ -90,11 +91,12 @@ impl Elections {
         &self,
         shard: ShardId,
         now: Duration,
+        is_gone: impl Fn(ReplicaId) -> bool,
         taste: impl Fn(ReplicaId) -> Taste,
     ) -> Result<Choice, Undecided> {
         let Some(election) = self.0.get(&shard) else { return Err(Undecided::NotSealing) };
         let waited = election.enough.map_or(Duration::ZERO, |enough| now.saturating_sub(enough));
-        choose(&election.row, &election.seals, waited, taste)
+        choose(&election.row, &election.seals, waited, is_gone, taste)
     }
 
     /// For how long an election has been under way.
@@ -103,11 +105,11 @@ impl Elections {
     }
 
     /// Asks and orders again where nothing came back.
-    pub(super) fn repeat(&mut self, now: Duration, out: &mut Vec<Action>) {
+    pub(super) fn repeat(&mut self, now: Duration, learners: &Learners, out: &mut Vec<Action>) {
         for (shard, election) in self.0.iter_mut().filter(|(_, election)| election.asked + REPEAT <= now) {
             election.asked = now;
             election.ask(*shard, out);
-            election.order(*shard, out);
+            election.order(*shard, learners, out);
         }
     }
 }
@@ -122,11 +124,12 @@ impl Election {
         out.extend(silent.map(|to| Action::Seal { shard, epoch, to }));
     }
 
-    fn order(&self, shard: ShardId, out: &mut Vec<Action>) {
+    fn order(&self, shard: ShardId, learners: &Learners, out: &mut Vec<Action>) {
         let Some(to) = self.ordered else { return };
         // Whoever did not see its seal cannot order it to lead; the next failover will.
         let Some(seal) = self.seals.get(&to) else { return };
         let (epoch, configs, expected) = (self.row.epoch, self.row.configs.clone(), seal.standing);
-        out.push(Action::Lead { shard, epoch, to, configs, expected });
+        let learners = learners_of(learners, shard);
+        out.push(Action::Lead { shard, epoch, to, configs, learners, expected });
     }
 }

@@ -74,7 +74,9 @@ impl Supervisor {
         leads: impl Fn(ReplicaId) -> usize,
     ) -> Result<Option<ShardRow>, Trouble> {
         if row.phase == Phase::Sealing {
-            return match self.elections.choice(shard, self.now, |id| self.taste(id, leads(id))) {
+            let is_gone = |id| self.nodes.get(&id).is_some_and(|seen| seen.ended);
+            let taste = |id| self.taste(id, leads(id));
+            return match self.elections.choice(shard, self.now, is_gone, taste) {
                 Ok(Choice { row, .. }) => Ok(Some(row)),
                 Err(Undecided::BelowCommit { committed, end }) => {
                     Err(Trouble::ElectionBelowCommit { committed, end })

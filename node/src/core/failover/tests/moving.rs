@@ -214,7 +214,40 @@ fn a_winner_outside_the_newest_set_becomes_a_voter_of_it() {
 }
 
 fn chosen(row: &ShardRow, seals: &BTreeMap<ReplicaId, SealAnswer>) -> Result<Choice, Undecided> {
-    choose(row, seals, Duration::ZERO, |_| Taste::default())
+    choose(row, seals, Duration::ZERO, |_| false, |_| Taste::default())
+}
+
+/// What everybody has answered.
+fn seals(stage: &Stage) -> BTreeMap<ReplicaId, SealAnswer> {
+    let answers = stage.answered.iter().filter_map(|input| match input {
+        Input::Sealed { from, answer, .. } => Some((*from, (**answer).clone())),
+        _ => None,
+    });
+    answers.collect()
+}
+
+#[test]
+fn a_voter_that_may_still_answer_is_waited_for_and_one_whose_process_ended_is_not() {
+    let mut stage = Stage::new();
+    let row = stage.row().seal().unwrap();
+    stage.record.insert(SHARD, row.clone());
+    stage.tell(Input::Record(stage.record.clone()));
+    let mut seals = seals(&stage);
+    seals.remove(&id(0));
+    let choice = |gone: &[ReplicaId]| {
+        let chosen = choose(&row, &seals, Duration::ZERO, |id| gone.contains(&id), |_| Taste::default());
+        chosen.map(|choice| choice.leader)
+    };
+    assert_eq!(choice(&[]), Err(Undecided::Stragglers));
+    assert_eq!(choice(&[id(1)]), Err(Undecided::Stragglers), "an end of somebody who has answered");
+    assert_eq!(choice(&[id(0)]), Ok(id(1)));
+}
+
+#[test]
+fn an_end_elects_nobody_while_too_few_voters_are_sealed() {
+    let row = Stage::new().row().seal().unwrap();
+    let chosen = choose(&row, &BTreeMap::new(), Duration::ZERO, |_| true, |_| Taste::default());
+    assert_eq!(chosen, Err(Undecided::Missing(vec![id(0), id(1), id(2)])));
 }
 
 #[test]
@@ -223,11 +256,7 @@ fn a_seal_of_another_epoch_or_of_somebody_who_does_not_vote_counts_for_nothing()
     let mut sealing = Stage::new();
     sealing.record.insert(SHARD, row.clone());
     sealing.tell(Input::Record(sealing.record.clone()));
-    let answers = sealing.answered.iter().filter_map(|input| match input {
-        Input::Sealed { from, answer, .. } => Some((*from, (**answer).clone())),
-        _ => None,
-    });
-    let seals: BTreeMap<_, _> = answers.collect();
+    let seals = seals(&sealing);
     assert!(chosen(&row, &seals).is_ok());
     let later = row.activate(id(0)).unwrap().seal().unwrap();
     assert_eq!(chosen(&later, &seals), Err(Undecided::Missing(vec![id(0), id(1), id(2)])));
