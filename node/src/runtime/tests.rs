@@ -17,6 +17,8 @@ use crate::types::{
     StreamName, UnixMillis,
 };
 
+mod cluster;
+
 const RESIDENT_MAX: u32 = 16;
 
 /// A node with one shard that keeps few streams resident.

@@ -1,0 +1,271 @@
+//! Three nodes, each of which leads every third shard: what needs two shards works as on one node.
+
+use std::collections::BTreeSet;
+use std::net::{SocketAddr, TcpListener};
+
+use super::*;
+use crate::config::{ClusterFile, NodeName};
+use crate::core::Created;
+use crate::runtime::subscriptions::{
+    AckRequest, Resolver, Subscriptions, SystemResolver, TokenKind, WebhookSettings,
+};
+use crate::runtime::{EngineError, ForkRequest};
+use crate::types::{Definition, Delivery, Glob, SubscriptionId};
+
+const NODES: usize = 3;
+/// How long something may take that must happen.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+struct World {
+    nodes: Vec<Running>,
+    _directory: tempfile::TempDir,
+}
+
+impl World {
+    fn start() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let peers: Vec<_> = (0..NODES).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+        let peers: Vec<_> = peers.into_iter().map(|socket| socket.local_addr().unwrap()).collect();
+        let start_one = |(me, peer): (usize, &SocketAddr)| {
+            // Each calls itself by the default name, and the others by others.
+            let own = NodeName::standalone();
+            let member = |(id, peer): (usize, &SocketAddr)| {
+                let node = if id == me { own.to_string() } else { format!("n{id}") };
+                format!(
+                    "  - {{id: {id}, node: {node}, peer: '{peer}', client: '127.0.0.1:{}'}}\n",
+                    40_000 + id
+                )
+            };
+            let members: String = peers.iter().enumerate().map(member).collect();
+            let cluster = "0123456789abcdef".repeat(2);
+            let file = directory.path().join(format!("cluster-{me}.yaml"));
+            let text = format!("cluster: {cluster}\nmembers:\n{members}leaders: [0, 1, 2]\n");
+            std::fs::write(&file, &text).unwrap();
+            let config = Config {
+                data: directory.path().join(format!("n{me}")),
+                shards: ShardCount::new(4).unwrap(),
+                cluster_id: Some(ClusterFile::parse(&text).unwrap().cluster),
+                cluster_file: Some(file),
+                peer_listen: *peer,
+                heartbeat: Duration::from_millis(20),
+                ..Config::default()
+            };
+            let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+            start(&config, &clock, Arc::new(Metrics::new(config.lanes))).unwrap()
+        };
+        let nodes = peers.iter().enumerate().map(start_one).collect();
+        Self { nodes, _directory: directory }
+    }
+
+    fn engine(&self, node: usize) -> &Engine {
+        &self.nodes[node].engine
+    }
+
+    /// A name in a shard that this node leads first.
+    fn led_by(&self, node: usize, prefix: &str) -> StreamName {
+        let count = self.engine(0).shared.count;
+        let mut names =
+            (0..).map(|number| StreamName::from_bytes(format!("{prefix}{number}").as_bytes()).unwrap());
+        names.find(|name| usize::from(name.shard(count).0) % NODES == node).unwrap()
+    }
+
+    /// Every shard is led.
+    async fn led(&self) {
+        for node in &self.nodes {
+            eventually(|| {
+                node.engine
+                    .shared
+                    .count
+                    .shards()
+                    .all(|shard| node.engine.shared.leaders.leader(shard).is_some())
+            })
+            .await;
+        }
+        for (node, running) in self.nodes.iter().enumerate() {
+            eventually(|| running.engine.leader(ShardId(u16::try_from(node).unwrap())) == Whereabouts::Here)
+                .await;
+        }
+    }
+
+    async fn stop(self) {
+        for node in self.nodes {
+            node.engine.close();
+            tokio::task::spawn_blocking(move || node.stop()).await.unwrap();
+        }
+    }
+}
+
+async fn eventually(what: impl Fn() -> bool) {
+    let waiting = async {
+        while !what() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, waiting).await.expect("it takes far too long");
+}
+
+fn plain() -> ContentType {
+    ContentType::parse("text/plain").unwrap()
+}
+
+fn creation(name: &StreamName, lifetime: Lifetime) -> Create {
+    Create {
+        name: name.clone(),
+        config: StreamConfig { content_type: plain(), lifetime, ..StreamConfig::default() },
+        content_type_given: true,
+        fork_offset_given: false,
+        closed: false,
+        body: Ok(None),
+        fork: None,
+    }
+}
+
+async fn make(engine: &Engine, name: &StreamName) {
+    engine.create(creation(name, Lifetime::Forever), None).await.unwrap();
+}
+
+async fn append(engine: &Engine, name: &StreamName, text: &'static str) -> Offset {
+    let append = Append {
+        name: name.clone(),
+        content_type: Some(plain()),
+        body: Ok(Messages::single(Bytes::from_static(text.as_bytes()))),
+        close: false,
+        producer: None,
+        seq: None,
+        if_match: None,
+    };
+    engine.append(append).await.unwrap().tail
+}
+
+async fn fork(engine: &Engine, name: &StreamName, source: &StreamName) -> Created {
+    let request = ForkRequest { source: source.clone(), offset: None, sub_offset: 0 };
+    let lifetime = Lifetime::Forever;
+    engine.create(creation(name, lifetime), Some(request)).await.unwrap()
+}
+
+async fn text(engine: &Engine, name: &StreamName) -> String {
+    let batch = engine.read(name, ReadFrom::Start, 1 << 20).await.unwrap();
+    batch.segments.iter().map(|part| String::from_utf8_lossy(part.messages.wire()).into_owned()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fork_whose_source_another_node_leads_is_made_and_read_everywhere_and_lets_its_source_go() {
+    let world = World::start();
+    world.led().await;
+    let (source, middle, last) =
+        (world.led_by(0, "source"), world.led_by(1, "fork"), world.led_by(2, "fork"));
+    make(world.engine(0), &source).await;
+    append(world.engine(0), &source, "one").await;
+    assert!(fork(world.engine(1), &middle, &source).await.new);
+    append(world.engine(1), &middle, "two").await;
+    assert!(fork(world.engine(2), &last, &middle).await.new);
+    for node in 0..NODES {
+        assert_eq!(text(world.engine(node), &last).await, "onetwo", "on node {node}");
+    }
+    // The sources end with their last fork: up the chain, over three nodes, before the answer is given.
+    world.engine(0).delete(source.clone()).await.unwrap();
+    world.engine(1).delete(middle.clone()).await.unwrap();
+    assert_eq!(world.engine(2).head(&source).await.unwrap_err(), ReadError::Gone);
+    world.engine(2).delete(last).await.unwrap();
+    for node in 0..NODES {
+        for name in [&source, &middle] {
+            assert_eq!(world.engine(node).head(name).await.unwrap_err(), ReadError::NotFound, "{name}");
+        }
+    }
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_read_on_a_node_that_follows_renews_the_window_where_the_stream_is_led() {
+    let world = World::start();
+    world.led().await;
+    let name = world.led_by(0, "window");
+    let created = world.engine(0).create(creation(&name, Lifetime::Sliding(3600)), None).await.unwrap();
+    let shared = &world.engine(0).shared;
+    let views = &shared.open_shard(name.shard(shared.count)).unwrap().views;
+    let before = views.last_read(created.meta.id);
+    eventually(|| SystemClock.now() > before).await;
+    text(world.engine(1), &name).await;
+    eventually(|| views.last_read(created.meta.id) > before).await;
+    world.stop().await;
+}
+
+async fn subscribe(world: &World) -> Vec<Subscriptions> {
+    let settings = WebhookSettings { loopback: true, timeout: PATIENCE, in_flight_max: 4 };
+    let mut all = Vec::new();
+    for node in &world.nodes {
+        let resolver: Arc<dyn Resolver> = Arc::new(SystemResolver);
+        let metrics = Arc::new(Metrics::new(1));
+        all.push(Subscriptions::start(node.engine.clone(), &settings, resolver, metrics).await.unwrap());
+    }
+    for subscriptions in &all {
+        eventually(|| subscriptions.kid().is_ok()).await;
+    }
+    all
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_leader_of_its_home_alone_does_the_work_of_a_subscription_to_streams_that_all_nodes_lead() {
+    let world = World::start();
+    // Before anybody is known to lead: the key is had once the first shard is led.
+    let subscriptions = subscribe(&world).await;
+    world.led().await;
+    assert!(subscriptions.iter().all(|other| other.kid() == subscriptions[0].kid()), "one key signs");
+    let id = SubscriptionId::parse("all").unwrap();
+    let home = usize::from(id.home(world.engine(0).shared.count).0) % NODES;
+    let wakes = world.led_by((home + 1) % NODES, "wakes");
+    make(world.engine((home + 1) % NODES), &wakes).await;
+    let streams: Vec<_> = (0..NODES).map(|node| world.led_by(node, "events/a")).collect();
+    make(world.engine(0), &streams[0]).await;
+    let definition = Definition {
+        delivery: Delivery::Pull { wake_stream: wakes.clone() },
+        pattern: Some(Glob::parse("events/*").unwrap()),
+        streams: BTreeSet::new(),
+        lease_ms: 60_000,
+        description: None,
+        base: String::new(),
+    };
+    assert!(subscriptions[home].define(&id, definition).await.unwrap().new);
+    make(world.engine(1), &streams[1]).await;
+    make(world.engine(2), &streams[2]).await;
+    let mut tails = Vec::new();
+    for (node, stream) in streams.iter().enumerate() {
+        tails.push((stream.clone(), append(world.engine(node), stream, "work").await));
+    }
+    let claimed = subscriptions[home].claim(&id, "w".to_owned()).await.unwrap();
+    assert_eq!(claimed.shown.streams.iter().filter(|stream| stream.pending).count(), 3);
+    let request = AckRequest { stated: Some(claimed.grant), acks: tails.clone(), done: true };
+    let more = subscriptions[home].acknowledge(&id, TokenKind::Claim, Some(&claimed.token), request).await;
+    assert_eq!(more, Ok(false), "all of it was acknowledged, wherever it is led");
+    for (node, subscriptions) in subscriptions.iter().enumerate() {
+        let shown = subscriptions.show(&id).await.unwrap();
+        let acked: BTreeSet<_> =
+            shown.streams.iter().map(|stream| (stream.name.clone(), stream.acked)).collect();
+        let expected: BTreeSet<_> = tails.iter().map(|(name, tail)| (name.clone(), Some(*tail))).collect();
+        assert_eq!(acked, expected, "on node {node}");
+    }
+    let told = text(world.engine(home), &wakes).await;
+    assert!(told.lines().count() <= 1, "one node wakes: {told}");
+    subscriptions[home].remove(&id).await.unwrap();
+    assert!(matches!(subscriptions[(home + 1) % NODES].show(&id).await, Err(EngineError::Refused(_))));
+    for (node, subscriptions) in world.nodes.iter().zip(subscriptions) {
+        node.engine.close();
+        subscriptions.stop().await;
+    }
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fork_whose_source_nobody_can_reach_is_refused() {
+    let mut world = World::start();
+    world.led().await;
+    let (source, name) = (world.led_by(0, "source"), world.led_by(1, "fork"));
+    make(world.engine(0), &source).await;
+    let gone = world.nodes.remove(0);
+    tokio::task::spawn_blocking(move || gone.stop()).await.unwrap();
+    let request = ForkRequest { source, offset: None, sub_offset: 0 };
+    let refused = world.nodes[0].engine.create(creation(&name, Lifetime::Forever), Some(request)).await;
+    let Err(EngineError::Failure(failure)) = refused else { panic!("{refused:?}") };
+    assert!(failure.refused(), "{failure}");
+    world.stop().await;
+}
