@@ -1,11 +1,11 @@
 # Every verb of this repository. The line behind `##` is what `make help` shows.
-# Arguments: ARGS="--shards 4" for run and bench, SECONDS_EACH=600 for fuzz, ROUNDS=10 for long (ROUNDS=0: only the simulator).
+# Arguments: ARGS="--shards 4" for run, run-one and bench, SECONDS_EACH=600 for fuzz, ROUNDS=10 for long (ROUNDS=0: only the simulator).
 # TEST_CRASH_IMAGES, TEST_BIT_FLIPS, TEST_KILL_CYCLES, TEST_SEED (numbers), TEST_CONFORMANCE=all and TEST_MODEL=all make the same tests do more.
 # model takes ARGS, too: ARGS="--scope 'shrink, 3 epochs'", ARGS="--plant all".
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench fuzz sim long model docs deny setup
+.PHONY: help run run-one test check bench fuzz sim long model docs deny setup
 STEP := scripts/step
 ARGS ?=
 SECONDS_EACH ?= 60
@@ -19,9 +19,14 @@ export PATH := $(CURDIR)/target/tools/bin:$(PATH)
 
 help: ## lists these verbs
 	@echo "Thalweg: durable streams. Verbs:"
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' Makefile
 
-run: ## builds and starts a single node on 127.0.0.1:4437, data in ./data (ARGS="--shards 4 …")
+run: ## builds and starts three nodes with a driver, clients on 127.0.0.1:4437 to 4439, data in ./data (ARGS="--nodes 5", ARGS="--help")
+	@scripts/setup build
+	cargo build --release --package thalweg-node --bin node
+	cargo run --release --package thalweg-e2e --bin e2e -- cluster $(ARGS)
+
+run-one: ## builds and starts a single node on 127.0.0.1:4437, data in ./data (ARGS="--shards 4 …")
 	@scripts/setup build
 	cargo run --release --package thalweg-node --bin node -- $(ARGS)
 

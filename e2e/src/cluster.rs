@@ -4,6 +4,7 @@
 //! Invariants: one history over all nodes and all their lives; whatever is started here ends with its [`World`].
 
 mod gap;
+mod line;
 mod network;
 mod ports;
 mod seat;
@@ -14,6 +15,7 @@ mod work;
 mod world;
 
 pub use gap::{Gap, GapMeter};
+pub use line::{Line, Place};
 pub use network::Network;
 pub use show::{Show, show};
 pub use trouble::{Happened, Trouble};

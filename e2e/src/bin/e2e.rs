@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::ensure;
 use clap::{Parser, Subcommand};
-use thalweg_e2e::cluster::{Show, show};
+use thalweg_e2e::cluster::{Line, Show, show};
 use thalweg_e2e::conformance;
 use thalweg_e2e::cycles::Cycles;
 use thalweg_e2e::growth;
@@ -99,6 +99,7 @@ const CLUSTER_EXAMPLES: &str = "\
 Examples:
   e2e cluster                                 three nodes, clients on ports 4437 to 4439, data in ./data
   e2e cluster --nodes 5 --shards 64
+  e2e cluster --json                          an object per line: {\"event\":\"moved\",\"shard\":3,…}
   e2e cluster --data /tmp/try --client-port 5000 --node-flag=--log-level=debug
 While it runs:
   curl -X PUT -H 'Content-Type: text/plain' -d hello http://127.0.0.1:4437/v1/stream/greeting
@@ -129,6 +130,9 @@ struct ClusterArguments {
     /// Flags for every node, one string each.
     #[arg(long, allow_hyphen_values = true)]
     node_flag: Vec<String>,
+    /// Prints an object per line.
+    #[arg(long)]
+    json: bool,
 }
 
 const MODEL_EXAMPLES: &str = "\
@@ -244,7 +248,8 @@ async fn main() -> anyhow::Result<()> {
 }
 
 async fn show_cluster(arguments: ClusterArguments) -> anyhow::Result<()> {
-    let ClusterArguments { nodes, data, shards, client_port, peer_port, admin_port, node_flag } = arguments;
+    let ClusterArguments { nodes, data, shards, client_port, peer_port, admin_port, node_flag, json } =
+        arguments;
     let ports = [client_port, peer_port, admin_port];
     let wanted = Show { nodes: nodes.into(), data, shards, ports, flags: node_flag };
     let mut interrupts = signal(SignalKind::interrupt())?;
@@ -252,7 +257,11 @@ async fn show_cluster(arguments: ClusterArguments) -> anyhow::Result<()> {
     let enough = async {
         tokio::select! { _ = interrupts.recv() => {}, _ = ends.recv() => {} }
     };
-    show(wanted, |line| println!("{line}"), enough).await
+    let say = |line: Line| match line.json() {
+        Ok(object) if json => println!("{object}"),
+        _ => println!("{line}"),
+    };
+    show(wanted, say, enough).await
 }
 
 fn model_walks(arguments: &ModelArguments) -> anyhow::Result<()> {

@@ -89,14 +89,16 @@ impl Seat {
         Ok(())
     }
 
-    /// Waits for its process to end by itself; for ever, if there is none.
+    /// Waits for its process to end by itself, and says how; for ever, if there is none.
     pub(super) async fn ended(&mut self) -> anyhow::Result<String> {
         let Some(server) = &mut self.server else { return std::future::pending().await };
         let status = server.ended().await?;
-        let last = server.log().last().cloned().unwrap_or_default();
         let log = self.take()?.log();
+        // Whoever fails says why with its last words; whoever is killed has no say.
+        let last = log.last().filter(|_| status.code().is_some_and(|code| code != 0));
+        let how = last.map_or_else(|| status.to_string(), |last| format!("{status}: {last}"));
         self.log.extend(log);
-        Ok(format!("{} ended ({status}): {last}", self.name()))
+        Ok(how)
     }
 
     /// An empty directory in the place of what was there.

@@ -1,21 +1,28 @@
 //! A cluster on one machine, to look at: nodes and a driver, and a line for whatever happens, until somebody has seen enough.
 
 use std::collections::VecDeque;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::Context;
-use tokio::time::{MissedTickBehavior, interval, sleep};
+use anyhow::{Context, ensure};
+use thalweg_node::store::layout::LAYOUT_FILE;
+use tokio::task::spawn_blocking;
+use tokio::time::{Instant, MissedTickBehavior, interval, interval_at, sleep};
 
+use super::line::{Line, Place};
 use super::world::{Next, Options, World};
-use crate::driver::News;
-use crate::server::NodeOptions;
+use crate::driver::Planned;
+use crate::server::{NodeOptions, node_binary};
 use crate::stopwatch::Stopwatch;
 
 /// A node that ended is started again after so long: time to see its shards move.
 const RESTART: Duration = Duration::from_secs(3);
-/// While somebody waits, a line comes at least this often.
+/// While somebody waits for a start, a line comes at least this often.
 const PROGRESS: Duration = Duration::from_secs(1);
+/// The same for a build, which may take minutes.
+const BUILD_PROGRESS: Duration = Duration::from_secs(5);
+/// A build that has nothing to do takes no longer.
+const BUILD_QUICK: Duration = Duration::from_millis(500);
 /// A cluster that does not open within this time does not open.
 const OPEN_MAX: Duration = Duration::from_secs(60);
 
@@ -37,9 +44,15 @@ pub struct Show {
 /// Starts it and tells what happens, until `enough`; then ends everything in order.
 pub async fn show(
     wanted: Show,
-    mut say: impl FnMut(String),
+    mut say: impl FnMut(Line),
     enough: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
+    check(&wanted.data)?;
+    tokio::pin!(enough);
+    tokio::select! {
+        built = build(&mut say) => built?,
+        () = &mut enough => return Ok(()),
+    }
     let clock = Stopwatch::start();
     let node = NodeOptions { shards: wanted.shards, extra: wanted.flags, ..NodeOptions::default() };
     let ports = Some(wanted.ports);
@@ -52,14 +65,13 @@ pub async fn show(
         ..Options::default()
     };
     let mut world = World::still(options, &wanted.data).await?;
-    tokio::pin!(enough);
     let opened = tokio::select! {
         opened = open(&mut world, &mut say) => Some(opened),
         () = &mut enough => None,
     };
     if let Some(opened) = opened {
         opened.context("the cluster does not open")?;
-        introduce(&mut world, clock.elapsed(), &mut say)?;
+        say(introduction(&mut world, clock.elapsed())?);
         tokio::select! {
             // An interrupt from the keyboard ends the nodes, too; that is no failover.
             biased;
@@ -67,14 +79,40 @@ pub async fn show(
             told = tell(&mut world, &mut say) => told?,
         }
     }
-    say("ending all nodes".to_owned());
+    say(Line::Ending);
     world.end().await?;
-    say(format!("ended; the data stays in {}", wanted.data.display()));
+    say(Line::Over { data: wanted.data });
     Ok(())
 }
 
+/// What a single node has written is not what a cluster begins with.
+fn check(data: &Path) -> anyhow::Result<()> {
+    ensure!(
+        !data.join(LAYOUT_FILE).exists(),
+        "{} is the data directory of a single node, and a cluster has one below it for each of its nodes. Nothing was \
+         touched. Serve it as before (make run-one), or choose another directory for the cluster (--data DIRECTORY, or \
+         make run ARGS=\"--data DIRECTORY\")",
+        data.display()
+    );
+    Ok(())
+}
+
+/// Brings the program of the node up to date.
+async fn build(say: &mut impl FnMut(Line)) -> anyhow::Result<()> {
+    let clock = Stopwatch::start();
+    let mut built = spawn_blocking(node_binary);
+    // Where there is nothing to build, nothing is said of it.
+    let mut progress = interval_at(Instant::now() + BUILD_QUICK, BUILD_PROGRESS);
+    loop {
+        tokio::select! {
+            built = &mut built => return built?.map(drop),
+            _ = progress.tick() => say(Line::Building { seconds: clock.elapsed().as_secs() }),
+        }
+    }
+}
+
 /// Starts everything, with a line for every second that it takes.
-async fn open(world: &mut World, say: &mut impl FnMut(String)) -> anyhow::Result<()> {
+async fn open(world: &mut World, say: &mut impl FnMut(Line)) -> anyhow::Result<()> {
     let (clock, nodes) = (Stopwatch::start(), world.count());
     let opened = async {
         world.start_all().await?;
@@ -87,32 +125,24 @@ async fn open(world: &mut World, say: &mut impl FnMut(String)) -> anyhow::Result
     loop {
         tokio::select! {
             opened = &mut opened => return opened.map(drop),
-            _ = progress.tick() => say(format!("starting {nodes} nodes, {} s", clock.elapsed().as_secs())),
+            _ = progress.tick() => say(Line::Starting { nodes, seconds: clock.elapsed().as_secs() }),
         }
     }
 }
 
-fn introduce(world: &mut World, took: Duration, say: &mut impl FnMut(String)) -> anyhow::Result<()> {
+fn introduction(world: &mut World, took: Duration) -> anyhow::Result<Line> {
     world.news();
     let leaders = world.driver()?.view().leaders();
-    say(format!("all shards have leaders after {:.1} s", took.as_secs_f64()));
-    for (planned, number) in world.planned().zip(0..) {
+    let place = |(planned, number): (&Planned, usize)| {
         let led = leaders.get(&planned.name).map_or(0, Vec::len);
-        say(format!(
-            "  {}  clients http://{}  admin http://{}  peers {}  leads {led} shards  data {}",
-            planned.name,
-            planned.client,
-            planned.admin,
-            planned.peer,
-            world.data(number).display()
-        ));
-    }
-    say("any node takes any request; kill -9 one to see its shards move; Ctrl-C ends all".to_owned());
-    Ok(())
+        Place::new(planned, led, world.data(number).to_owned())
+    };
+    let nodes = world.planned().zip(0..).map(place).collect();
+    Ok(Line::Open { took_ms: u64::try_from(took.as_millis())?, nodes })
 }
 
 /// A line for everything that happens; a node that ends is started again.
-async fn tell(world: &mut World, say: &mut impl FnMut(String)) -> anyhow::Result<()> {
+async fn tell(world: &mut World, say: &mut impl FnMut(Line)) -> anyhow::Result<()> {
     let clock = Stopwatch::start();
     let mut due: VecDeque<(Duration, usize)> = VecDeque::new();
     loop {
@@ -126,26 +156,32 @@ async fn tell(world: &mut World, say: &mut impl FnMut(String)) -> anyhow::Result
         };
         tokio::select! {
             happened = world.next() => match happened? {
-                Next::News(news) => say(named(world, &news)?),
+                Next::News(news) => say(Line::of(&news, &world.driver()?.view().table)),
                 Next::Ended(number, how) => {
-                    say(format!("{how}; it is started again in {} s", RESTART.as_secs()));
+                    let node = world.name(number).to_owned();
+                    say(Line::Ended { node, how, again_s: RESTART.as_secs() });
                     world.tell_ended(number).await?;
                     due.push_back((clock.elapsed() + RESTART, number));
                 }
             },
             () = restart => if let Some((_, number)) = due.pop_front() {
                 world.start_node(number).await?;
-                say(format!("{} runs again", world.name(number)));
+                say(Line::RunsAgain { node: world.name(number).to_owned() });
             },
         }
     }
 }
 
-/// News with the names of nodes in the place of their replicas.
-fn named(world: &World, news: &News) -> anyhow::Result<String> {
-    let News::Moved { shard, from, to, took, reason, .. } = news else { return Ok(news.to_string()) };
-    let table = world.driver()?.view().table;
-    let why = reason.map_or_else(String::new, |reason| format!(" ({reason:?})"));
-    let (from, to) = (table.node(*from), table.node(*to));
-    Ok(format!("shard {shard}: {from} → {to} after {} ms{why}", took.as_millis()))
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_data_of_a_single_node_is_left_alone_and_whoever_asks_is_told_what_to_do() {
+        let folder = tempfile::tempdir().unwrap();
+        check(folder.path()).unwrap();
+        std::fs::write(folder.path().join(LAYOUT_FILE), "").unwrap();
+        let error = check(folder.path()).unwrap_err().to_string();
+        assert!(error.contains("make run-one") && error.contains("--data DIRECTORY"), "{error}");
+    }
 }

@@ -6,6 +6,9 @@ use std::sync::OnceLock;
 
 use anyhow::{Context, bail, ensure};
 
+/// Lines of a build that failed: the last error and its summary.
+const LAST_LINES: usize = 30;
+
 /// The workspace's folder.
 #[must_use]
 pub fn workspace_root() -> &'static Path {
@@ -43,7 +46,7 @@ fn build_node() -> anyhow::Result<PathBuf> {
     };
     let target = folder.parent().context("the profile's folder lies in no target folder")?;
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let status = Command::new(cargo)
+    let built = Command::new(cargo)
         .args([
             "build",
             "--quiet",
@@ -58,10 +61,17 @@ fn build_node() -> anyhow::Result<PathBuf> {
         .arg("--target-dir")
         .arg(target)
         .current_dir(workspace_root())
-        .status()
+        .output()
         .context("cargo could not be started to build the node")?;
-    ensure!(status.success(), "the node does not build");
+    ensure!(built.status.success(), "the node does not build:\n{}", last_words(&built.stderr));
     Ok(folder.join("node"))
+}
+
+/// The end of what a program has said.
+fn last_words(said: &[u8]) -> String {
+    let text = String::from_utf8_lossy(said);
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(LAST_LINES)..].join("\n")
 }
 
 /// A rival's program: `TEST_RIVAL_OFFICIAL` / `TEST_RIVAL_ACID` name one; otherwise it is installed once, at a
