@@ -23,7 +23,12 @@ use thalweg_e2e::server::{NodeOptions, complaints};
 /// Longest wait until what must come by itself has come.
 const PATIENCE: Duration = Duration::from_secs(90);
 /// What a node may say when its peers come and go.
-const PEERS_COME_AND_GO: &[&str] = &[];
+const PEERS_COME_AND_GO: &[&str] = &[
+    // A node that was not told yet, or that has just been started anew, refuses.
+    "no hands were shaken with a peer",
+    // A leader whose peers are gone says that it takes no writes.
+    "too few voters are heard of",
+];
 
 fn number(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)

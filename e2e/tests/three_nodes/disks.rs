@@ -21,7 +21,7 @@ async fn with_volume(megabytes: u64, data: &Path) -> anyhow::Result<Option<(Worl
     };
     let mut wanted: Options = options(9);
     wanted.volumes = vec![(0, volume.path().join("node"))];
-    let small = ["--segment-size", "1MiB", "--segment-size-max", "2MiB"];
+    let small = ["--segment-size", "1MiB", "--segment-size-max", "2MiB", "--request-body-max", "1MiB"];
     wanted.node.extra.extend(small.map(str::to_owned));
     Ok(Some((World::start(wanted, data).await?, volume)))
 }

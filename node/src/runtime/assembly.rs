@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -111,17 +112,19 @@ impl Parts<'_> {
                 owner.shards.insert(*shard, started);
             }
         }
-        let pace = SweepPace {
-            interval: self.config.sweep_interval,
-            streams_max: usize::try_from(self.config.sweep_streams_max).unwrap_or(usize::MAX),
-            scrub_period: self.config.scrub_period,
-            scrub_rate: self.config.scrub_rate.get(),
-        };
-        let sweeper =
-            Sweeper::new(Arc::clone(&shared), Arc::clone(&self.clock), Arc::clone(&self.metrics), pace);
+        let sweeper = self.sweeper(&shared);
         let applier = self.applier(sound, holds, &shared, &queue, &mailboxes, &readers);
-        // All of them before the first thread runs: a start that fails leaves no thread behind.
-        for owner in &mut owners {
+        self.begin(&mut owners)?;
+        let links = self.links(&shared, readers)?;
+        running.threads = threads(owners, applier, sweeper, &fatal, &queue)?;
+        running.links = links;
+        running.volume = Some(self.volume);
+        Ok(running)
+    }
+
+    /// All owners before the first thread runs: a start that fails leaves no thread behind.
+    fn begin(&self, owners: &mut [LaneOwner]) -> anyhow::Result<()> {
+        for owner in owners {
             self.make_room_for_epochs(owner)?;
             if let Some(me) = self.membership.me() {
                 self.remember_first(owner)?;
@@ -130,22 +133,17 @@ impl Parts<'_> {
             owner.turn().context("the log cannot be written")?;
             owner.tell(self.clock.elapsed());
         }
-        let links = self.links(&shared, readers)?;
-        for owner in owners {
-            let name = format!("lane-{}", owner.lane.0);
-            let guard = Watch::over(&fatal, Some(Arc::clone(&owner.mailbox)), &queue);
-            let body = move || guard.watch(|| owner.run());
-            running.threads.push(std::thread::Builder::new().name(name).spawn(body)?);
-        }
-        let thread = std::thread::Builder::new().name("applier".to_owned());
-        let guard = Watch::over(&fatal, None, &queue);
-        running.threads.push(thread.spawn(move || guard.watch(|| applier.run()))?);
-        let thread = std::thread::Builder::new().name("sweeper".to_owned());
-        let guard = Watch::over(&fatal, None, &queue);
-        running.threads.push(thread.spawn(move || guard.watch(|| sweeper.run()))?);
-        running.links = links;
-        running.volume = Some(self.volume);
-        Ok(running)
+        Ok(())
+    }
+
+    fn sweeper(&self, shared: &Arc<Shared>) -> Sweeper {
+        let pace = SweepPace {
+            interval: self.config.sweep_interval,
+            streams_max: usize::try_from(self.config.sweep_streams_max).unwrap_or(usize::MAX),
+            scrub_period: self.config.scrub_period,
+            scrub_rate: self.config.scrub_rate.get(),
+        };
+        Sweeper::new(Arc::clone(shared), Arc::clone(&self.clock), Arc::clone(&self.metrics), pace)
     }
 
     /// What replicas remember that never remembered anything.
@@ -351,6 +349,30 @@ impl Parts<'_> {
             room: Room::new(Some(Arc::clone(&self.volume.reserve)), self.config.segment_size.get()),
         }
     }
+}
+
+/// Starts the threads of all owners, of the applier and of the sweeper.
+fn threads(
+    owners: Vec<LaneOwner>,
+    applier: Applier,
+    sweeper: Sweeper,
+    fatal: &Fatal,
+    queue: &Arc<ApplyQueue>,
+) -> anyhow::Result<Vec<JoinHandle<()>>> {
+    let mut threads = Vec::new();
+    for owner in owners {
+        let name = format!("lane-{}", owner.lane.0);
+        let guard = Watch::over(fatal, Some(Arc::clone(&owner.mailbox)), queue);
+        let body = move || guard.watch(|| owner.run());
+        threads.push(std::thread::Builder::new().name(name).spawn(body)?);
+    }
+    let thread = std::thread::Builder::new().name("applier".to_owned());
+    let guard = Watch::over(fatal, None, queue);
+    threads.push(thread.spawn(move || guard.watch(|| applier.run()))?);
+    let thread = std::thread::Builder::new().name("sweeper".to_owned());
+    let guard = Watch::over(fatal, None, queue);
+    threads.push(thread.spawn(move || guard.watch(|| sweeper.run()))?);
+    Ok(threads)
 }
 
 /// Subscriptions, shares, links and keys: what the core and the hub keep in memory.

@@ -49,7 +49,6 @@ impl LaneOwner {
                 Effect::Opened(_) => {
                     if let Some(owner) = self.shards.get_mut(&shard) {
                         owner.service = Service::Opening;
-                        self.apply.hurry();
                     }
                     self.open_if_applied(shard);
                 }

@@ -8,6 +8,7 @@ use super::apply_queue::ApplyQueue;
 use super::group::{Due, Group, Pending};
 use super::lane::LaneOwner;
 use super::mailbox::Mailbox;
+use super::owner::Service;
 use crate::codec::record::RecordKind;
 use crate::codec::segment::encode_heads;
 use crate::core::replication::{Input, Memory};
@@ -218,6 +219,9 @@ impl LaneOwner {
         let uncommitted = self.shards.values().filter_map(|owner| owner.line.first_position()).min();
         let end = uncommitted.map_or(last, |first| last.min(first));
         self.apply.push(self.lane, end, handed.records.into_iter(), handed.bytes);
+        if self.shards.values().any(|owner| owner.service == Service::Opening) {
+            self.apply.hurry();
+        }
     }
 
     /// The log failed: nothing more is answered, the process must end and recover from the disk.

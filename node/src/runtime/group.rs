@@ -57,6 +57,9 @@ pub(crate) struct Pending {
     pub(crate) body: Body,
 }
 
+/// What a record changes, the view that its decision held, and why.
+type Changes = (Vec<Op>, Option<Arc<StreamView>>, Cause);
+
 /// What a record says.
 #[derive(Debug)]
 pub(crate) enum Body {
@@ -116,7 +119,7 @@ impl Pending {
     }
 
     /// What it changes, the view that its decision held, and why.
-    pub(super) fn changes(self) -> Result<(Vec<Op>, Option<Arc<StreamView>>, Cause), String> {
+    pub(super) fn changes(self) -> Result<Changes, String> {
         match self.body {
             Body::Decided { ops, view, cause, .. } => Ok((ops, view, cause)),
             Body::Received(payload) => Ok((ops_of(self.kind, &payload)?, None, Cause::Request)),
