@@ -24,7 +24,7 @@ fn no_acknowledged_write_is_lost_and_every_shard_recovers_whatever_a_seed_brings
     assert!(figures.elections > 5 * seeds && figures.crashes > 5 * seeds, "{figures:?}");
     assert!(figures.wipes > seeds && figures.partitions > seeds, "{figures:?}");
     assert!(figures.damaged > seeds / 4 && figures.rolled_back > seeds / 8, "{figures:?}");
-    assert!(figures.refused > seeds, "{figures:?}");
+    assert!(figures.refused > seeds / 3, "{figures:?}");
     println!("{seeds} seeds from {from}: {figures:?}");
 }
 
@@ -56,7 +56,7 @@ const FOUND: [(Plant, u64); 31] = [
     (Plant::AppliesTheUncommitted, 3),
     (Plant::DuplicatesOnRetry, 1),
     (Plant::RefusesTheUnknown, 1),
-    (Plant::CountsOldAcknowledgements, 136),
+    (Plant::CountsOldAcknowledgements, 198),
     (Plant::WritesWithoutPrecondition, 4),
     (Plant::PrefersLength, 4),
     (Plant::TrustsOneSeal, 3),
