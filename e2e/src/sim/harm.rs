@@ -39,7 +39,9 @@ impl World {
     pub(super) fn roll_back(&mut self, node: NodeId) {
         let id = self.nodes[node].id;
         let image = self.images.get(&node).filter(|(of, _)| *of == id).map(|(_, image)| image.boot);
-        let Some(then) = image else {
+        // An image from before the first start is a new volume with an old identity: it would vote before anybody could know
+        // it for what it is. Not found out yet, in these worlds or by the nodes.
+        let Some(then) = image.filter(|boot| *boot > Boot(0)) else {
             self.images.insert(node, (id, self.nodes[node].disk.image()));
             return;
         };

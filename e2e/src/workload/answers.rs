@@ -25,8 +25,9 @@ pub(super) fn outcome(
             Ok(Outcome::Refused(Refusal::Trimmed(earliest)))
         }
         (_, 404 | 410) => Ok(Outcome::Refused(Refusal::NotFound)),
+        // The log failed under the write, or its leader was replaced: the server says itself that it does not know.
+        (_, 503) if unknown(answer) => Ok(Outcome::Unknown),
         (_, 429 | 503 | 507) => Ok(Outcome::Refused(Refusal::Unavailable)),
-        // The log failed under the write: the server says itself that it does not know.
         (_, 500..=599) => Ok(Outcome::Unknown),
         (Action::Create(_), 200 | 201) => seen(head, dialect)
             .map(|seen| Outcome::Created { new: head.status == 201, seen })
@@ -55,6 +56,12 @@ pub(super) fn outcome(
         (Action::Delete, 204) => Ok(Outcome::Deleted),
         _ => Err(unexpected()),
     }
+}
+
+/// Whether the server says that the write may have happened.
+fn unknown(answer: &Result<Answer, Failure>) -> bool {
+    let unknown = b"\"outcome\":\"unknown\"";
+    answer.as_ref().is_ok_and(|answer| memchr::memmem::find(&answer.body, unknown).is_some())
 }
 
 /// Whether the name is taken by a deleted stream that forks still read.
