@@ -90,8 +90,15 @@ impl View {
     /// Whether every shard has as many voters as there are nodes, and nothing about them is under way.
     #[must_use]
     pub fn is_settled(&self, nodes: usize) -> bool {
-        let settled =
-            |row: &ShardRow| !row.configs.is_changing() && row.configs.last().voters.count() == nodes;
+        // Whoever sat somewhere before the youngest there has lost its disk.
+        let members = &self.table.roster.members;
+        let present: BTreeMap<&str, ReplicaId> =
+            members.iter().map(|(id, member)| (member.node.as_str(), *id)).collect();
+        let settled = |row: &ShardRow| {
+            let voters = row.configs.last().voters;
+            let all_vote = present.values().all(|id| voters.contains(*id));
+            !row.configs.is_changing() && voters.count() == nodes && all_vote
+        };
         self.table.learners.is_empty() && self.table.rows.values().all(settled)
     }
 
