@@ -2,7 +2,7 @@
 //! any of them acknowledged is lost, doubled, altered or reordered, on whichever node it is read; and a leader that dies
 //! is replaced within a second, most times.
 //!
-//! `TEST_CLUSTER_TROUBLES` says how often (6 here, 12 in CI), `TEST_CLUSTER_KILLS` how many gaps are measured (3 here, 10
+//! `TEST_CLUSTER_TROUBLES` says how often (6 here and in CI), `TEST_CLUSTER_KILLS` how many gaps are measured (3 here, 5
 //! in CI), `TEST_SEED` repeats a run, `TEST_CONFORMANCE=all` runs the suite through each node.
 #![expect(clippy::print_stdout, reason = "the figures are the evidence")]
 
