@@ -26,7 +26,6 @@ async fn with_volume(megabytes: u64, data: &Path) -> anyhow::Result<Option<(Worl
     Ok(Some((World::start(wanted, data).await?, volume)))
 }
 
-#[ignore = "the new replica is not made a voter in time"]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_with_an_empty_disk_becomes_another_replica_and_votes_again() -> anyhow::Result<()> {
     let seed = number("TEST_SEED", 8);
