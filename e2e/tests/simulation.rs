@@ -64,7 +64,7 @@ const FOUND: [(Plant, u64); 31] = [
     (Plant::LeadsBeforeTheRecord, 41),
     (Plant::ConfirmsUnasked, 47),
     (Plant::AcknowledgesTheUnsynced, 1),
-    (Plant::CountsTheUnsaved, 1360),
+    (Plant::CountsTheUnsaved, 2632),
     (Plant::SkipsTheBarrier, 1),
     (Plant::ConfirmsTooEarly, 8),
     (Plant::TakesDamageForATornTail, 1),

@@ -135,7 +135,10 @@ impl World {
     /// Whether a shard can bear the loss of a disk: all that vote have theirs, and nothing else is under way.
     fn bears_a_loss(&self, shard: usize) -> bool {
         let row = self.record.now(shard);
-        let there = |id: ReplicaId| self.nodes[self.homes[id.0 as usize]].id == id;
+        let there = |id: ReplicaId| {
+            let home = &self.nodes[self.homes[id.0 as usize]];
+            home.id == id && !home.put_back
+        };
         let settled = matches!(row.phase, Phase::Active { .. }) && !row.configs.is_changing();
         let voters = row.configs.last().voters;
         settled && voters.count() >= 3 && voters.iter().all(there)
