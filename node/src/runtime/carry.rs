@@ -237,7 +237,7 @@ impl LaneOwner {
     }
 
     /// It leads no more: what is not committed may or may not come to be.
-    fn close(&mut self, shard: ShardId) {
+    pub(super) fn close(&mut self, shard: ShardId) {
         let Some(owner) = self.shards.get_mut(&shard) else { return };
         owner.stop_serving();
         let mut waiters: Vec<Waiter> = owner.line.take_answers().map(|waiting| waiting.waiter).collect();
@@ -292,18 +292,30 @@ impl LaneOwner {
     }
 
     /// Tells requests where the leader is, when that has changed.
-    fn note_leader(&mut self, shard: ShardId) {
-        let Some(cluster) = self.shared.cluster.get() else { return };
-        let Some(owner) = self.shards.get_mut(&shard) else { return };
-        let Some(replica) = &owner.replica else { return };
-        let (leader, whereabouts) = match replica.part() {
-            Part::Leading { .. } if owner.service == Service::Open => (Some(replica.id()), Whereabouts::Here),
-            Part::Following { leader } => (Some(leader), cluster.client_address(leader)),
-            _ => (None, Whereabouts::Nobody),
-        };
-        if owner.leader != leader {
+    pub(super) fn note_leader(&mut self, shard: ShardId) {
+        let Some((leader, whereabouts)) = self.whereabouts(shard) else { return };
+        if let Some(owner) = self.shards.get_mut(&shard).filter(|owner| owner.leader != leader) {
             owner.leader = leader;
             self.shared.leaders.note(shard, leader, whereabouts);
         }
+    }
+
+    /// The same leader may have moved to another address.
+    pub(super) fn note_leader_again(&self, shard: ShardId) {
+        let known = self.shards.get(&shard).and_then(|owner| owner.leader);
+        if let Some((leader, whereabouts)) = self.whereabouts(shard).filter(|(leader, _)| *leader == known) {
+            self.shared.leaders.note(shard, leader, whereabouts);
+        }
+    }
+
+    fn whereabouts(&self, shard: ShardId) -> Option<(Option<ReplicaId>, Whereabouts)> {
+        let cluster = self.shared.cluster.get()?;
+        let owner = self.shards.get(&shard)?;
+        let replica = owner.replica.as_ref()?;
+        Some(match replica.part() {
+            Part::Leading { .. } if owner.service == Service::Open => (Some(replica.id()), Whereabouts::Here),
+            Part::Following { leader } => (Some(leader), cluster.client_address(leader)),
+            _ => (None, Whereabouts::Nobody),
+        })
     }
 }

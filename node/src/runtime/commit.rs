@@ -232,8 +232,11 @@ impl LaneOwner {
         end(&self.mailbox, &self.apply);
     }
 
-    /// Told to stop: everything taken is answered; mark the log as cleanly closed.
+    /// Told to stop: everything taken is answered, and the log is marked as cleanly closed.
     pub(crate) fn finish(mut self) {
+        // What still waits for a majority hears that its outcome is open.
+        let shards: Vec<ShardId> = self.shards.keys().copied().collect();
+        shards.into_iter().for_each(|shard| self.close(shard));
         if self.shared.cluster.get().is_some()
             && let Err(error) = self.append_settled()
         {

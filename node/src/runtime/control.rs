@@ -183,7 +183,7 @@ impl Control {
             boot: self.vault.look(|superblock| superblock.boot),
             draining: self.shared.draining.load(Ordering::Relaxed) || self.shared.closing(),
             sick: false,
-            has_room: true,
+            has_room: self.shared.looks.have_room(),
             shards: shards.into_iter().map(|(report, pulse)| (report.shard, pulse)).collect(),
         })
     }

@@ -18,7 +18,7 @@ use super::fatal::Fatal;
 use super::group::{Body, Due, Group, Pending};
 use super::links::Hold;
 use super::mailbox::{Answered, Job, Mailbox, Question, Waiter};
-use super::owner::{Decided, ShardOwner};
+use super::owner::{Decided, Service, ShardOwner};
 use super::shared::Shared;
 use super::tally::Cause;
 use super::vault::Vault;
@@ -314,7 +314,8 @@ impl LaneOwner {
         shards.into_iter().for_each(|shard| self.step(shard, input(shard)));
     }
 
-    /// The node was told who it is: its replicas begin.
+    /// The node was told who is in the cluster: replicas that have not begun begin. Those that have may have learnt of new
+    /// addresses.
     pub(crate) fn join(&mut self, me: ReplicaId) {
         let shards: Vec<ShardId> = self.shards.keys().copied().collect();
         for shard in shards {
@@ -329,10 +330,12 @@ impl LaneOwner {
             }
             effects.clear();
             self.duty.effects = effects;
-        }
-        let peers: Vec<ReplicaId> = self.duty.ports.keys().copied().collect();
-        for peer in peers {
-            self.each_shard(|_| Input::Connected(peer));
+            if begun {
+                // Connections that were there before it.
+                let peers: Vec<ReplicaId> = self.duty.ports.keys().copied().collect();
+                peers.into_iter().for_each(|peer| self.step(shard, Input::Connected(peer)));
+            }
+            self.note_leader_again(shard);
         }
     }
 
@@ -344,9 +347,18 @@ impl LaneOwner {
         }
         self.duty.ticked_at = now;
         self.each_shard(|_| Input::Tick(now));
+        self.open_the_rest();
         self.feed();
         self.tell(now);
         self.shared.tell_touches();
+    }
+
+    /// Shards that lead and could not be served at once, since their tables failed to be read.
+    fn open_the_rest(&mut self) {
+        let opening =
+            |(shard, owner): (&ShardId, &ShardOwner)| (owner.service == Service::Opening).then_some(*shard);
+        let shards: Vec<ShardId> = self.shards.iter().filter_map(opening).collect();
+        shards.into_iter().for_each(|shard| self.open_if_applied(shard));
     }
 
     pub(super) fn replica(&self, shard: ShardId) -> Option<&Replica> {

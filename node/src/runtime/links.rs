@@ -30,6 +30,8 @@ pub(crate) struct Cluster {
     identity: Identity,
     vault: Arc<Vault>,
     known: RwLock<Known>,
+    /// Held by whoever changes what is known: two changes at once would lose one.
+    changing: Mutex<()>,
     lanes: Vec<(Arc<Mailbox>, Arc<Gate>)>,
     /// The ways to those who lead.
     doors: Mutex<BTreeMap<ReplicaId, Door>>,
@@ -114,6 +116,7 @@ impl Cluster {
             identity,
             vault,
             known: RwLock::new(Known { me, roster: Arc::new(roster) }),
+            changing: Mutex::default(),
             lanes: mailboxes.iter().map(|mailbox| (Arc::clone(mailbox), Arc::default())).collect(),
             doors: Mutex::default(),
             reads: ReadIndex::new(identity.boot),
@@ -148,6 +151,7 @@ impl Cluster {
 
     /// Told who is in the cluster; remembered before this returns. An id is kept for good.
     pub(crate) fn join(&self, mut roster: Roster) -> Result<(), JoinError> {
+        let _alone = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         // A volume that was seen stays the one of its id.
         let seen = self.read_known(|known| Arc::clone(&known.roster));
         for (id, member) in &mut roster.members {
@@ -194,6 +198,7 @@ impl Cluster {
 
     /// A member whose volume nobody had seen is the one that came first.
     fn learn(&self, peer: Peer) -> Result<(), Stranger> {
+        let _alone = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let (mut roster, me) = self.read_known(|known| (Roster::clone(&known.roster), known.me));
         let Some(member) = roster.members.get_mut(&peer.id) else { return Err(Stranger::Unknown(peer.id)) };
         match member.incarnation {

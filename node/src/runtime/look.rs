@@ -20,12 +20,19 @@ pub(crate) struct Looks(Mutex<BTreeMap<LaneId, Look>>);
 #[derive(Debug, Clone, Default)]
 struct Look {
     at: Duration,
+    /// The lane refuses writes for lack of room.
+    full: bool,
     shards: Vec<(ShardReport, ShardPulse)>,
 }
 
 impl Looks {
     fn say(&self, lane: LaneId, look: Look) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(lane, look);
+    }
+
+    /// No lane lacks room.
+    pub(crate) fn have_room(&self) -> bool {
+        !self.0.lock().unwrap_or_else(PoisonError::into_inner).values().any(|look| look.full)
     }
 
     /// All that was said, with what has passed since.
@@ -55,7 +62,7 @@ impl LaneOwner {
     /// Says how the shards stand.
     pub(super) fn tell(&self, now: Duration) {
         let shards = self.shards.values().filter_map(|owner| self.look(owner, now)).collect();
-        self.shared.looks.say(self.lane, Look { at: now, shards });
+        self.shared.looks.say(self.lane, Look { at: now, full: self.full, shards });
     }
 
     fn look(&self, owner: &ShardOwner, now: Duration) -> Option<(ShardReport, ShardPulse)> {

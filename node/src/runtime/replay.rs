@@ -56,6 +56,9 @@ pub(crate) struct ShardReplay {
     base: (History, Vec<(LogIndex, Configs)>),
     /// The log was cut to here, below what the tables hold, and has not come back there yet.
     taken_back: Option<LogIndex>,
+    /// The first record that does not continue what was read, and why: damage, unless it was cut later. A tail that was
+    /// cut may be longer than what took its place in the tables.
+    strange: Option<(LogIndex, String)>,
     pending: Vec<Committed>,
     pending_bytes: u64,
 }
@@ -85,6 +88,7 @@ impl ShardReplay {
             voters: base.1.clone(),
             tail: VecDeque::new(),
             taken_back: None,
+            strange: None,
             tables,
             damage,
             first: None,
@@ -130,7 +134,7 @@ impl ShardReplay {
         if header.kind == RecordKind::Cut {
             return self.cut(header.index, header.chain);
         }
-        if !header.kind.is_chained() || self.damage.is_some() {
+        if !header.kind.is_chained() || self.damage.is_some() || self.strange.is_some() {
             return;
         }
         if header.index >= self.base.0.end() {
@@ -139,16 +143,11 @@ impl ShardReplay {
         if header.index <= self.last() {
             return;
         }
+        if let Some(reason) = self.misfit(header.index, header.chain) {
+            self.strange = Some((header.index, reason));
+            return;
+        }
         self.first.get_or_insert(header.position);
-        if header.index != self.last().next() {
-            self.damage =
-                Some(format!("its log misses the records {} to {}", self.last().next(), header.index.0 - 1));
-            return;
-        }
-        if header.chain != self.history.chain() {
-            self.damage = Some(format!("its log does not continue its tables at record {}", header.index));
-            return;
-        }
         self.hold(Uncommitted {
             index: header.index,
             epoch: header.epoch,
@@ -157,6 +156,16 @@ impl ShardReplay {
             kind: header.kind,
             payload: record.payload.clone(),
         });
+    }
+
+    /// Why a record does not continue what was read, if so.
+    fn misfit(&self, index: LogIndex, chain: Chain) -> Option<String> {
+        let next = self.last().next();
+        if index != next {
+            return Some(format!("its log misses the records {next} to {}", index.0 - 1));
+        }
+        (chain != self.history.chain())
+            .then(|| format!("its log does not continue its tables at record {index}"))
     }
 
     fn hold(&mut self, entry: Uncommitted) {
@@ -203,6 +212,7 @@ impl ShardReplay {
     /// The records behind `index` were taken back. They were not committed; those that took their place may be in the
     /// tables by now.
     fn cut(&mut self, index: LogIndex, chain: Chain) {
+        self.strange.take_if(|(from, _)| index < *from);
         if index < self.base.0.end() {
             self.taken_back = Some(index);
             (self.history, self.voters) = self.base.clone();
@@ -223,6 +233,9 @@ impl ShardReplay {
 
     /// The log was read to its end: applies what gathered.
     pub(crate) fn finish(&mut self) {
+        if let Some((_, reason)) = self.strange.take() {
+            self.damage.get_or_insert(reason);
+        }
         if let Some(reached) = self.taken_back {
             let end = self.base.0.end();
             self.damage.get_or_insert(format!(
@@ -344,7 +357,10 @@ pub(crate) fn take(replays: &mut Replays, record: &Record) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::types::{AppendOp, Messages, Offset, StreamId, UnixMillis};
+    use crate::codec::record::RecordHeader;
+    use crate::store::tables::Identity;
+    use crate::store::tables::tests::small_disk::SmallDisk;
+    use crate::types::{AppendOp, Boot, Messages, Offset, RecordEpoch, ShardCount, StreamId, UnixMillis};
 
     fn record(index: u64, stream: u64, bytes: usize) -> Committed {
         let append = AppendOp {
@@ -373,5 +389,73 @@ mod tests {
         let hundred = transaction(&of_streams(100)) * 10_000;
         assert!(hundred > 90 * CHUNK_BYTES_TARGET, "{hundred}");
         assert_eq!(transaction(&of_streams(1)[..5]), 5);
+    }
+
+    fn epoch(number: u64) -> Epoch {
+        Epoch { record: RecordEpoch(number), boot: Boot(1) }
+    }
+
+    /// What a log says, in order: an entry of an epoch at an index, or a cut back to an index. The chain is the sum of
+    /// index and epoch.
+    #[derive(Debug, Clone, Copy)]
+    enum Said {
+        Entry(u64, u64, u64),
+        Cut(u64, u64),
+    }
+
+    /// Tables that hold entries 1 to 10, of which the last three are of epoch 2, and a log replayed into them.
+    fn replayed(log: &[Said]) -> ShardReplay {
+        let identity = Identity { shard: ShardId(0), shards: ShardCount::new(1).unwrap(), layout: [7; 16] };
+        let disk = SmallDisk::with_blocks(usize::MAX);
+        let mut tables = Tables::create_on(disk, identity, 256 << 10).unwrap();
+        let held = (1..=10).map(|index| Committed {
+            index: LogIndex(index),
+            epoch: epoch(if index > 7 { 2 } else { 1 }),
+            chain: Chain(index + if index > 7 { 2 } else { 1 }),
+            position: LanePosition(index * 64),
+            ops: Vec::new(),
+        });
+        apply(&mut tables, &held.collect::<Vec<_>>()).unwrap();
+        let mut replay = ShardReplay::new(tables, Settling::AsTold);
+        for (place, said) in log.iter().enumerate() {
+            let (kind, index, of, chain) = match *said {
+                Said::Entry(index, of, before) => (RecordKind::EpochStart, index, of, before),
+                Said::Cut(index, after) => (RecordKind::Cut, index, 0, after),
+            };
+            let header = RecordHeader {
+                kind,
+                shard: ShardId(0),
+                payload_bytes: 0,
+                payload_checksum: 0,
+                position: LanePosition(place as u64 * 64),
+                synced: LanePosition(0),
+                epoch: epoch(of),
+                index: LogIndex(index),
+                chain: Chain(chain),
+            };
+            replay.take(&Record { header, payload: Bytes::new() });
+        }
+        replay.finish();
+        replay
+    }
+
+    #[test]
+    fn a_start_finds_its_way_behind_a_tail_that_was_cut_and_is_longer_than_what_took_its_place() {
+        use Said::{Cut, Entry};
+        let tail = [Entry(7, 1, 7), Entry(8, 1, 8), Entry(10, 1, 10), Entry(11, 1, 11), Entry(12, 1, 12)];
+        let behind = [Cut(7, 8), Entry(8, 2, 8), Entry(9, 2, 10), Entry(10, 2, 11), Entry(11, 2, 12)];
+        let sound = replayed(&[&tail[..], &behind].concat());
+        assert_eq!((sound.damage.as_deref(), sound.last()), (None, LogIndex(11)));
+        assert_eq!(sound.history.epoch_at(LogIndex(11)), Some(epoch(2)));
+        assert_eq!(sound.first, Some(LanePosition(9 * 64)), "the tail that was cut is not needed");
+        let partly = replayed(&[&tail[..], &[Cut(11, 12)]].concat());
+        assert!(
+            partly.damage.unwrap().contains("does not continue"),
+            "what is left of the tail is strange still"
+        );
+        let never = replayed(&tail);
+        assert!(never.damage.unwrap().contains("does not continue"));
+        let hole = replayed(&[Entry(12, 2, 13)]);
+        assert!(hole.damage.unwrap().contains("misses the records 11 to 11"));
     }
 }
