@@ -124,7 +124,9 @@ impl LaneOwner {
             self.broken = true;
             return;
         };
-        tracing::info!(shard = shard.0, to = to.0, "entries that no majority held are taken back");
+        let behind = owner.line.places_behind(to);
+        let kept = behind.is_none_or(|range| self.log.keep_taken_back(shard, range.start, range.end));
+        tracing::info!(shard = shard.0, to = to.0, kept, "entries that no majority held are taken back");
         owner.line.cut(to);
         owner.forget_marks_behind(to);
         self.duty.cuts.insert(shard, (to, chain));

@@ -2,6 +2,7 @@
 //! leaves once everything that it rests on is committed, and not before the answers that were decided before it.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -105,6 +106,12 @@ impl Line {
         let entry = self.entries.pop_front_if(|entry| entry.index <= upto)?;
         (self.committed, self.chain) = (entry.index, entry.chain);
         Some(entry)
+    }
+
+    /// Where the entries behind `to` stand in the lane, if there are any.
+    pub(crate) fn places_behind(&self, to: LogIndex) -> Option<Range<LanePosition>> {
+        let first = self.entries.partition_point(|entry| entry.index <= to);
+        Some(self.entries.get(first)?.position..self.entries.back()?.end)
     }
 
     /// Drops what lies behind `to`.

@@ -193,8 +193,8 @@ impl Client<'_> {
         let (lifetime, life) = match (role, self.random.below(4)) {
             ('l', 0) => (Lifetime::Until(UnixMillis(now + 2000)), Life::Until(now + 2000)),
             ('l', 1) => (Lifetime::Until(UnixMillis(now + 1_000_000_000)), Life::Until(now + 1_000_000_000)),
-            ('l', 2) => (Lifetime::Sliding(1), Life::Sliding(now + 1000)),
-            ('l', _) => (Lifetime::Sliding(1_000_000), Life::Sliding(now + 1_000_000_000)),
+            ('l', 2) => (Lifetime::Sliding(1), Life::Sliding(1, now + 1000)),
+            ('l', _) => (Lifetime::Sliding(1_000_000), Life::Sliding(1_000_000, now + 1_000_000_000)),
             _ => (Lifetime::Forever, Life::Forever),
         };
         let keep = (role == 'r').then(|| 2 + self.random.below(6));
@@ -284,9 +284,9 @@ impl Client<'_> {
         }
         append.close = role(text) != 's' && self.random.chance(3);
         stream.closed = append.close;
-        if let Life::Sliding(ends) = stream.life {
-            let window = if ends - self.now() > 100_000 { 1_000_000_000 } else { 1000 };
-            stream.life = Life::Sliding(ends.max(self.now() + window));
+        if let Life::Sliding(seconds, ends) = stream.life {
+            let window = i64::try_from(seconds * 1000).unwrap();
+            stream.life = Life::Sliding(seconds, ends.max(self.now() + window));
         }
         let before = self.names[text].last().map(|stream| stream.life);
         let (tail, life) = (stream.tail(), stream.life);
@@ -296,7 +296,7 @@ impl Client<'_> {
             Ok(Some(done)) => assert!(!done.duplicate && done.tail == tail, "{text}: {done:?}, not {tail}"),
             Ok(None) => {}
             Err(error) => {
-                let over = matches!(before, Some(Life::Until(at) | Life::Sliding(at)) if at <= self.now());
+                let over = matches!(before, Some(Life::Until(at) | Life::Sliding(_, at)) if at <= self.now());
                 assert!(error == AppendError::NotFound && over, "{text}, {life:?}: {error}");
             }
         }

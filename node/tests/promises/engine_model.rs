@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use thalweg_node::runtime::{Engine, ReadError, ReadFrom};
-use thalweg_node::types::{Incarnation, Offset, StreamName};
+use thalweg_node::types::{Incarnation, Lifetime, Offset, StreamName, UnixMillis};
 
 /// How long a stream lives, in the clock's milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,8 +15,19 @@ pub(crate) enum Life {
     Forever,
     /// Gone from this instant on.
     Until(i64),
-    /// Not gone before this instant; reads and starts may have put it off.
-    Sliding(i64),
+    /// So many seconds after the last read or write: not gone before this instant; reads and starts may have put it off.
+    Sliding(u64, i64),
+}
+
+impl Life {
+    /// What the engine says of such a stream.
+    const fn lifetime(self) -> Lifetime {
+        match self {
+            Self::Forever => Lifetime::Forever,
+            Self::Until(at) => Lifetime::Until(UnixMillis(at)),
+            Self::Sliding(seconds, _) => Lifetime::Sliding(seconds),
+        }
+    }
 }
 
 /// A living stream.
@@ -47,7 +58,7 @@ impl Stream {
     }
 
     fn may_be_gone(&self, now: i64) -> bool {
-        matches!(self.life, Life::Until(at) | Life::Sliding(at) if at <= now)
+        matches!(self.life, Life::Until(at) | Life::Sliding(_, at) if at <= now)
     }
 }
 
@@ -136,6 +147,7 @@ struct Shown {
     earliest: Offset,
     tail: Offset,
     closed: bool,
+    lifetime: Lifetime,
     messages: Vec<Bytes>,
 }
 
@@ -166,7 +178,8 @@ async fn shown(engine: &Engine, text: &str) -> Result<Shown, ReadError> {
         assert_eq!(batch.next, at, "{text}: the next offset is not behind the last message");
         if batch.up_to_date() {
             let (earliest, closed) = (earliest.unwrap_or(at), batch.state.closed);
-            return Ok(Shown { earliest, tail: batch.state.tail, closed, messages });
+            let lifetime = batch.state.config.lifetime;
+            return Ok(Shown { earliest, tail: batch.state.tail, closed, lifetime, messages });
         }
         assert!(at > batch.start, "{text}: a read that goes nowhere");
         from = ReadFrom::At(at);
@@ -192,6 +205,7 @@ fn fits(shown: &Result<Shown, ReadError>, state: Option<&Stream>, now: i64) -> b
                 && shown.earliest == stream.boundary(skipped)
                 && shown.tail == stream.tail()
                 && shown.closed == stream.closed
+                && shown.lifetime == stream.life.lifetime()
                 && shown.messages == stream.messages[skipped..]
         }
     }

@@ -189,6 +189,7 @@ impl Recorded {
         let expected: Expected =
             client.resolved().into_iter().map(|(text, state)| (text, vec![state])).collect();
         let now = world.now();
+        block_on(check(&running.engine, &expected, now, &format!("{what}, before the stop")));
         running.stop();
         // After a clean stop nothing is lost in any mode, not even when the power goes at once.
         let again = World::new(world.disk.after_power_cut(random.next()), now, world.config.clone());

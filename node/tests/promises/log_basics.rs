@@ -181,3 +181,36 @@ fn only_a_clean_stop_is_called_clean() {
     drop(lane);
     assert!(!reopen().1.clean);
 }
+
+#[test]
+fn what_a_shard_takes_back_is_kept_and_the_newest_of_it_stays() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = RealDir::open(&folder.path().join("lane")).unwrap();
+    let (mut lane, _) = open(&dir);
+    let (mut chain, mut ranges) = (Chain(0), Vec::new());
+    for index in 1..=20 {
+        let appended =
+            lane.append(&head(index, chain), |out| out.extend_from_slice(&payload(index))).unwrap();
+        chain = appended.chain;
+        ranges.push((ShardId(u16::from(index % 2 == 0)), appended.position, appended.end));
+    }
+    let (shard, from, to) = ranges[0];
+    assert!(lane.keep_taken_back(shard, from, to), "nothing of it was written yet");
+    assert!(dir.subdir("quarantine").unwrap().list().unwrap().is_empty());
+    lane.write().unwrap();
+    for (shard, from, to) in &ranges {
+        assert!(lane.keep_taken_back(*shard, *from, *to));
+    }
+    let names = dir.subdir("quarantine").unwrap().list().unwrap();
+    assert_eq!(names.len(), 16, "{names:?}");
+    for (number, (shard, from, to)) in ranges.iter().enumerate() {
+        let name = format!("taken-back-{:03}-{:020}-{:020}.bin", shard.0, from.0, to.0);
+        assert_eq!(names.contains(&name), number >= 4, "{name}");
+    }
+    let (_, from, to) = ranges[19];
+    let kept = dir.subdir("quarantine").unwrap().open(names.last().unwrap()).unwrap();
+    assert_eq!(kept.len().unwrap(), to.0 - from.0);
+    let mut bytes = vec![0; payload(20).len()];
+    assert_eq!(kept.read_at(&mut bytes, 72).unwrap(), bytes.len());
+    assert_eq!(bytes, payload(20));
+}

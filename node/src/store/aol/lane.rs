@@ -18,6 +18,7 @@ use super::error::{LaneError, Operation, is_full};
 use super::heads::Heads;
 use super::inventory::Inventory;
 use super::options::{Appended, LaneOptions, RecordHead};
+use super::quarantine::{Quarantine, Reason};
 use super::reader::{LaneReader, Shared};
 use super::recovery::Recovery;
 use super::report::RecoveryReport;
@@ -66,6 +67,7 @@ pub struct Lane {
     /// Heads before this batch, newest last: what a batch that found the volume full takes back.
     undo: Vec<(ShardId, Option<LogIndex>)>,
     unsynced: Vec<Arc<dyn File>>,
+    quarantine: Quarantine,
     poisoned: bool,
 }
 
@@ -141,6 +143,7 @@ impl Lane {
             parts: Vec::new(),
             undo: Vec::new(),
             unsynced: Vec::new(),
+            quarantine: Quarantine::new(dir.clone()),
             poisoned: false,
         };
         // From here on damage before this point is known for what it is. A full volume can do without.
@@ -276,6 +279,14 @@ impl Lane {
             Err(error) => self.poison(error),
             done => done,
         }
+    }
+
+    /// Keeps a copy of the records in `from..to`, which a shard takes back; whether all of it is there now. Records of other
+    /// shards among them are kept, too.
+    pub fn keep_taken_back(&self, shard: ShardId, from: LanePosition, to: LanePosition) -> bool {
+        let to = to.min(self.written);
+        let segments = self.shared.between(from, to);
+        from >= to || self.quarantine.keep(Reason::TakenBack(shard), segments.iter(), from, to)
     }
 
     /// Writes and syncs a mark: from then on everything before it is known to have been synced. Worth it when the lane

@@ -83,6 +83,12 @@ impl Shared {
         })
     }
 
+    /// The segments that hold any of `from..to`.
+    pub(super) fn between(&self, from: LanePosition, to: LanePosition) -> Vec<Segment> {
+        let holds = |segment: &&Segment| segment.base < to && from < segment.end();
+        self.look(|segments| segments.iter().filter(holds).cloned().collect())
+    }
+
     pub(super) fn live_bytes(&self) -> u64 {
         self.look(|segments| segments.iter().map(|segment| segment.bytes).sum())
     }

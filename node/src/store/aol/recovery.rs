@@ -12,7 +12,7 @@ use super::beginning::{self, Held};
 use super::error::{LaneError, Operation};
 use super::heads::{Continuity, Heads};
 use super::options::LaneOptions;
-use super::quarantine::Quarantine;
+use super::quarantine::{Quarantine, Reason};
 use super::report::{CutTail, DamagedRange, RecoveryReport};
 use super::scan::{Evidence, Found, SegmentScan, evidence_from, next_header};
 use super::segment::Segment;
@@ -121,7 +121,7 @@ impl Recovery {
                 Found::Record(record) => position = self.deliver(record, end, visitor),
                 Found::Header(header) if self.proven_synced(position)? => {
                     self.continuity.lost(&header);
-                    let kept = self.keep("damaged", position, header.end());
+                    let kept = self.keep(Reason::Damaged, position, header.end());
                     self.report.damaged.push(DamagedRange { from: position, to: header.end(), kept });
                     position = header.end();
                 }
@@ -200,13 +200,13 @@ impl Recovery {
         }
         let Some((header, _)) = next_header(self.key, &self.segments, search_from)? else { return Ok(None) };
         self.continuity.blind(position);
-        let kept = self.keep("damaged", position, header.position);
+        let kept = self.keep(Reason::Damaged, position, header.position);
         self.report.damaged.push(DamagedRange { from: position, to: header.position, kept });
         Ok(Some(header.position))
     }
 
-    fn keep(&self, word: &str, from: LanePosition, to: LanePosition) -> bool {
-        self.quarantine.keep(word, self.segments.iter(), from, to)
+    fn keep(&self, reason: Reason, from: LanePosition, to: LanePosition) -> bool {
+        self.quarantine.keep(reason, self.segments.iter(), from, to)
     }
 
     /// Makes sure that nothing behind `tail` is ever taken for a record.
@@ -219,7 +219,7 @@ impl Recovery {
         if end == tail {
             return Ok(());
         }
-        let kept = self.keep("torn", tail, end);
+        let kept = self.keep(Reason::Torn, tail, end);
         let cut = CutTail { at: tail, bytes: end.0 - tail.0, records: behind.records, kept };
         self.report.cut = Some(cut);
         let zeros = vec![0; PIECE_BYTES];
