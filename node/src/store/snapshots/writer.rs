@@ -137,6 +137,12 @@ fn header(identity: Identity, cut: &Cut, compression: Compression, taken_at: Uni
 }
 
 impl Writing<'_> {
+    /// Of which index it becomes one.
+    #[must_use]
+    pub fn index(&self) -> LogIndex {
+        self.cut.state().applied.index
+    }
+
     /// Goes on. After an error nothing is left of it; it is not called again.
     pub fn step(&mut self) -> Result<Step, SnapshotError> {
         if let Some(wait) = self.pace.wait(self.clock.elapsed(), self.raw_bytes) {
