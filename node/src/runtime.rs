@@ -51,6 +51,7 @@ mod volume;
 mod watch;
 mod whereabouts;
 
+pub use crate::store::snapshots::ProgressNow;
 pub use crate::types::Segment;
 pub use answer::{Failure, ReadBatch, ReadError, ReadFrom, StreamState, TailEvent};
 pub use condition::{Condition, Refusing};

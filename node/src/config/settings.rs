@@ -191,7 +191,7 @@ settings! {
         snapshot_compression: SnapshotCompression = SnapshotCompression::Lz4,
             because "half the room, and half of what is written beside the log, for a core's work at the rate that is allowed";
         /// Bytes of rows per second that are read for a snapshot, at most.
-        snapshot_rate: Size = Size::mib(64), within Size::kib(64)..=Size::gib(16),
+        snapshot_rate: Option<Size> = Some(Size::mib(64)), within Some(Size::kib(64))..=Some(Size::gib(16)),
             because "a GiB in a quarter of a minute, and a few percent of two cores and of an NVMe volume meanwhile";
     }
     "Subscriptions" {

@@ -158,7 +158,7 @@ impl Parts<'_> {
                 SnapshotCompression::None => Compression::None,
                 SnapshotCompression::Lz4 => Compression::Lz4,
             },
-            bytes_per_second: config.snapshot_rate.get(),
+            bytes_per_second: config.snapshot_rate.map_or(u64::MAX, Size::get),
             // Twice what is left when writes begin to be refused.
             free_bytes_min: self.volume.reserve.wanted(),
             keep: usize::try_from(config.snapshot_keep).unwrap_or(usize::MAX),
