@@ -1,8 +1,10 @@
 //! How fast a shard becomes a snapshot and a snapshot a shard again, beside the floor that the disk sets in the same run.
 //!
-//! `cargo bench -p thalweg-node --bench snapshot [-- messages|rows]`. Rates count bytes of rows before compression, so that
-//! plain and compressed ones compare; the floor writes as many bytes to a file in the same pieces, with the same syncs.
-//! Figures of one run are compared with each other, never across runs.
+//! `cargo bench -p thalweg-node --bench snapshot [-- messages|large|rows|beside]`. Rates count bytes of rows before compression,
+//! so that plain and compressed ones compare; the floor writes as many bytes to a file in the same pieces, with the same
+//! syncs. With `TEST_RIVAL_SURREALMX` (a program: `e2e/rivals/surrealmx`), the crate surrealmx does the same in turns, with a
+//! key for each message; its rates count its keys and values. Figures of one run are compared with each other, never
+//! across runs.
 #![allow(missing_docs, clippy::unwrap_used, reason = "a measuring tool")]
 #![allow(clippy::disallowed_methods, clippy::print_stdout, reason = "it measures time and prints it")]
 #![allow(clippy::cast_precision_loss, reason = "figures to print")]
@@ -12,7 +14,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use rival::Rival;
 use thalweg_node::codec::snapshot::Compression;
+use thalweg_node::config::Size;
 use thalweg_node::seam::disk::{Dir, RealDir};
 use thalweg_node::seam::{Clock, SystemClock};
 use thalweg_node::store::snapshots::{Progress, SnapshotFile, Snapshots, Step, Taken, WriteOptions, restore};
@@ -21,6 +25,11 @@ use thalweg_node::types::{
     AppendOp, ContentType, Framing, Lengths, LogIndex, Messages, Offset, Op, ShardCount, ShardId,
     StreamConfig, StreamId, StreamMeta, StreamName, UnixMillis,
 };
+
+#[path = "snapshot/beside.rs"]
+mod beside;
+#[path = "snapshot/rival.rs"]
+mod rival;
 
 const ROUNDS: usize = 5;
 const CACHE_BYTES: usize = 32 << 20;
@@ -163,6 +172,15 @@ fn measure(root: &Path, what: &str, streams: u64, messages: u64) {
     let mut restores: [Times; 2] = Default::default();
     let mut stored = [0; 2];
     let mut restored_bytes = 0;
+    // As many messages, or as many rows and bytes.
+    let (keys, value_bytes) = match messages {
+        1 => (first.rows, usize::try_from(bytes / first.rows).unwrap().saturating_sub(KEY_BYTES)),
+        _ => (streams * messages, MESSAGE_BYTES),
+    };
+    let mut theirs = Rival::start(&folder.join("rival"), keys, value_bytes);
+    let mut their_writes: [Times; 2] = Default::default();
+    let mut their_restores: [Times; 2] = Default::default();
+    let mut their_stored = [0; 2];
     for round in 0..ROUNDS {
         floors.0.push(floor(&folder, bytes));
         for (at, compression) in [Compression::None, Compression::Lz4].into_iter().enumerate() {
@@ -180,16 +198,48 @@ fn measure(root: &Path, what: &str, streams: u64, messages: u64) {
             restores[at].0.push(started.elapsed());
             restored_bytes = place.directory.open(&file_name(ShardId(0))).unwrap().stored_bytes().unwrap();
             std::fs::remove_dir_all(target).unwrap();
+            if let Some(rival) = &mut theirs {
+                let form = NAMES[at];
+                let (took, bytes) = rival.ask(&format!("snapshot {form}"));
+                their_writes[at].0.push(took);
+                their_stored[at] = bytes;
+                their_restores[at].0.push(rival.ask(&format!("recover {form}")).0);
+            }
         }
     }
     let floor = floors.print("floor: write and sync", bytes, bytes, None);
-    for (at, name) in ["none", "lz4"].into_iter().enumerate() {
-        writes[at].print(&format!("snapshot, {name}"), bytes, stored[at], Some(floor));
+    for (at, name) in NAMES.into_iter().enumerate() {
+        let write = writes[at].print(&format!("snapshot, {name}"), bytes, stored[at], Some(floor));
         verifies[at].print(&format!("verify, {name}, warm"), bytes, stored[at], Some(floor));
-        restores[at].print(&format!("restore, {name}, warm"), bytes, restored_bytes, Some(floor));
+        let restore =
+            restores[at].print(&format!("restore, {name}, warm"), bytes, restored_bytes, Some(floor));
+        if theirs.is_some() {
+            let their_bytes = keys * (KEY_BYTES + value_bytes) as u64;
+            let their_write = their_writes[at].print(
+                &format!("surrealmx snapshot, {name}"),
+                their_bytes,
+                their_stored[at],
+                Some(floor),
+            );
+            let their_restore = their_restores[at].print(
+                &format!("surrealmx recovery, {name}"),
+                their_bytes,
+                their_stored[at],
+                Some(floor),
+            );
+            println!(
+                "  ours ÷ surrealmx, {name}: snapshot {:.1} ×, restore {:.1} ×",
+                write / their_write,
+                restore / their_restore
+            );
+        }
     }
-    println!("  restore, lz4, took {:?} at the median", restores[1].0[ROUNDS / 2]);
 }
+
+/// The two ways of storing blocks.
+const NAMES: [&str; 2] = ["none", "lz4"];
+/// Of the rival's keys.
+const KEY_BYTES: usize = 8;
 
 fn main() {
     let wanted: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with("--")).collect();
@@ -200,6 +250,11 @@ fn main() {
     {
         if wanted.is_empty() || wanted.iter().any(|word| word == name) {
             measure(&root, name, streams, messages);
+        }
+    }
+    if wanted.is_empty() || wanted.iter().any(|word| word == "beside") {
+        for rate in [Some(Size::mib(64)), None] {
+            beside::measure(&root, rate);
         }
     }
     std::fs::remove_dir_all(root).unwrap();

@@ -23,7 +23,7 @@ mod text;
 mod tool;
 mod value;
 
-pub use choice::{LogFormat, LogLevel, Switch, WebhookTargets};
+pub use choice::{LogFormat, LogLevel, SnapshotCompression, Switch, WebhookTargets};
 pub use cluster_file::{ClusterFile, ClusterFileError};
 pub use command_line::{Invocation, InvocationError};
 pub use declare::{Setting, Source};

@@ -15,7 +15,8 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
 use super::words::{
-    Answers, Batch, ConfigAsk, Drain, LeadAsk, Members, SealAsk, Shards, Shutdown, Status, Trouble,
+    Answers, Batch, ConfigAsk, Drain, LeadAsk, Members, SealAsk, Shards, Shutdown, SnapshotAsk, Snapshots,
+    Status, Trouble,
 };
 
 /// Largest answer: the seals of 256 shards with a thousand epochs each are this much.
@@ -107,6 +108,16 @@ impl AdminClient {
     /// Tells leaders who votes.
     pub async fn configure(&self, batch: &Batch<ConfigAsk>) -> Result<Answers, AdminError> {
         self.order("/admin/config", batch).await
+    }
+
+    /// How its snapshots stand.
+    pub async fn snapshots(&self) -> Result<Snapshots, AdminError> {
+        self.ask("/admin/snapshots").await
+    }
+
+    /// Orders snapshots.
+    pub async fn order_snapshots(&self, ask: &SnapshotAsk) -> Result<(), AdminError> {
+        self.tell("/admin/snapshots", ask).await
     }
 
     /// Wants it to hand over what it leads, or no longer does.

@@ -4,7 +4,7 @@ use futures::future::BoxFuture;
 
 use crate::core::failover::NodePulse;
 use crate::core::replication::{Answer, Standing};
-use crate::runtime::{Control, JoinError, NodeReport, Order, ShardReport, Unanswered};
+use crate::runtime::{Control, JoinError, NodeReport, Order, ShardReport, SnapshotReport, Unanswered};
 use crate::types::{RecordEpoch, Roster, ShardId};
 
 /// What comes later.
@@ -32,6 +32,10 @@ pub trait Governed: Send + Sync + 'static {
     ) -> Pending<'_, Result<Answer, Unanswered>>;
     /// Tells a leader who votes.
     fn configure(&self, shard: ShardId, order: Order) -> Pending<'_, Result<Answer, Unanswered>>;
+    /// How the snapshots of every shard stand.
+    fn snapshots(&self) -> Vec<SnapshotReport>;
+    /// Orders snapshots of these shards, of all if there are none.
+    fn order_snapshots(&self, shards: &[ShardId]);
     /// Wants to hand over what it leads, or no longer does.
     fn drain(&self, draining: bool);
     /// Ends the node in order.
@@ -70,6 +74,14 @@ impl Governed for Control {
 
     fn configure(&self, shard: ShardId, order: Order) -> Pending<'_, Result<Answer, Unanswered>> {
         Box::pin(Self::configure(self, shard, order))
+    }
+
+    fn snapshots(&self) -> Vec<SnapshotReport> {
+        Self::snapshots(self)
+    }
+
+    fn order_snapshots(&self, shards: &[ShardId]) {
+        Self::order_snapshots(self, shards);
     }
 
     fn drain(&self, draining: bool) {

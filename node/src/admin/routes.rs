@@ -1,5 +1,6 @@
 //! The calls of the admin port: a request becomes a call to [`Governed`], its answer JSON.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use axum::extract::rejection::QueryRejection;
@@ -18,9 +19,11 @@ use super::governed::Governed;
 use super::orders::{self, Ask, PATIENCE, check, check_news};
 use super::table::table;
 use super::words::{
-    Answers, Batch, ConfigAsk, Drain, LeadAsk, Members, SealAsk, Shard, Shards, Shutdown, Status, Trouble,
+    Answers, Batch, ConfigAsk, Drain, LeadAsk, Members, SealAsk, Shard, Shards, Shutdown, SnapshotAsk,
+    Snapshots, Status, Trouble,
 };
 use crate::runtime::JoinError;
+use crate::types::ShardId;
 
 type Node = State<Arc<dyn Governed>>;
 
@@ -33,6 +36,7 @@ pub(super) fn router(node: Arc<dyn Governed>) -> Router {
         .route("/admin/seal", post(order::<SealAsk>))
         .route("/admin/lead", post(order::<LeadAsk>))
         .route("/admin/config", post(order::<ConfigAsk>))
+        .route("/admin/snapshots", get(snapshots).post(order_snapshots))
         .route("/admin/drain", post(drain))
         .route("/admin/shutdown", post(shutdown))
         .fallback(no_such_call)
@@ -110,6 +114,23 @@ async fn order<A: Ask + DeserializeOwned>(
     orders::put(node.as_ref(), batch, PATIENCE).await.map(Json)
 }
 
+async fn snapshots(State(node): Node) -> Json<Snapshots> {
+    Json(Snapshots { snapshots: node.snapshots().into_iter().map(Into::into).collect() })
+}
+
+/// Answered at once: how far they are, the same path tells.
+async fn order_snapshots(State(node): Node, request: Request) -> Result<StatusCode, Trouble> {
+    let SnapshotAsk { to, shards } = read(request).await?;
+    check(node.as_ref(), &to)?;
+    let known: BTreeSet<ShardId> = node.snapshots().into_iter().map(|report| report.shard).collect();
+    if let Some(unknown) = shards.iter().find(|shard| !known.contains(shard)) {
+        let detail = format!("there is no shard {unknown}; nothing was ordered");
+        return Err(Trouble::refused(400, "no_such_shard", "A shard is not there", detail));
+    }
+    node.order_snapshots(&shards);
+    Ok(StatusCode::NO_CONTENT)
+}
+
 async fn drain(State(node): Node, request: Request) -> Result<StatusCode, Trouble> {
     let Drain { to, draining } = read(request).await?;
     check(node.as_ref(), &to)?;
@@ -129,8 +150,11 @@ async fn no_such_call() -> Trouble {
 }
 
 async fn no_such_method(request: Request) -> Response {
-    let asks = ["/admin/status", "/admin/shards"].contains(&request.uri().path());
-    let allow = if asks { "GET, HEAD" } else { "POST" };
+    let allow = match request.uri().path() {
+        "/admin/status" | "/admin/shards" => "GET, HEAD",
+        "/admin/snapshots" => "GET, HEAD, POST",
+        _ => "POST",
+    };
     let title = "The call has another method";
     let mut response = Trouble::refused(405, "no_such_method", title, format!("use {allow}")).into_response();
     response.headers_mut().insert(ALLOW, HeaderValue::from_static(allow));

@@ -14,12 +14,14 @@ use super::words::*;
 use super::{AdminClient, AdminError, Governed, orders, serve};
 use crate::core::failover::NodePulse;
 use crate::core::replication::{Answer, Refusal, Standing as Stood};
+use crate::runtime::ProgressNow;
 use crate::runtime::{
-    FollowerReport, JoinError, NodeReport, Order, ShardReport, ShardRole as Role, Unanswered as NoAnswer,
+    FollowerReport, JoinError, NodeReport, Order, ShardReport, ShardRole as Role, SnapshotReport,
+    Unanswered as NoAnswer,
 };
 use crate::types::{
     Boot, ClusterId, ConfigVersion, Configs, Epoch, LogIndex, RecordEpoch, ReplicaId, Roster, ShardId,
-    VolumeIncarnation, Voters,
+    UnixMillis, VolumeIncarnation, Voters,
 };
 
 mod calls;
@@ -115,6 +117,14 @@ impl Governed for Fake {
         self.answer(format!("configure {shard} {} {version:?}", order.epoch), shard, order.epoch)
     }
 
+    fn snapshots(&self) -> Vec<SnapshotReport> {
+        vec![snapshot(0), SnapshotReport { index: None, taken_at: None, bytes: 0, ..snapshot(3) }]
+    }
+
+    fn order_snapshots(&self, shards: &[ShardId]) {
+        self.hear(format!("snapshots {shards:?}"));
+    }
+
     fn drain(&self, draining: bool) {
         self.hear(format!("drain {draining}"));
     }
@@ -130,6 +140,18 @@ fn at(record: u64) -> Epoch {
 
 fn configs() -> Configs {
     Configs::first(Voters::new([0, 1, 2].map(ReplicaId)).unwrap())
+}
+
+fn snapshot(shard: u16) -> SnapshotReport {
+    SnapshotReport {
+        shard: ShardId(shard),
+        index: Some(LogIndex(17)),
+        taken_at: Some(UnixMillis(1_790_000_000_000)),
+        bytes: 4096,
+        is_ordered: true,
+        under_way: Some(ProgressNow { bytes: 1, rows: 2, rows_total: 3 }),
+        failure: Some("the volume is full".to_owned()),
+    }
 }
 
 fn reports() -> Vec<ShardReport> {

@@ -9,6 +9,7 @@ mod log;
 mod outcome;
 mod pulse;
 mod shards;
+mod snapshots;
 mod status;
 mod trouble;
 
@@ -19,6 +20,7 @@ pub use log::{EpochStart, History, HistoryWords, Standing, VoterSet, VoterSets};
 pub use outcome::{Answered, Answers, Halt, Outcome, Refused, RefusedWhy, Seal, Unanswered, UnansweredWhy};
 pub use pulse::{Pulse, Role, ShardPulse};
 pub use shards::{Follower, Shard, ShardRole, Shards};
+pub use snapshots::{ShardSnapshot, SnapshotAsk, Snapshots, UnderWay};
 pub use status::{Member, MemberList, Members, Status};
 pub use trouble::{Fate, Trouble};
 

@@ -10,6 +10,7 @@ mod tests;
 
 pub use block::{
     BLOCK_HEAD_BYTES, BlockHead, BlocksHash, Rows, encode_block, open_block, put_row, row_bytes,
+    seal_plain_block,
 };
 
 use super::CodecError;

@@ -79,6 +79,16 @@ pub enum WebhookTargets {
     Loopback,
 }
 
+/// How the blocks of a snapshot are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SnapshotCompression {
+    /// As they are.
+    None,
+    /// By LZ4.
+    Lz4,
+}
+
+choice!(SnapshotCompression: "none" => SnapshotCompression::None, "lz4" => SnapshotCompression::Lz4);
 choice!(Switch: "on" => Switch::On, "off" => Switch::Off);
 choice!(LogFormat: "text" => LogFormat::Text, "json" => LogFormat::Json);
 choice!(LogLevel: "error" => LogLevel::Error, "warn" => LogLevel::Warn, "info" => LogLevel::Info,

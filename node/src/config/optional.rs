@@ -1,7 +1,9 @@
 //! Settings that may be left without a value, written `none`.
 
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::value::Value;
 use crate::types::ClusterId;
@@ -47,6 +49,30 @@ optional!(
     SocketAddr: "address:port or `none`"
 );
 
+/// A time after which something happens, if it does.
+impl Value for Option<Duration> {
+    const UNIT: &'static str = "time or `none`";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        if text == "none" {
+            return Ok(None);
+        }
+        Duration::parse(text).map(Some).map_err(|why| format!("{why}, or `none`"))
+    }
+
+    fn render(&self) -> String {
+        self.as_ref().map_or_else(|| "none".to_owned(), Value::render)
+    }
+
+    /// Never lies within every bound.
+    fn held_to(self, bound: &RangeInclusive<Self>) -> Result<Self, String> {
+        if self.is_none() || bound.contains(&self) {
+            return Ok(self);
+        }
+        Err(format!("must be from {} to {}, or `none`", bound.start().render(), bound.end().render()))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -62,6 +88,11 @@ mod tests {
         check::<Option<PathBuf>>("none");
         check::<Option<PathBuf>>("./none");
         check::<Option<SocketAddr>>("[::1]:4637");
+        check::<Option<Duration>>("none");
+        check::<Option<Duration>>("15m");
+        let bound = Some(Duration::from_secs(1))..=Some(Duration::from_mins(1));
+        assert_eq!(None.held_to(&bound), Ok(None));
+        assert!(Some(Duration::from_mins(2)).held_to(&bound).unwrap_err().ends_with("or `none`"));
         let refusal = Option::<ClusterId>::parse("0123").unwrap_err();
         assert!(refusal.starts_with("must be 32 hex") && refusal.ends_with("or `none`"), "{refusal}");
         assert!(Option::<SocketAddr>::parse("localhost").is_err());

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use super::value::Value;
 use super::{Config, ConfigError, Size};
-use crate::types::{Acks, Durability};
+use crate::types::{Acks, AolMode, Durability};
 
 /// What a record needs beside the body that it carries: its header, the stream's name and state.
 const RECORD_HEAD: Size = Size::kib(64);
@@ -49,6 +49,14 @@ fn durable(config: &Config) -> Option<String> {
             "checkpoint-log-size",
             config.checkpoint_log_size,
         ));
+    }
+    let snapshots = config.snapshot_interval.is_some() || config.snapshot_log_size.is_some();
+    if snapshots && config.aol == AolMode::Never {
+        return Some(
+            "snapshot-interval and snapshot-log-size need a log, because a crash without one takes a shard back behind \
+             its snapshot: leave both out, or give another aol than never"
+                .to_owned(),
+        );
     }
     None
 }

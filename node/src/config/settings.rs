@@ -8,7 +8,7 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::choice::{LogFormat, LogLevel, Switch, WebhookTargets};
+use super::choice::{LogFormat, LogLevel, SnapshotCompression, Switch, WebhookTargets};
 use super::declare::{Setting, settings};
 use super::size::Size;
 use super::text::{CorsOrigin, NodeName};
@@ -176,6 +176,23 @@ settings! {
         /// Bytes per second that the scrubber reads at most.
         scrub_rate: Size = Size::mib(8), within Size::kib(64)..=Size::gib(16),
             because "a few percent of an NVMe volume, 4.6 TiB in a week";
+    }
+    "Snapshots" {
+        /// Longest time between two snapshots of a shard that changes. Without this and snapshot-log-size, snapshots are taken when they are ordered (docs/admin.md), and none otherwise.
+        snapshot_interval: Option<Duration> = None, within Some(secs(1))..=Some(Duration::from_hours(8_760)),
+            because "nothing that a node does needs one, and each is written as large as the shard is; who wants backups knows how often";
+        /// Bytes of a shard's records behind its last snapshot that bring the next one.
+        snapshot_log_size: Option<Size> = None, within Some(Size::kib(64))..=Some(Size::gib(4_000_000)),
+            because "see snapshot-interval";
+        /// Snapshots of a shard that are kept; older ones go once a newer one is durable.
+        snapshot_keep: u32 = 2, within 1..=1_000,
+            because "should the newest be damaged, there is one more";
+        /// How snapshots are compressed.
+        snapshot_compression: SnapshotCompression = SnapshotCompression::Lz4,
+            because "half the room, and half of what is written beside the log, for a core's work at the rate that is allowed";
+        /// Bytes of rows per second that are read for a snapshot, at most.
+        snapshot_rate: Option<Size> = Some(Size::mib(64)), within Some(Size::kib(64))..=Some(Size::gib(16)),
+            because "a GiB in a quarter of a minute, and a few percent of two cores and of an NVMe volume meanwhile";
     }
     "Subscriptions" {
         /// Whether the subscription endpoints below /v1/stream/__ds answer.

@@ -87,6 +87,13 @@ impl ShardApplier {
         self.stuck.iter().map(|record| record_bytes(&record.ops)).sum()
     }
 
+    /// So many bytes of records have left memory for the tables.
+    pub(crate) fn tell_growth(&self, bytes: u64, shared: &Shared) {
+        if let Some(open) = shared.open_shard(self.shard) {
+            open.grown.note(self.reported, bytes);
+        }
+    }
+
     /// Whether a checkpoint would change anything.
     pub(crate) fn is_dirty(&self) -> bool {
         self.trouble.is_none()

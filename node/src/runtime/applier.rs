@@ -95,6 +95,7 @@ impl Applier {
             let left = waiting - applier.waiting_bytes();
             if left > 0 {
                 self.queue.done(left);
+                applier.tell_growth(left, &self.shared);
             }
         }
         self.queue.stall(self.shards.values().any(|applier| !applier.stuck.is_empty()));

@@ -27,6 +27,7 @@ use super::owner::{Log, ShardOwner};
 use super::replay::{Replays, ShardReplay};
 use super::room::Room;
 use super::shared::{Shard, Shared, Slot};
+use super::snapshots::{SnapshotPace, SnapshotTaker, Triggers};
 use super::start::Running;
 use super::start_report::StartReport;
 use super::sweeper::{SweepPace, Sweeper};
@@ -34,14 +35,16 @@ use super::views::ShardViews;
 use super::volume::Volume;
 use super::watch::Watch;
 use crate::codec::record::RecordKind;
-use crate::config::{Config, Size};
+use crate::codec::snapshot::Compression;
+use crate::config::{Config, Size, SnapshotCompression};
 use crate::core::{CoreLimits, ShardCore};
 use crate::seam::Clock;
 use crate::store::aol::{Lane, LaneReader};
+use crate::store::snapshots::WriteOptions;
 use crate::store::tables::Reader;
 use crate::telemetry::Metrics;
 use crate::types::limits::PRODUCERS_PER_STREAM_MAX;
-use crate::types::{Acks, LaneId, LanePosition, ShardId, Space, StreamId, UnixMillis};
+use crate::types::{Acks, AolMode, LaneId, LanePosition, ShardId, Space, StreamId, UnixMillis};
 use crate::wire::{Host, LinkOptions, Links};
 
 /// How long a committed record waits for company before it is applied: long enough that a busy stream fills chunks.
@@ -113,10 +116,12 @@ impl Parts<'_> {
             }
         }
         let sweeper = self.sweeper(&shared);
+        let mut snapshots = self.snapshots(&shared, &readers);
+        snapshots.look_around();
         let applier = self.applier(sound, holds, &shared, &queue, &mailboxes, &readers);
         self.begin(&mut owners)?;
         let links = self.links(&shared, readers)?;
-        running.threads = threads(owners, applier, sweeper, &fatal, &queue)?;
+        running.threads = threads(owners, applier, sweeper, snapshots, &fatal, &queue)?;
         running.links = links;
         running.volume = Some(self.volume);
         Ok(running)
@@ -144,6 +149,28 @@ impl Parts<'_> {
             scrub_rate: self.config.scrub_rate.get(),
         };
         Sweeper::new(Arc::clone(shared), Arc::clone(&self.clock), Arc::clone(&self.metrics), pace)
+    }
+
+    fn snapshots(&self, shared: &Arc<Shared>, logs: &[LaneReader]) -> SnapshotTaker {
+        let config = self.config;
+        let options = WriteOptions {
+            compression: match config.snapshot_compression {
+                SnapshotCompression::None => Compression::None,
+                SnapshotCompression::Lz4 => Compression::Lz4,
+            },
+            bytes_per_second: config.snapshot_rate.map_or(u64::MAX, Size::get),
+            // Twice what is left when writes begin to be refused.
+            free_bytes_min: self.volume.reserve.wanted(),
+            keep: usize::try_from(config.snapshot_keep).unwrap_or(usize::MAX),
+        };
+        let triggers = Triggers {
+            interval: config.snapshot_interval,
+            log_bytes: config.snapshot_log_size.map(Size::get),
+        };
+        let pace = SnapshotPace { triggers, look_interval: config.sweep_interval, options };
+        let logs = if config.aol == AolMode::Never { Vec::new() } else { logs.to_vec() };
+        let (root, cluster) = (Arc::clone(&self.volume.root), self.volume.cluster());
+        SnapshotTaker::new(Arc::clone(shared), Arc::clone(&self.metrics), root, cluster, logs, pace)
     }
 
     /// What replicas remember that never remembered anything.
@@ -191,7 +218,9 @@ impl Parts<'_> {
                 let views = ShardViews::new(shard, seed, resident, self.started_at);
                 let corrupt_reads = self.metrics.store.corrupt_reads.clone();
                 let (tables, mailbox) = (replay.tables.reader(), Arc::clone(mailbox));
-                Slot::Open(Box::new(Shard::new(shard, views, tables, mailbox, corrupt_reads)))
+                let open = Shard::new(shard, views, tables, mailbox, corrupt_reads);
+                open.grown.note(replay.tables.state().applied.index, 0);
+                Slot::Open(Box::new(open))
             }
             _ => {
                 let reason = report.damaged.iter().find(|(damaged, _)| *damaged == shard);
@@ -351,11 +380,12 @@ impl Parts<'_> {
     }
 }
 
-/// Starts the threads of all owners, of the applier and of the sweeper.
+/// Starts the threads of all owners, of the applier, of the sweeper and of what takes snapshots.
 fn threads(
     owners: Vec<LaneOwner>,
     applier: Applier,
     sweeper: Sweeper,
+    snapshots: SnapshotTaker,
     fatal: &Fatal,
     queue: &Arc<ApplyQueue>,
 ) -> anyhow::Result<Vec<JoinHandle<()>>> {
@@ -372,6 +402,9 @@ fn threads(
     let thread = std::thread::Builder::new().name("sweeper".to_owned());
     let guard = Watch::over(fatal, None, queue);
     threads.push(thread.spawn(move || guard.watch(|| sweeper.run()))?);
+    let thread = std::thread::Builder::new().name("snapshots".to_owned());
+    let guard = Watch::over(fatal, None, queue);
+    threads.push(thread.spawn(move || guard.watch(|| snapshots.run()))?);
     Ok(threads)
 }
 

@@ -10,6 +10,7 @@ use super::links::Cluster;
 use super::look::Looks;
 use super::mailbox::Mailbox;
 use super::read_index::Visible;
+use super::snapshots::{Grown, SnapshotDesk};
 use super::subscriptions::SubscriptionIndex;
 use super::views::{ShardViews, incarnation};
 use super::whereabouts::Leaders;
@@ -33,6 +34,8 @@ pub(crate) struct Shard {
     health: Mutex<Health>,
     /// How far its committed log is visible to readers.
     pub(crate) visible: Visible,
+    /// How far its tables are.
+    pub(crate) grown: Grown,
 }
 
 /// Whether a shard that was sound at start is served.
@@ -70,6 +73,8 @@ pub(crate) struct Shared {
     pub(crate) cluster: OnceLock<Arc<Cluster>>,
     /// How the shards of each lane stand.
     pub(crate) looks: Looks,
+    /// Where snapshots are ordered.
+    pub(crate) snapshots: SnapshotDesk,
     /// Somebody wants this node to hand over what it leads.
     pub(crate) draining: AtomicBool,
     /// Somebody wants this node to end.
@@ -93,7 +98,8 @@ impl Shard {
         corrupt_reads: Counter,
     ) -> Self {
         let (refusing, health) = (AtomicBool::new(false), Mutex::new(Health::Serving));
-        Self { id, views, tables, mailbox, corrupt_reads, refusing, health, visible: Visible::default() }
+        let (visible, grown) = Default::default();
+        Self { id, views, tables, mailbox, corrupt_reads, refusing, health, visible, grown }
     }
 
     /// Refuses when damage was found.
@@ -187,6 +193,7 @@ impl Shared {
             leaders: Leaders::all_here(count),
             cluster: OnceLock::new(),
             looks: Looks::default(),
+            snapshots: SnapshotDesk::default(),
             draining: AtomicBool::new(false),
             end_wanted: tokio::sync::Notify::new(),
             cluster_seed,
@@ -291,5 +298,6 @@ impl Shared {
             shard.views.wake_all();
         }
         self.subscriptions.wake_hub();
+        self.snapshots.end();
     }
 }

@@ -14,7 +14,7 @@ mod restore;
 mod sink;
 mod writer;
 
-pub use directory::{SNAPSHOTS_FOLDER, Snapshots, existing, file_name, indexes};
+pub use directory::{Pinned, SNAPSHOTS_FOLDER, Snapshots, existing, file_name, indexes};
 pub use error::{Part, SnapshotError};
 pub use progress::{Progress, ProgressNow};
 pub use reader::SnapshotFile;

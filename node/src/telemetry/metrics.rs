@@ -190,6 +190,38 @@ group! {
     }
 }
 
+group! {
+    /// Moved by what takes snapshots.
+    SnapshotMetrics {
+        /// Snapshots of a shard taken.
+        taken: Counter = "snapshots_taken";
+        /// Snapshots of a shard that could not be taken.
+        failures: Counter = "snapshot_failures";
+        /// Shards whose last snapshot could not be taken.
+        failing: Gauge = "snapshot_failing_shards";
+        /// Bytes of the files of snapshots taken.
+        written: Counter = "snapshot_written_bytes";
+        /// Time that a snapshot took, its pauses to keep the rate included.
+        time: TimeHistogram = "snapshot_seconds";
+        /// Seconds since the newest snapshot of a shard was taken, of the shard for which that is longest.
+        age: Gauge = "snapshot_age_seconds";
+        /// Shards that have no snapshot.
+        missing: Gauge = "snapshot_missing_shards";
+        /// Rows that are in the snapshot under way.
+        rows: Gauge = "snapshot_rows";
+        /// Rows that the snapshot under way will have; zero while there is none.
+        rows_total: Gauge = "snapshot_rows_expected";
+    }
+}
+
+impl SnapshotMetrics {
+    /// How far the one under way is.
+    pub fn show(&self, rows: u64, rows_total: u64) {
+        self.rows.set(i64::try_from(rows).unwrap_or(i64::MAX));
+        self.rows_total.set(i64::try_from(rows_total).unwrap_or(i64::MAX));
+    }
+}
+
 lane_group! {
     /// Moved by the owner of one lane and its applier.
     LaneMetrics {
@@ -225,6 +257,8 @@ pub struct Metrics {
     pub store: StoreMetrics,
     /// Webhooks and leases.
     pub subscriptions: SubscriptionMetrics,
+    /// Snapshots.
+    pub snapshots: SnapshotMetrics,
     lanes: Vec<LaneMetrics>,
     refusals: Family<Code, Counter>,
     registry: Registry,
@@ -247,6 +281,7 @@ impl Metrics {
             engine: EngineMetrics::register(&mut registry),
             store: StoreMetrics::register(&mut registry),
             subscriptions: SubscriptionMetrics::register(&mut registry),
+            snapshots: SnapshotMetrics::register(&mut registry),
             lanes: LaneMetrics::register(&mut registry, lanes.max(1)),
             refusals,
             registry,

@@ -1,6 +1,9 @@
 //! `node snapshot`: starts the engine on the directory and stops it again, so that the tables hold all of the log, and takes
 //! a snapshot of each shard. Invariant: what was acknowledged before the node stopped, however it stopped, is in them; of a
 //! shard that a node would not serve there is none.
+//!
+//! A member of a cluster is not started: it would vote, and only its cluster knows how much of its log is committed. Its
+//! snapshots are of what its last checkpoint holds, all of which is, and say so.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -12,16 +15,17 @@ use super::report::Report;
 use super::watch::{Watch, pause};
 use super::{Opened, existing};
 use crate::codec::snapshot::Compression;
+use crate::codec::superblock::{ShardMemory, Superblock};
 use crate::config::{Config, Size};
 use crate::runtime;
 use crate::seam::Clock;
 use crate::seam::disk::Dir;
 use crate::store::layout::Layout;
-use crate::store::lock::DirectoryLock;
+use crate::store::lock::LockError;
 use crate::store::snapshots::{Progress, SnapshotError, Snapshots, Step, Taken, WriteOptions};
 use crate::store::tables::Tables;
 use crate::telemetry::Metrics;
-use crate::types::ShardId;
+use crate::types::{Epoch, ShardId};
 
 /// What is to be done.
 pub(super) struct Order<'a> {
@@ -33,8 +37,12 @@ pub(super) struct Order<'a> {
 }
 
 pub(super) fn take(order: &Order<'_>, clock: &Arc<dyn Clock>) -> anyhow::Result<Report> {
-    let refused = settle(order.data, clock)?;
     let nothing = || format!("{} holds no data of a node", order.data.display());
+    // Asked for at once, because what a start says about a held lock is meant for servers.
+    let opened = Opened::at(order.data).map_err(of_a_running_one)?.with_context(nothing)?;
+    let is_member = is_member(&opened.superblock);
+    drop(opened);
+    let refused = if is_member { BTreeMap::new() } else { settle(order.data, clock)? };
     let opened = Opened::at(order.data)?.with_context(nothing)?;
     let target = match order.to {
         Some(path) => {
@@ -45,6 +53,11 @@ pub(super) fn take(order: &Order<'_>, clock: &Arc<dyn Clock>) -> anyhow::Result<
     };
     let columns = ["shard", "log index", "rows", "row bytes", "file bytes", "milliseconds", "file"];
     let mut report = Report::new(&columns);
+    if is_member {
+        let cluster = opened.superblock.cluster;
+        report.fact("member of cluster", cluster.to_string());
+        report.fact("as of", "its last checkpoint; what its log holds behind that, the cluster must say");
+    }
     for shard in opened.layout.shards.shards() {
         if let Some(reason) = refused.get(&shard) {
             report.damage(format!("shard {shard}: no snapshot, because a node would not serve it: {reason}"));
@@ -71,13 +84,26 @@ pub(super) fn take(order: &Order<'_>, clock: &Arc<dyn Clock>) -> anyhow::Result<
     Ok(report)
 }
 
+/// A node that serves is not stopped for that.
+fn of_a_running_one(error: anyhow::Error) -> anyhow::Error {
+    match error.downcast_ref::<LockError>() {
+        Some(LockError::Held { .. }) => error
+            .context("a running node takes its snapshots itself: see POST /admin/snapshots in docs/admin.md"),
+        _ => error,
+    }
+}
+
+/// Whether others voted on what stands here, or are to. A node on its own has promised itself every shard.
+fn is_member(superblock: &Superblock) -> bool {
+    let waits = |memory: &ShardMemory| memory.promised == Epoch::default();
+    !superblock.roster.is_empty() || superblock.shards.values().any(waits)
+}
+
 /// Brings the tables to the end of the log, exactly as a start and a clean stop do; gives the shards of which anything may
 /// be missing.
 fn settle(data: &Path, clock: &Arc<dyn Clock>) -> anyhow::Result<BTreeMap<ShardId, String>> {
     let root = existing(data)?;
     let Some(layout) = Layout::read(root.as_ref())? else { return Ok(BTreeMap::new()) };
-    // Asked for at once, because what a start says about a held lock is meant for servers.
-    drop(DirectoryLock::acquire(root.as_ref())?);
     let config = Config {
         data: data.to_owned(),
         shards: layout.shards,

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use thalweg_node::config::Config;
 use thalweg_node::seam::disk::simulated::{Faults, History, Random, SimulatedDisk};
 
 use super::engine_client::names_of;
@@ -23,16 +24,23 @@ fn images_wanted() -> usize {
     tier::crash_images().div_ceil(5)
 }
 
+/// What must be true besides of a disk on which an engine was started.
+pub(crate) type Besides = fn(&SimulatedDisk, &str);
+
 /// A recorded life of an engine and what was answered in it.
-struct Recorded {
-    history: History,
+pub(crate) struct Recorded {
+    pub(crate) history: History,
     names: BTreeMap<String, Timeline>,
     sightings: Vec<Sighting>,
-    world: World,
+    pub(crate) world: World,
+    besides: Besides,
 }
 
-fn record(seed: u64) -> Recorded {
-    let config = config(1 + u32::try_from(seed % 2).unwrap(), 4, u32::try_from(seed % 3).unwrap());
+fn config_of(seed: u64) -> Config {
+    config(1 + u32::try_from(seed % 2).unwrap(), 4, u32::try_from(seed % 3).unwrap())
+}
+
+pub(crate) fn record(seed: u64, config: Config, besides: Besides) -> Recorded {
     let world = World::new(SimulatedDisk::new(seed).with_whole_sectors(), BEGINNING, config);
     let (history, (names, sightings)) = world.disk.record(|| {
         let mut names: Vec<BTreeMap<String, Timeline>> = (0..3).map(names_of).collect();
@@ -54,10 +62,8 @@ fn record(seed: u64) -> Recorded {
         }
         (names.into_iter().flatten().collect(), sightings)
     });
-    let (checkpoints, segments) = (world.metrics.store.checkpoints.get(), world.newest_segment());
     assert!(sightings.len() > 10, "seed {seed}: nobody looked at anything");
-    assert!(checkpoints > 4 && segments > 4, "seed {seed}: {checkpoints} checkpoints, {segments} segments");
-    Recorded { history, names, sightings, world }
+    Recorded { history, names, sightings, world, besides }
 }
 
 impl Recorded {
@@ -86,6 +92,15 @@ impl Recorded {
         World::new(disk, self.world.now(), self.world.config.clone())
     }
 
+    /// The same for the end of the recorded life, which is a clean stop, and for a kill there.
+    pub(crate) fn look_at_end(&self, disk: &SimulatedDisk, seed: u64, tally: &mut Tally) {
+        let mut random = Random::new(seed);
+        for disk in [disk.after_kill(random.next()), disk.after_power_cut(random.next())] {
+            let what = format!("seed {seed}, stopped");
+            self.look_at(disk, self.history.moments(), &mut random, &what, tally);
+        }
+    }
+
     /// Starts what a crash left, checks it, goes on, and checks again.
     fn look_at(
         &self,
@@ -109,6 +124,7 @@ impl Recorded {
         let world = self.world(disk);
         let running = world.start().unwrap_or_else(|error| panic!("{what}: does not start: {error:#}"));
         assert_eq!(running.report.damaged, [], "{what}");
+        (self.besides)(&world.disk, what);
         let engine = &running.engine;
         let resolved = block_on(async {
             let expected = self.expected(moment);
@@ -137,8 +153,8 @@ impl Recorded {
 
 /// What a test met, so that it can show that it met what it is about.
 #[derive(Debug, Default)]
-struct Tally {
-    images: usize,
+pub(crate) struct Tally {
+    pub(crate) images: usize,
     /// Starts that a second power cut interrupted.
     interrupted: usize,
     /// Images taken while a request was under way.
@@ -146,8 +162,7 @@ struct Tally {
 }
 
 /// Cuts one history in many places.
-fn images_of(seed: u64, count: usize, tally: &mut Tally) {
-    let recorded = record(seed);
+pub(crate) fn images_of(recorded: &Recorded, seed: u64, count: usize, tally: &mut Tally) {
     let mut random = Random::new(seed);
     let mut replay = recorded.history.replay();
     for moment in recorded.cuts(&mut random, count) {
@@ -167,7 +182,14 @@ fn no_power_cut_takes_anything_acknowledged_from_the_whole_engine() {
     let (mut tally, mut seed) = (Tally::default(), tier::seed());
     while tally.images < images_wanted() {
         seed += 1;
-        images_of(seed, IMAGES_PER_SEED, &mut tally);
+        let recorded = record(seed, config_of(seed), |_, _| {});
+        let world = &recorded.world;
+        let (checkpoints, segments) = (world.metrics.store.checkpoints.get(), world.newest_segment());
+        assert!(
+            checkpoints > 4 && segments > 4,
+            "seed {seed}: {checkpoints} checkpoints, {segments} segments"
+        );
+        images_of(&recorded, seed, IMAGES_PER_SEED, &mut tally);
     }
     println!("{} histories: {tally:?}", seed - tier::seed());
     assert!(tally.interrupted * 20 > tally.images && tally.undecided * 20 > tally.images, "{tally:?}");

@@ -1,5 +1,5 @@
 //! A disk with a gate in front: calls that a test names stand there until it lets them go on, so that a moment in the middle
-//! of something can be looked at for as long as one likes.
+//! of something can be looked at for as long as one likes; or one of them fails.
 
 use std::io;
 use std::sync::{Arc, Condvar, Mutex};
@@ -21,12 +21,25 @@ struct State {
     standing: usize,
     /// Counts how often those who stood there were let pass.
     passes: usize,
+    /// What fails: the beginning of the path, the kind of call, how many go well before, and how it fails.
+    failing: Option<(String, &'static str, usize, io::ErrorKind)>,
 }
 
 impl Gate {
-    /// From now on calls of this kind (`open`, `read`, `write`, `sync`) to files whose path begins so are held.
+    /// From now on calls of this kind (`open`, `create`, `rename`, `remove`, `list`, `read`, `write`, `sync`, `sync directory`,
+    /// `space`) whose path begins so are held.
     pub(crate) fn close(&self, path: &str, call: &'static str) {
         self.0.0.lock().unwrap().held = Some((path.to_owned(), call));
+    }
+
+    /// One call of this kind fails, behind so many that go well.
+    pub(crate) fn fail(&self, path: &str, call: &'static str, behind: usize, error: io::ErrorKind) {
+        self.0.0.lock().unwrap().failing = Some((path.to_owned(), call, behind, error));
+    }
+
+    /// Nothing fails any more; says whether something was still to fail.
+    pub(crate) fn mend(&self) -> bool {
+        self.0.0.lock().unwrap().failing.take().is_some()
     }
 
     /// Everybody goes on.
@@ -50,13 +63,24 @@ impl Gate {
         assert!(waited.unwrap().0.standing > 0, "nobody came to the gate");
     }
 
-    fn pass(&self, path: &str, call: &str) {
+    fn pass(&self, path: &str, call: &str) -> io::Result<()> {
         let mut state = self.0.0.lock().unwrap();
+        if let Some((failing, kind, behind, error)) = &mut state.failing
+            && *kind == call
+            && path.starts_with(&*failing)
+        {
+            if *behind == 0 {
+                let error = *error;
+                state.failing = None;
+                return Err(error.into());
+            }
+            *behind -= 1;
+        }
         let is_held = |state: &State| {
             state.held.as_ref().is_some_and(|(held, kind)| *kind == call && path.starts_with(held))
         };
         if !is_held(&state) {
-            return;
+            return Ok(());
         }
         let passes = state.passes;
         state.standing += 1;
@@ -65,6 +89,7 @@ impl Gate {
         if state.passes == passes {
             state.standing -= 1;
         }
+        Ok(())
     }
 }
 
@@ -82,6 +107,10 @@ impl GatedDir {
         Arc::new(Self { inner, path: String::new(), gate: gate.clone() })
     }
 
+    fn pass(&self, name: &str, call: &str) -> io::Result<()> {
+        self.gate.pass(&format!("{}{name}", self.path), call)
+    }
+
     fn file(&self, name: &str, inner: Arc<dyn File>) -> Arc<dyn File> {
         Arc::new(GatedFile { inner, path: format!("{}{name}", self.path), gate: self.gate.clone() })
     }
@@ -89,27 +118,32 @@ impl GatedDir {
 
 impl Dir for GatedDir {
     fn open(&self, name: &str) -> io::Result<Arc<dyn File>> {
-        self.gate.pass(&format!("{}{name}", self.path), "open");
+        self.pass(name, "open")?;
         Ok(self.file(name, self.inner.open(name)?))
     }
 
     fn create(&self, name: &str) -> io::Result<Arc<dyn File>> {
+        self.pass(name, "create")?;
         Ok(self.file(name, self.inner.create(name)?))
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.pass(from, "rename")?;
         self.inner.rename(from, to)
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
+        self.pass(name, "remove")?;
         self.inner.remove(name)
     }
 
     fn entries(&self) -> io::Result<Vec<(String, EntryKind)>> {
+        self.pass("", "list")?;
         self.inner.entries()
     }
 
     fn sync(&self) -> io::Result<()> {
+        self.pass("", "sync directory")?;
         self.inner.sync()
     }
 
@@ -123,6 +157,7 @@ impl Dir for GatedDir {
     }
 
     fn free_bytes(&self) -> io::Result<u64> {
+        self.pass("", "space")?;
         self.inner.free_bytes()
     }
 }
@@ -136,17 +171,17 @@ struct GatedFile {
 
 impl File for GatedFile {
     fn read_at(&self, buffer: &mut [u8], position: u64) -> io::Result<usize> {
-        self.gate.pass(&self.path, "read");
+        self.gate.pass(&self.path, "read")?;
         self.inner.read_at(buffer, position)
     }
 
     fn write_at(&self, bytes: &[u8], position: u64) -> io::Result<()> {
-        self.gate.pass(&self.path, "write");
+        self.gate.pass(&self.path, "write")?;
         self.inner.write_at(bytes, position)
     }
 
     fn sync(&self) -> io::Result<()> {
-        self.gate.pass(&self.path, "sync");
+        self.gate.pass(&self.path, "sync")?;
         self.inner.sync()
     }
 

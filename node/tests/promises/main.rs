@@ -17,6 +17,8 @@ mod engine_relaxed;
 #[cfg(test)]
 mod engine_restart;
 #[cfg(test)]
+mod engine_snapshots;
+#[cfg(test)]
 mod engine_world;
 #[cfg(test)]
 mod fork_ends;

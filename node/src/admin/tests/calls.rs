@@ -48,6 +48,28 @@ async fn each_ask_of_a_batch_has_its_own_answer_in_its_place() {
 }
 
 #[tokio::test]
+async fn snapshots_are_ordered_by_shard_and_how_they_stand_is_told() {
+    let port = Port::open().await;
+    let told = port.client.snapshots().await.unwrap().snapshots;
+    let expected: Vec<ShardSnapshot> = port.node.snapshots().into_iter().map(Into::into).collect();
+    assert_eq!(told, expected);
+    assert_eq!(told[0].under_way, Some(UnderWay { rows: 2, of_rows: 3, bytes: 1 }));
+    let ask = |shards: &[u16]| SnapshotAsk {
+        to: port.node.addressee(),
+        shards: shards.iter().copied().map(ShardId).collect(),
+    };
+    port.client.order_snapshots(&ask(&[])).await.unwrap();
+    port.client.order_snapshots(&ask(&[3])).await.unwrap();
+    let refused = port.client.order_snapshots(&ask(&[0, 7])).await.unwrap_err();
+    assert!(matches!(&refused, AdminError::Refused(trouble) if trouble.code == "no_such_shard"), "{refused}");
+    let mut to = port.node.addressee();
+    to.incarnation = VolumeIncarnation([9; 16]);
+    port.client.order_snapshots(&SnapshotAsk { to, shards: Vec::new() }).await.unwrap_err();
+    assert_eq!(port.node.heard(), ["snapshots []", "snapshots [ShardId(3)]"]);
+    port.close().await;
+}
+
+#[tokio::test]
 async fn orders_reach_the_node_whole() {
     let port = Port::open().await;
     let to = port.node.addressee();

@@ -81,13 +81,35 @@ pub fn encode_block(
     if form == Compression::None {
         out.extend_from_slice(rows);
     }
-    let mut head = vec![table, form as u8, 0, 0];
-    put_count(&mut head, out.len() - begin - BLOCK_HEAD_BYTES);
-    put_count(&mut head, rows.len());
-    let checksum = block_checksum(key, number, &head, &out[begin + BLOCK_HEAD_BYTES..]);
+    let (checksum, head) = head_of(key, number, table, form, &out[begin + BLOCK_HEAD_BYTES..], rows.len());
     out[begin..begin + CHECKSUM_BYTES].copy_from_slice(&checksum.to_le_bytes());
     out[begin + CHECKSUM_BYTES..begin + BLOCK_HEAD_BYTES].copy_from_slice(&head);
     checksum
+}
+
+/// Makes block `number` of rows that stand behind room for its head, as they are; gives its checksum. There is at least the
+/// room, and at most [`BLOCK_BYTES_MAX`] behind it.
+pub fn seal_plain_block(key: SnapshotKey, number: u64, table: u8, block: &mut [u8]) -> u32 {
+    let (room, rows) = block.split_at_mut(BLOCK_HEAD_BYTES);
+    let (checksum, head) = head_of(key, number, table, Compression::None, rows, rows.len());
+    room[..CHECKSUM_BYTES].copy_from_slice(&checksum.to_le_bytes());
+    room[CHECKSUM_BYTES..].copy_from_slice(&head);
+    checksum
+}
+
+/// The head of a block behind its checksum, and that.
+fn head_of(
+    key: SnapshotKey,
+    number: u64,
+    table: u8,
+    form: Compression,
+    stored: &[u8],
+    raw_bytes: usize,
+) -> (u32, Vec<u8>) {
+    let mut head = vec![table, form as u8, 0, 0];
+    put_count(&mut head, stored.len());
+    put_count(&mut head, raw_bytes);
+    (block_checksum(key, number, &head, stored), head)
 }
 
 /// Checks block `number` and puts its rows into `rows` (which is cleared).

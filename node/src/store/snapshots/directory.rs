@@ -1,11 +1,13 @@
 //! The folder of a shard's snapshots: what lies there, what goes, and who writes. Files are named by their log index only;
 //! one that ends in `.tmp` was never complete.
 
+use std::collections::BTreeMap;
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::error::SnapshotError;
+use super::reader::SnapshotFile;
 use crate::seam::disk::{Dir, EntryKind};
 use crate::store::publish::TEMPORARY_SUFFIX;
 use crate::store::tables::Identity;
@@ -57,6 +59,63 @@ pub struct Snapshots {
     pub(super) directory: Arc<dyn Dir>,
     pub(super) identity: Identity,
     busy: Arc<AtomicBool>,
+    pins: Pins,
+}
+
+/// How many use each snapshot.
+#[derive(Debug, Clone, Default)]
+struct Pins(Arc<Mutex<BTreeMap<LogIndex, usize>>>);
+
+impl Pins {
+    // Each change is one step.
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<LogIndex, usize>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A snapshot that somebody uses: its file stays for as long as this lives, however many newer ones there are.
+#[derive(Debug)]
+pub struct Pinned {
+    index: LogIndex,
+    directory: Arc<dyn Dir>,
+    pins: Pins,
+}
+
+impl Pinned {
+    /// Of which index it is.
+    #[must_use]
+    pub const fn index(&self) -> LogIndex {
+        self.index
+    }
+
+    /// The folder that it lies in.
+    #[must_use]
+    pub fn directory(&self) -> &Arc<dyn Dir> {
+        &self.directory
+    }
+
+    /// Its name there.
+    #[must_use]
+    pub fn file(&self) -> String {
+        file_name(self.index)
+    }
+
+    /// Opens it; reads its two ends.
+    pub fn open(&self) -> Result<SnapshotFile, SnapshotError> {
+        SnapshotFile::open(self.directory.as_ref(), &self.file())
+    }
+}
+
+impl Drop for Pinned {
+    fn drop(&mut self) {
+        let mut pins = self.pins.lock();
+        if let Some(count) = pins.get_mut(&self.index) {
+            *count -= 1;
+            if *count == 0 {
+                pins.remove(&self.index);
+            }
+        }
+    }
 }
 
 /// Held by the one who writes.
@@ -82,7 +141,7 @@ impl Snapshots {
         for name in directory.list().map_err(&opened)?.into_iter().filter(left) {
             directory.remove(&name).map_err(SnapshotError::device(&name, "removed"))?;
         }
-        Ok(Self { directory, identity, busy: Arc::default() })
+        Ok(Self { directory, identity, busy: Arc::default(), pins: Pins::default() })
     }
 
     /// The folder itself.
@@ -96,13 +155,25 @@ impl Snapshots {
         indexes(self.directory.as_ref()).map_err(SnapshotError::device(SNAPSHOTS_FOLDER, "listed"))
     }
 
-    /// Lets all but the newest `keep` go (at least one stays); says how many went.
+    /// The newest one, so that it stays while it is used.
+    pub fn newest(&self) -> Result<Option<Pinned>, SnapshotError> {
+        // Nothing goes between the look and the pin.
+        let mut pins = self.pins.lock();
+        let Some(index) = self.list()?.pop() else { return Ok(None) };
+        *pins.entry(index).or_default() += 1;
+        Ok(Some(Pinned { index, directory: Arc::clone(&self.directory), pins: self.pins.clone() }))
+    }
+
+    /// Lets all but the newest `keep` go (at least one stays), and those that are in use; says how many went.
     pub fn prune(&self, keep: usize) -> Result<usize, SnapshotError> {
+        let pins = self.pins.lock();
         let found = self.list()?;
-        let gone = found.len().saturating_sub(keep.max(1));
-        for index in found.iter().take(gone) {
+        let surplus = found.len().saturating_sub(keep.max(1));
+        let mut gone = 0;
+        for index in found.iter().take(surplus).filter(|index| !pins.contains_key(index)) {
             let name = file_name(*index);
             self.directory.remove(&name).map_err(SnapshotError::device(&name, "removed"))?;
+            gone += 1;
         }
         Ok(gone)
     }

@@ -12,15 +12,18 @@ use std::thread::JoinHandle;
 use super::error::SnapshotError;
 use super::progress::Progress;
 use crate::codec::snapshot::{
-    BLOCK_BYTES_MAX, BlocksHash, Compression, SnapshotFooter, SnapshotKey, TABLES, encode_block,
+    BLOCK_BYTES_MAX, BLOCK_HEAD_BYTES, BlocksHash, Compression, SnapshotFooter, SnapshotKey, TABLES,
+    encode_block, seal_plain_block,
 };
 use crate::seam::disk::{Dir, File};
+use crate::store::behind::Behind;
 use crate::store::publish::TEMPORARY_SUFFIX;
 
-/// Bytes written between two syncs, so that the sync of a log on the same device never waits for a whole snapshot.
-const SYNC_BYTES: u64 = 16 << 20;
 /// Bytes written between two looks at what the volume has left.
 const LOOK_BYTES: u64 = 4 << 20;
+
+/// Blocks that wait to be written, at most: the one who gathers goes on while the device is slow for a moment.
+const WAITING_MAX: usize = 4;
 
 /// Rows of one table, to become a block.
 #[derive(Debug, Default)]
@@ -29,8 +32,15 @@ pub(super) struct Gathered {
     pub(super) table: u8,
     /// How many rows.
     pub(super) count: u64,
-    /// They themselves.
+    /// They themselves, behind room for the head of the block.
     pub(super) rows: Vec<u8>,
+}
+
+/// An empty buffer for [`Gathered::rows`].
+pub(super) fn empty_rows() -> Vec<u8> {
+    let mut rows = Vec::with_capacity(BLOCK_HEAD_BYTES + BLOCK_BYTES_MAX);
+    rows.resize(BLOCK_HEAD_BYTES, 0);
+    rows
 }
 
 /// What the thread is told.
@@ -76,7 +86,7 @@ impl Sink {
             }
             file => file,
         };
-        let (jobs, todo) = sync_channel(1);
+        let (jobs, todo) = sync_channel(WAITING_MAX);
         let (back, used) = channel();
         let mut sink = Self {
             directory: Arc::clone(directory),
@@ -90,13 +100,12 @@ impl Sink {
         let output = Output {
             directory: Arc::clone(directory),
             name: name.to_owned(),
-            file: file.map_err(&created)?,
+            file: Behind::over(file.map_err(&created)?),
             form,
             progress: Arc::clone(progress),
             footer: SnapshotFooter { blocks: 0, bytes: 0, raw_bytes: 0, hash, rows: [0; TABLES] },
             out: header,
             written: 0,
-            synced: 0,
             looked: 0,
         };
         output.look()?;
@@ -113,9 +122,9 @@ impl Sink {
     pub(super) fn put(&mut self, block: Gathered) -> Result<Vec<u8>, SnapshotError> {
         let given = self.jobs.as_ref().is_some_and(|jobs| jobs.send(Job::Block(block)).is_ok());
         if !given {
-            return self.end().map(|_| Vec::new());
+            return self.end().map(|_| empty_rows());
         }
-        Ok(self.used.try_recv().unwrap_or_else(|_| Vec::with_capacity(BLOCK_BYTES_MAX)))
+        Ok(self.used.try_recv().unwrap_or_else(|_| empty_rows()))
     }
 
     /// Completes the file and gives it its name.
@@ -163,14 +172,13 @@ impl Drop for Sink {
 struct Output {
     directory: Arc<dyn Dir>,
     name: String,
-    file: Arc<dyn File>,
+    file: Arc<Behind>,
     form: Form,
     progress: Arc<Progress>,
     footer: SnapshotFooter,
     /// Encoded, not yet written.
     out: Vec<u8>,
     written: u64,
-    synced: u64,
     looked: u64,
 }
 
@@ -178,28 +186,39 @@ impl Output {
     fn run(mut self, todo: &Receiver<Job>, back: &Sender<Vec<u8>>) -> Result<SnapshotFooter, SnapshotError> {
         while let Ok(job) = todo.recv() {
             let Job::Block(mut block) = job else { return self.complete() };
-            self.encode(&block);
-            if self.out.len() >= BLOCK_BYTES_MAX / 2 {
-                self.write()?;
-            }
+            self.encode(&mut block)?;
             self.progress.reached(self.written, self.footer.rows_total());
-            block.rows.clear();
+            block.rows.truncate(BLOCK_HEAD_BYTES);
             // Nobody wants it back when the writing is given up.
             let _unwanted = back.send(block.rows);
         }
         Ok(self.footer)
     }
 
-    fn encode(&mut self, block: &Gathered) {
+    fn encode(&mut self, block: &mut Gathered) -> Result<(), SnapshotError> {
         let Form { key, compression, .. } = self.form;
-        let (number, rows) = (self.footer.blocks, &block.rows);
-        let checksum = encode_block(key, number, block.table, compression, rows, &mut self.out);
+        let number = self.footer.blocks;
+        let raw_bytes = block.rows.len() - BLOCK_HEAD_BYTES;
+        let checksum = match compression {
+            // It stands where it was gathered: nothing is copied.
+            Compression::None => {
+                let checksum = seal_plain_block(key, number, block.table, &mut block.rows);
+                self.write()?;
+                self.append(&block.rows)?;
+                checksum
+            }
+            Compression::Lz4 => {
+                let rows = block.rows.get(BLOCK_HEAD_BYTES..).unwrap_or_default();
+                encode_block(key, number, block.table, compression, rows, &mut self.out)
+            }
+        };
         self.footer.hash.add(checksum);
         self.footer.blocks += 1;
-        self.footer.raw_bytes += rows.len() as u64;
+        self.footer.raw_bytes += raw_bytes as u64;
         if let Some(count) = self.footer.rows.get_mut(usize::from(block.table) - 1) {
             *count += block.count;
         }
+        if self.out.len() >= BLOCK_BYTES_MAX / 2 { self.write() } else { Ok(()) }
     }
 
     fn complete(mut self) -> Result<SnapshotFooter, SnapshotError> {
@@ -207,7 +226,8 @@ impl Output {
         let footer = self.footer.encode(self.form.key);
         self.out.extend_from_slice(&footer);
         self.write()?;
-        self.file.sync().map_err(SnapshotError::device(&self.name, "written"))?;
+        let synced = self.file.settle().and_then(|()| self.file.sync());
+        synced.map_err(SnapshotError::device(&self.name, "written"))?;
         self.progress.reached(self.written, self.footer.rows_total());
         Ok(self.footer)
     }
@@ -221,15 +241,19 @@ impl Output {
         if free < self.form.free_bytes_min + LOOK_BYTES { Err(SnapshotError::Full) } else { Ok(()) }
     }
 
+    /// What is encoded.
     fn write(&mut self) -> Result<(), SnapshotError> {
+        let mut out = std::mem::take(&mut self.out);
+        let appended = if out.is_empty() { Ok(()) } else { self.append(&out) };
+        out.clear();
+        self.out = out;
+        appended
+    }
+
+    fn append(&mut self, bytes: &[u8]) -> Result<(), SnapshotError> {
         let failed = SnapshotError::device(&self.name, "written");
-        self.file.write_at(&self.out, self.written).map_err(&failed)?;
-        self.written += self.out.len() as u64;
-        self.out.clear();
-        if self.written - self.synced >= SYNC_BYTES {
-            self.file.sync().map_err(&failed)?;
-            self.synced = self.written;
-        }
+        self.file.write_at(bytes, self.written).map_err(&failed)?;
+        self.written += bytes.len() as u64;
         if self.written - self.looked >= LOOK_BYTES {
             self.looked = self.written;
             self.look()?;

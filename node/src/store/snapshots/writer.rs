@@ -11,9 +11,9 @@ use super::directory::{Snapshots, Turn, file_name};
 use super::error::SnapshotError;
 use super::pace::Pace;
 use super::progress::Progress;
-use super::sink::{Form, Gathered, Sink};
+use super::sink::{Form, Gathered, Sink, empty_rows};
 use crate::codec::snapshot::{
-    BLOCK_BYTES_MAX, Compression, FOOTER_BYTES, SnapshotHeader, put_row, row_bytes,
+    BLOCK_BYTES_MAX, BLOCK_HEAD_BYTES, Compression, FOOTER_BYTES, SnapshotHeader, put_row, row_bytes,
 };
 use crate::seam::Clock;
 use crate::store::tables::{Cut, CutCursor, Identity, Reader};
@@ -113,7 +113,7 @@ impl Snapshots {
             pace: Pace::new(began, bytes_per_second),
             cut,
             cursor: CutCursor::default(),
-            rows: Vec::with_capacity(BLOCK_BYTES_MAX),
+            rows: empty_rows(),
             raw_bytes: 0,
             sink,
             _turn: turn,
@@ -137,6 +137,12 @@ fn header(identity: Identity, cut: &Cut, compression: Compression, taken_at: Uni
 }
 
 impl Writing<'_> {
+    /// Of which index it becomes one.
+    #[must_use]
+    pub fn index(&self) -> LogIndex {
+        self.cut.state().applied.index
+    }
+
     /// Goes on. After an error nothing is left of it; it is not called again.
     pub fn step(&mut self) -> Result<Step, SnapshotError> {
         if let Some(wait) = self.pace.wait(self.clock.elapsed(), self.raw_bytes) {
@@ -144,7 +150,7 @@ impl Writing<'_> {
         }
         let Some(table) = self.cursor.table() else { return self.finish().map(Step::Done) };
         let block = self.gather(table)?;
-        self.raw_bytes += block.rows.len() as u64;
+        self.raw_bytes += (block.rows.len() - BLOCK_HEAD_BYTES) as u64;
         self.rows = if block.count > 0 { self.sink.put(block)? } else { block.rows };
         Ok(Step::Wrote)
     }
@@ -155,7 +161,7 @@ impl Writing<'_> {
         let (mut count, mut refused) = (0, None);
         self.cut.read(&mut self.cursor, |key, value| {
             let bytes = row_bytes(key, value);
-            let fits = rows.len() + bytes <= BLOCK_BYTES_MAX;
+            let fits = rows.len() + bytes <= BLOCK_HEAD_BYTES + BLOCK_BYTES_MAX;
             if fits {
                 put_row(&mut rows, key, value);
                 count += 1;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use redb::StorageBackend;
 
 use crate::seam::disk::File;
+use crate::store::behind::Behind;
 
 /// The file of one shard, locked for as long as it lives.
 #[derive(Debug)]
@@ -14,6 +15,12 @@ pub(super) struct TableFile(Arc<dyn File>);
 impl TableFile {
     pub(super) const fn new(file: Arc<dyn File>) -> Self {
         Self(file)
+    }
+
+    /// The same, synced behind whoever writes it.
+    pub(super) fn synced_behind(self) -> (Self, Arc<Behind>) {
+        let behind = Behind::over(self.0);
+        (Self(Arc::<Behind>::clone(&behind)), behind)
     }
 }
 

@@ -16,11 +16,15 @@ use super::open::{Place, checked, device, guarded, load, make_tables, open_datab
 use super::schema::{CHUNKS, DOOMED, EXPIRY, FACTS, NAMES, PINS, PRODUCERS, STATE, STREAMS};
 use super::state::ShardState;
 use crate::codec::CodecError;
+use crate::store::behind::Behind;
 use crate::types::ShardId;
 
-/// Bytes of rows between two commits: what the database keeps in memory for one transaction, and what one sync writes,
-/// stays small beside it.
-const COMMIT_BYTES: u64 = 32 << 20;
+/// Rows between two commits take this part of the memory. A page is up to twice as large as what stands in it, and the
+/// database keeps half of the memory for pages of a transaction: what does not fit there is written, read back for its
+/// checksum and written once more.
+const COMMIT_PART: u64 = 5;
+/// Memory that a rebuilding takes at least: below it the commits cost more than the rows.
+const CACHE_BYTES_MIN: usize = 4 << 20;
 
 type Bytes = &'static [u8];
 
@@ -42,7 +46,9 @@ struct Work {
     transaction: Option<WriteTransaction>,
     database: Database,
     late: Arc<dyn CatchUp>,
+    file: Arc<Behind>,
     uncommitted: u64,
+    uncommitted_max: u64,
 }
 
 impl std::fmt::Debug for Work {
@@ -54,11 +60,15 @@ impl std::fmt::Debug for Work {
 impl Rebuild {
     /// Begins a file. Fails if the shard has one.
     pub fn begin(place: &Place) -> Result<Self, TablesError> {
-        let layer = LateWrites::new(place.begin_file()?, place.spare.clone());
+        let cache_bytes = place.cache_bytes.max(CACHE_BYTES_MIN);
+        let (file, behind) = place.begin_file()?.synced_behind();
+        let layer = LateWrites::new(file, place.spare.clone());
         let mut rebuild = Self { place: place.clone(), work: None, is_shown: false };
         let late = layer.handle();
-        let database = guarded(|| open_database(checked(layer, place.cache_bytes), place.cache_bytes))?;
-        let mut work = Work { transaction: None, database, late, uncommitted: 0 };
+        let database = guarded(|| open_database(checked(layer, cache_bytes), cache_bytes))?;
+        let uncommitted_max = cache_bytes as u64 / COMMIT_PART;
+        let mut work =
+            Work { transaction: None, database, late, file: behind, uncommitted: 0, uncommitted_max };
         guarded(|| make_tables(work.transaction()?).map(drop))?;
         rebuild.work = Some(work);
         Ok(rebuild)
@@ -87,7 +97,7 @@ impl Rebuild {
                 _ => batch.append(open, STATE, rows),
             }?;
             work.uncommitted += batch.bytes;
-            if work.uncommitted > COMMIT_BYTES {
+            if work.uncommitted > work.uncommitted_max {
                 work.commit(false)?;
             }
             // What finds no room must not gather in memory: nobody needs this file to go on.
@@ -98,7 +108,9 @@ impl Rebuild {
     /// Completes the file and gives it its name; gives the state that it holds.
     pub fn finish(mut self) -> Result<ShardState, TablesError> {
         let mut work = self.work.take().ok_or(TablesError::Busy)?;
+        let settled = work.file.settle().map_err(|error| device(&error));
         let finished = guarded(|| {
+            settled?;
             write_identity(work.transaction()?, self.place.identity)?;
             work.commit(true)?;
             load(&work.database, self.place.identity)
