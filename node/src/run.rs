@@ -226,7 +226,7 @@ fn api(
         Ok(subscriptions) => router(subscriptions.clone()),
         Err(reason) => refusing(reason),
     };
-    let site = Site { rare, ..site(&running.engine, metrics) };
+    let site = Site { rare, ..site(running, metrics) };
     Api::new(running.engine.clone(), Arc::clone(clock), draw, settings(config), site)
 }
 
@@ -292,10 +292,13 @@ fn limits(config: &Config) -> Limits {
     }
 }
 
-fn site(engine: &Engine, metrics: &Arc<Metrics>) -> Site {
-    let (page, engine) = (Arc::clone(metrics), engine.clone());
+fn site(running: &Running, metrics: &Arc<Metrics>) -> Site {
+    let (page, control, engine) = (Arc::clone(metrics), running.control(), running.engine.clone());
     Site {
-        metrics: Box::new(move || page.page()),
+        metrics: Box::new(move || {
+            control.show_peers(&page.peers);
+            page.page()
+        }),
         readiness: Box::new(move || engine.condition()),
         ..Site::default()
     }

@@ -15,6 +15,7 @@ mod demand;
 mod engine;
 mod errands;
 mod fatal;
+mod figures;
 mod findings;
 mod fork;
 mod group;

@@ -6,6 +6,7 @@
 mod histogram;
 mod logging;
 mod metrics;
+mod peers;
 mod requests;
 
 pub use histogram::{CountHistogram, TimeHistogram};
@@ -14,4 +15,5 @@ pub use metrics::{
     CONTENT_TYPE, Counter, EngineMetrics, Gauge, Held, HttpMetrics, LaneMetrics, Metrics, StoreMetrics,
     SubscriptionMetrics,
 };
+pub use peers::{FollowerFigures, LinkFigures, Peers};
 pub use requests::{Requests, Route};

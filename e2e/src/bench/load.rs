@@ -71,9 +71,27 @@ pub(super) struct Window {
 /// Workers end by themselves soon after the phase says so; a server that answers later than this has hung.
 const DRAIN_DEADLINE: Duration = Duration::from_secs(60);
 
+/// What serves under load: a server, or several that are one to their clients.
+pub(super) trait Serving {
+    /// As the tables call it.
+    fn name(&self) -> String;
+    /// What it has cost so far, all of it.
+    fn cost(&self) -> anyhow::Result<Cost>;
+}
+
+impl Serving for Server {
+    fn name(&self) -> String {
+        self.kind().to_string()
+    }
+
+    fn cost(&self) -> anyhow::Result<Cost> {
+        Server::cost(self)
+    }
+}
+
 /// Runs `workers` workers, numbered from zero, spread over the client's threads.
 pub(super) async fn drive<Worker, Run>(
-    server: &Server,
+    server: &impl Serving,
     window: Window,
     workers: usize,
     worker: Worker,
@@ -110,7 +128,7 @@ where
         total.merge(&tally?);
     }
     if total.operations == 0 {
-        bail!("{} answered nothing", server.kind());
+        bail!("{} answered nothing", server.name());
     }
     Ok(Sample {
         operations: total.operations,

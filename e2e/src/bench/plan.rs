@@ -38,7 +38,7 @@ pub struct Plan {
 }
 
 impl Plan {
-    const fn new(work: Work, connections: usize, message_bytes: usize) -> Self {
+    pub(super) const fn new(work: Work, connections: usize, message_bytes: usize) -> Self {
         Self { work, connections, message_bytes, stream_bytes: 10_000_000 }
     }
 

@@ -11,12 +11,14 @@ use thalweg_e2e::server::{AolMode, FsyncMode, NodeOptions, ServerKind};
 
 /// Measures a Thalweg node, and rivals beside it.
 #[derive(Parser)]
-#[command(name = "bench", version)]
+#[command(name = "bench", version, args_conflicts_with_subcommands = true)]
 struct Arguments {
+    #[command(subcommand)]
+    verb: Option<bench::Verb>,
     /// A smoke run: one small plan of each kind, a fraction of a second each.
     #[arg(long)]
     quick: bool,
-    /// Rivals to run beside ours: official, acid, memory. Installed from the registry when missing.
+    /// Rivals to run beside ours: official, acid, memory (installed from the registry when missing), or paths of other nodes of ours.
     #[arg(long, value_delimiter = ',')]
     vs: Vec<String>,
     /// Leave ours out.
@@ -110,6 +112,9 @@ impl Arguments {
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
+    if let Some(verb) = arguments.verb {
+        return verb.run(|text| println!("{text}\n")).await;
+    }
     let settings = arguments.settings()?;
     let floor_time = settings.measured.min(Duration::from_secs(2));
     let mut floors = vec![bench::sync_floor(&settings.folder, floor_time)?];

@@ -14,7 +14,7 @@ use super::network::Network;
 use super::seat::Seat;
 use super::work::Work;
 use crate::driver::{Driver, News, Plan, Planned, Setup, View};
-use crate::server::NodeOptions;
+use crate::server::{NodeOptions, Server};
 
 /// How long a cluster takes to have leaders everywhere when it starts.
 const OPEN_MAX: Duration = Duration::from_secs(60);
@@ -197,6 +197,17 @@ impl World {
     #[must_use]
     pub fn addresses(&self) -> Vec<Option<SocketAddr>> {
         self.seats.iter().map(Seat::address).collect()
+    }
+
+    /// The processes of those nodes that run.
+    pub fn servers(&self) -> impl Iterator<Item = &Server> {
+        self.seats.iter().filter_map(|seat| seat.server().ok())
+    }
+
+    /// Where a node takes orders and tells how it stands.
+    #[must_use]
+    pub fn admin(&self, node: usize) -> SocketAddr {
+        self.seats[node].planned.admin
     }
 
     /// Where the data of a node lies.

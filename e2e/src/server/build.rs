@@ -74,29 +74,34 @@ fn last_words(said: &[u8]) -> String {
     lines[lines.len().saturating_sub(LAST_LINES)..].join("\n")
 }
 
-/// A rival's program: `TEST_RIVAL_OFFICIAL` / `TEST_RIVAL_ACID` name one; otherwise it is installed once, at a
-/// pinned version, below `target/rivals`. Both crates install a program of the same name, hence two roots.
+/// A rival's program: `TEST_RIVAL_OFFICIAL`, `…_ACID`, `…_URSULA` and `…_ARMDB` name one; otherwise it is installed once, at a
+/// pinned version, below `target/rivals`. Some crates install a program of the same name, hence a root for each.
 pub fn rival_binary(name: &str) -> anyhow::Result<PathBuf> {
     if let Some(path) = std::env::var_os(format!("TEST_RIVAL_{}", name.to_uppercase())) {
         return Ok(PathBuf::from(path));
     }
-    let package = match name {
-        "official" => "durable-streams@0.1.5",
-        "acid" => "durable-streams-server@0.3.0",
+    let (package, program) = match name {
+        "official" => (["--locked", "durable-streams@0.1.5"], "durable-streams-server"),
+        "acid" => (["--locked", "durable-streams-server@0.3.0"], "durable-streams-server"),
+        "ursula" => (["--locked", "ursula@0.11.5"], "ursula"),
+        // A library: the program around it is ours.
+        "armdb" => (["--path", "e2e/rivals/armdb"], "armdb-rival"),
         other => bail!("no rival is called {other}"),
     };
     let root = workspace_root().join("target").join("rivals").join(name);
-    let binary = root.join("bin").join("durable-streams-server");
+    let binary = root.join("bin").join(program);
     if !binary.exists() {
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let status = Command::new(cargo)
-            .args(["install", "--locked", package, "--root"])
+            .arg("install")
+            .args(package)
+            .arg("--root")
             .arg(&root)
             .arg("--target-dir")
             .arg(root.join("build"))
             .current_dir(workspace_root())
             .status()?;
-        ensure!(status.success(), "{package} could not be installed");
+        ensure!(status.success(), "{name} could not be installed");
     }
     Ok(binary)
 }

@@ -95,12 +95,16 @@ pub enum ServerKind {
     Acid,
     /// The crate `durable-streams-server`, memory storage.
     Memory,
+    /// The crate `ursula`, one node of it, with all that it must know in this file.
+    Ursula(PathBuf),
 }
 
 impl fmt::Display for ServerKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::Node(NodeOptions { binary: Some(path), .. }) => return write!(f, "{}", path.display()),
             Self::Node(_) => "thalweg",
+            Self::Ursula(_) => "ursula",
             Self::Official => "official",
             Self::Acid => "acid",
             Self::Memory => "memory",
@@ -115,7 +119,10 @@ impl ServerKind {
             "official" => Ok(Self::Official),
             "acid" => Ok(Self::Acid),
             "memory" => Ok(Self::Memory),
-            other => anyhow::bail!("unknown rival {other:?}: official, acid and memory are known"),
+            path if path.contains('/') => {
+                Ok(Self::Node(NodeOptions { binary: Some(path.into()), ..NodeOptions::default() }))
+            }
+            other => anyhow::bail!("unknown rival {other:?}: official, acid, memory and paths of nodes are known"),
         }
     }
 
@@ -124,7 +131,7 @@ impl ServerKind {
     pub fn survives_kill(&self) -> bool {
         match self {
             Self::Node(options) => options.aol == AolMode::Sync,
-            Self::Official | Self::Acid => true,
+            Self::Official | Self::Acid | Self::Ursula(_) => true,
             Self::Memory => false,
         }
     }
@@ -136,6 +143,7 @@ impl ServerKind {
             Self::Node(_) => node_binary(),
             Self::Official => rival_binary("official"),
             Self::Acid | Self::Memory => rival_binary("acid"),
+            Self::Ursula(_) => rival_binary("ursula"),
         }
     }
 
@@ -152,6 +160,9 @@ impl ServerKind {
             }
             Self::Acid => crate_environment(&mut command, "acid", address, data, long_poll_ms),
             Self::Memory => crate_environment(&mut command, "memory", address, data, long_poll_ms),
+            Self::Ursula(file) => {
+                command.arg("server").arg("--config").arg(file).env("RUST_LOG", "error");
+            }
         }
         Ok(command)
     }

@@ -2,10 +2,11 @@
 //! turn; what is said goes to the links at once, since a replica says only what its disk holds already.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::apply_queue::{Committed, record_bytes};
 use super::errands::answer_bytes;
-use super::lane::LaneOwner;
+use super::lane::{Confirmation, LaneOwner};
 use super::line::Asker;
 use super::mailbox::{Answer, Answered, Waiter};
 use super::owner::Service;
@@ -139,7 +140,9 @@ impl LaneOwner {
     fn send(&mut self, shard: ShardId, to: ReplicaId, message: &Message) {
         match message {
             Message::Report(_) | Message::Refused { .. } | Message::Ack { .. } => {
-                if let Some(door) = self.duty.doors.get(&to) {
+                if self.says_something(shard, to, message)
+                    && let Some(door) = self.duty.doors.get(&to)
+                {
                     door.send(shard, message);
                 }
             }
@@ -149,6 +152,22 @@ impl LaneOwner {
                 }
             }
         }
+    }
+
+    /// A confirmation that says what the last one said tells the leader that this node lives, and nothing else: within half a heartbeat
+    /// it knows that. So the news of a commit, which comes behind every group, is not answered.
+    fn says_something(&mut self, shard: ShardId, to: ReplicaId, message: &Message) -> bool {
+        let Message::Ack { epoch, synced, round } = *message else {
+            self.duty.confirmed.remove(&(to, shard));
+            return true;
+        };
+        let (now, said) = (self.clock.elapsed(), (epoch, synced, round));
+        let fresh = |(last, at): &(Confirmation, Duration)| *last == said && now < *at + self.heartbeat / 2;
+        if self.duty.confirmed.get(&(to, shard)).is_some_and(fresh) {
+            return false;
+        }
+        self.duty.confirmed.insert((to, shard), (said, now));
+        true
     }
 
     fn ship(&mut self, shard: ShardId, to: ReplicaId, after: LogIndex) {

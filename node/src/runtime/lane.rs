@@ -103,11 +103,16 @@ pub(crate) struct Duty {
     /// Room for what a replica says; kept so that it need not be made each time.
     pub(crate) effects: Vec<Effect>,
     pub(crate) ticked_at: Duration,
+    /// What each leader was told last of each shard, if that was a confirmation, and when.
+    pub(crate) confirmed: BTreeMap<(ReplicaId, ShardId), (Confirmation, Duration)>,
     /// Leaders whose entries were dropped for lack of room.
     pub(crate) starved: BTreeSet<ReplicaId>,
     /// Where the log last said how far it is committed.
     pub(crate) settled_at: LanePosition,
 }
+
+/// What a follower confirms: the epoch, how far its disk has it, and the round that it echoes.
+pub(crate) type Confirmation = (Epoch, LogIndex, u64);
 
 /// What is committed and waits to be handed to the applier.
 #[derive(Debug, Default)]
@@ -123,6 +128,7 @@ impl LaneOwner {
         loop {
             self.mailbox.take(&mut jobs, self.patience());
             self.lane_metrics.queue.set(i64::try_from(jobs.len()).unwrap_or(i64::MAX));
+            let rested = jobs.is_empty();
             let mut stop = false;
             for job in jobs.drain(..) {
                 stop |= matches!(job, Job::Stop);
@@ -133,14 +139,14 @@ impl LaneOwner {
             }
             self.sweep();
             self.tick();
-            let idle = self.group.is_empty();
+            self.unmarked |= !self.group.is_empty();
             if self.turn().and_then(|()| self.sync_if_due()).is_err() || self.broken {
                 return self.fail();
             }
             if stop {
                 return self.finish();
             }
-            if self.tend(idle).is_err() {
+            if self.tend(rested).is_err() {
                 return self.fail();
             }
             while !self.apply.wait_for_room(self.heartbeat) {
@@ -152,20 +158,19 @@ impl LaneOwner {
         }
     }
 
-    /// What can wait until the writers were answered: a step towards the next segment; and once the lane has fallen idle,
-    /// a mark that says how far it is synced.
-    fn tend(&mut self, idle: bool) -> Result<(), LaneError> {
+    /// What can wait until the writers were answered: a step towards the next segment; and once the lane has `rested`, a mark that says
+    /// how far it is synced. It is a sync of its own: a lane that only hears what its followers confirmed has a writer who waits.
+    fn tend(&mut self, rested: bool) -> Result<(), LaneError> {
         if self.durability.aol == AolMode::Never {
             return Ok(());
         }
-        if idle && self.unmarked && self.unsynced_since.is_none() {
+        if rested && self.unmarked && self.unsynced_since.is_none() {
             self.unmarked = false;
             match self.log.mark() {
                 Ok(()) | Err(LaneError::Full) => {}
                 Err(error) => return Err(error),
             }
         }
-        self.unmarked |= !idle;
         self.log.tend().map(drop)
     }
 
@@ -218,7 +223,10 @@ impl LaneOwner {
                 self.duty.ports.insert(peer, *port);
                 self.each_shard(|_| Input::Connected(peer));
             }
-            Job::Accepted { peer, door } => drop(self.duty.doors.insert(peer, door)),
+            Job::Accepted { peer, door } => {
+                self.duty.confirmed.retain(|(leader, _), _| *leader != peer);
+                self.duty.doors.insert(peer, door);
+            }
             Job::Read { shard, asker } => self.read(shard, asker),
             Job::Ask { shard, question, answer } => self.ask(shard, *question, answer),
             Job::Join(me) => self.join(me),

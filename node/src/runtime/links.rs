@@ -59,6 +59,8 @@ pub(crate) struct Gate {
 #[derive(Debug, Default)]
 struct GateState {
     bytes: u64,
+    /// So many wait: nobody pays for waking nobody.
+    waiting: usize,
     ended: bool,
 }
 
@@ -79,7 +81,12 @@ impl Gate {
         let full = |state: &mut GateState| {
             !state.ended && state.bytes > 0 && state.bytes + bytes > WAITING_BYTES_MAX
         };
-        let mut state = self.freed.wait_while(self.lock(), full).unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.lock();
+        if full(&mut state) {
+            state.waiting += 1;
+            state = self.freed.wait_while(state, full).unwrap_or_else(PoisonError::into_inner);
+            state.waiting -= 1;
+        }
         state.bytes += bytes;
         Hold { gate: Arc::clone(self), bytes }
     }
@@ -93,8 +100,13 @@ impl Gate {
 
 impl Drop for Hold {
     fn drop(&mut self) {
-        self.gate.lock().bytes -= self.bytes;
-        self.gate.freed.notify_all();
+        let mut state = self.gate.lock();
+        state.bytes -= self.bytes;
+        let awaited = state.waiting > 0;
+        drop(state);
+        if awaited {
+            self.gate.freed.notify_all();
+        }
     }
 }
 

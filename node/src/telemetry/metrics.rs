@@ -7,7 +7,7 @@ use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry;
 
-use super::{CountHistogram, Requests, TimeHistogram};
+use super::{CountHistogram, Peers, Requests, TimeHistogram};
 
 /// Goes up only. `inc`, `inc_by`.
 pub type Counter = prometheus_client::metrics::counter::Counter;
@@ -89,6 +89,12 @@ group! {
         response_permits_in_use: Gauge = "http_response_permits_in_use_bytes";
         /// Transfers that were ended early because they were the slowest and memory was short.
         transfers_cut: Counter = "http_transfers_cut";
+        /// Requests sent on to the node that leads their shard, and answered by it.
+        forwarded: Counter = "http_forwarded_requests";
+        /// Requests sent on whose answer was lost: they may or may not have happened.
+        forwarded_lost: Counter = "http_forwarded_requests_lost";
+        /// Requests answered with the address of the leader, because the client asked for that.
+        redirected: Counter = "http_redirected_requests";
     }
 }
 
@@ -259,6 +265,8 @@ pub struct Metrics {
     pub subscriptions: SubscriptionMetrics,
     /// Snapshots.
     pub snapshots: SnapshotMetrics,
+    /// Links, followers and replicas, in a cluster.
+    pub peers: Peers,
     lanes: Vec<LaneMetrics>,
     refusals: Family<Code, Counter>,
     registry: Registry,
@@ -282,6 +290,7 @@ impl Metrics {
             store: StoreMetrics::register(&mut registry),
             subscriptions: SubscriptionMetrics::register(&mut registry),
             snapshots: SnapshotMetrics::register(&mut registry),
+            peers: Peers::register(&mut registry),
             lanes: LaneMetrics::register(&mut registry, lanes.max(1)),
             refusals,
             registry,
@@ -334,7 +343,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::telemetry::Route;
+    use crate::telemetry::{FollowerFigures, LinkFigures, Route};
 
     #[test]
     fn the_page_shows_what_was_counted() {
@@ -363,6 +372,36 @@ mod tests {
         drop(held);
         assert!(metrics.page().contains("thalweg_http_connections 0"));
         assert!(metrics.lane(2).is_none());
+    }
+
+    #[test]
+    fn whoever_is_no_peer_any_more_is_not_shown() {
+        let metrics = Metrics::new(1);
+        let link = |peer, sent| LinkFigures {
+            peer,
+            direction: "dialled",
+            connected: true,
+            connections: 2,
+            sent,
+            received: 7,
+            catching_up: 3,
+            needing_snapshot: 0,
+        };
+        let lag = FollowerFigures { entries: 5, bytes: 600, time: Duration::from_millis(4) };
+        metrics.peers.show(&[link(1, 100), link(2, 50)], &[(1, lag), (2, lag)], &[("leading", 6)]);
+        metrics.peers.show(&[link(2, 80)], &[(2, lag)], &[("leading", 5)]);
+        let page = metrics.page();
+        for line in [
+            "thalweg_link_sent_bytes_total{peer=\"2\",direction=\"dialled\"} 80",
+            "thalweg_link_connections_total{peer=\"2\",direction=\"dialled\"} 2",
+            "thalweg_link_shards_catching_up{peer=\"2\",direction=\"dialled\"} 3",
+            "thalweg_follower_lag_entries{peer=\"2\"} 5",
+            "thalweg_follower_lag_milliseconds{peer=\"2\"} 4",
+            "thalweg_replicas{role=\"leading\"} 5",
+        ] {
+            assert!(page.lines().any(|other| other == line), "{line} is missing in:\n{page}");
+        }
+        assert!(!page.contains("peer=\"1\""), "{page}");
     }
 
     #[test]

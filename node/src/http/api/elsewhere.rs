@@ -76,13 +76,22 @@ async fn find(
                 Instant::now() + RETRY_PAUSE
             }
             _ if wishes.forwarded => return Err(Failure::NotLeader { shard }),
-            Whereabouts::There(leader) if wishes.redirect => return Ok(redirect(leader, request, out)),
+            Whereabouts::There(leader) if wishes.redirect => {
+                exchange.registry().metrics.http.redirected.inc();
+                return Ok(redirect(leader, request, out));
+            }
             Whereabouts::There(leader) => {
                 let message = Message::new(request, leader);
                 let admission = &exchange.registry().admission;
                 match forwarder.forward(leader, &message, deadline, admission, out).await {
-                    Ok(body) => return Ok(body),
-                    Err(Unanswered::Lost) => return Err(Failure::LeaderLost),
+                    Ok(body) => {
+                        exchange.registry().metrics.http.forwarded.inc();
+                        return Ok(body);
+                    }
+                    Err(Unanswered::Lost) => {
+                        exchange.registry().metrics.http.forwarded_lost.inc();
+                        return Err(Failure::LeaderLost);
+                    }
                     Err(Unanswered::Crowded) => return Err(Failure::Overloaded),
                     Err(Unanswered::Unsent) => Instant::now() + RETRY_PAUSE,
                 }
