@@ -33,6 +33,8 @@ pub(crate) struct Shard {
     health: Mutex<Health>,
     /// How far its committed log is visible to readers.
     pub(crate) visible: Visible,
+    /// Counts how often nothing was heard of a leader for too long.
+    losses: AtomicU64,
 }
 
 /// Whether a shard that was sound at start is served.
@@ -93,7 +95,19 @@ impl Shard {
         corrupt_reads: Counter,
     ) -> Self {
         let (refusing, health) = (AtomicBool::new(false), Mutex::new(Health::Serving));
-        Self { id, views, tables, mailbox, corrupt_reads, refusing, health, visible: Visible::default() }
+        let (visible, losses) = (Visible::default(), AtomicU64::new(0));
+        Self { id, views, tables, mailbox, corrupt_reads, refusing, health, visible, losses }
+    }
+
+    /// Nothing is heard of a leader: whoever follows a stream here no longer knows whether it is told everything.
+    pub(crate) fn lose_contact(&self) {
+        self.losses.fetch_add(1, Ordering::Release);
+        self.views.wake_all();
+    }
+
+    /// Another number than before: contact was lost meanwhile.
+    pub(crate) fn losses(&self) -> u64 {
+        self.losses.load(Ordering::Acquire)
     }
 
     /// Refuses when damage was found.
@@ -244,6 +258,11 @@ impl Shared {
             Some(Slot::Open(shard)) => Some(&**shard),
             _ => None,
         }
+    }
+
+    /// How often a shard has heard of no leader for too long; it only grows.
+    pub(crate) fn losses(&self, id: ShardId) -> u64 {
+        self.open_shard(id).map_or(0, Shard::losses)
     }
 
     /// All shards that were found sound at start.
