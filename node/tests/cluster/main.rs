@@ -9,7 +9,17 @@ mod errands;
 mod following;
 #[cfg(test)]
 #[path = "../promises/gated_disk.rs"]
+#[expect(dead_code, reason = "the promises use all of it")]
 mod gated_disk;
+#[cfg(test)]
+mod hostile_orders;
+#[cfg(test)]
+mod hostile_peers;
+#[cfg(test)]
+mod member;
+#[cfg(test)]
+#[path = "../links/raw.rs"]
+mod raw;
 #[cfg(test)]
 mod relay;
 #[cfg(test)]

@@ -51,6 +51,8 @@ impl Relay {
     }
 
     fn join(&self, here: &TcpStream, there: &TcpStream) {
+        // Small frames go at once, as they do between nodes.
+        [here, there].iter().for_each(|socket| socket.set_nodelay(true).unwrap());
         for (from, onto) in [(here, there), (there, here)] {
             let (from, onto) = (from.try_clone().unwrap(), onto.try_clone().unwrap());
             self.state.0.lock().unwrap().sockets.push(from.try_clone().unwrap());

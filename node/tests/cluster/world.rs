@@ -15,8 +15,8 @@ use thalweg_node::seam::disk::simulated::SimulatedDisk;
 use thalweg_node::seam::{Clock, SystemClock};
 use thalweg_node::telemetry::Metrics;
 use thalweg_node::types::{
-    Configs, ContentType, Lifetime, Messages, ProducerId, ProducerStamp, ProducerState, RecordEpoch,
-    ReplicaId, ShardCount, ShardId, StreamConfig, StreamName, Voters,
+    ClusterId, Configs, ContentType, Lifetime, Messages, ProducerId, ProducerStamp, ProducerState, RecordEpoch,
+    ReplicaId, ShardCount, ShardId, StreamConfig, StreamName, VolumeIncarnation, Voters,
 };
 
 use crate::gated_disk::{Gate, GatedDir};
@@ -26,6 +26,14 @@ pub(crate) const NODES: usize = 3;
 pub(crate) const SHARDS: u16 = 4;
 /// How long something may take that must happen.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The cluster of all tests.
+pub(crate) const CLUSTER: ClusterId = ClusterId([0x0123_u16.to_be_bytes()[1]; 16]);
+
+/// The volume of a member that a test plays.
+pub(crate) fn volume(id: u32) -> VolumeIncarnation {
+    VolumeIncarnation([u8::try_from(id).unwrap(); 16])
+}
 
 /// One node with its disk.
 pub(crate) struct Member {
@@ -91,7 +99,7 @@ impl World {
             };
             let members: String = relays.iter().enumerate().map(member).collect();
             let text =
-                format!("cluster: {}\nmembers:\n{members}leaders: [0, 1, 2]\n", "0123456789abcdef".repeat(2));
+                format!("cluster: {}\nmembers:\n{members}leaders: [0, 1, 2]\n", "23".repeat(16));
             let file = files.path().join(format!("cluster-{me}.yaml"));
             std::fs::write(&file, &text).unwrap();
             let mut config = Config {
