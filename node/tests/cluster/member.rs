@@ -2,6 +2,7 @@
 
 use std::net::TcpListener;
 use std::sync::Arc;
+use std::time::Duration;
 
 use thalweg_node::codec::frame::FrameKind;
 use thalweg_node::codec::handshake::Hello;
@@ -9,7 +10,7 @@ use thalweg_node::codec::record::RecordKind;
 use thalweg_node::codec::superblock::Superblock;
 use thalweg_node::config::{ClusterFile, Config, NodeName};
 use thalweg_node::core::replication::{Entry, Message, Records};
-use thalweg_node::runtime::{Control, Running, ShardReport, start_on};
+use thalweg_node::runtime::{Control, Running, ShardReport, ShardRole, start_on};
 use thalweg_node::seam::disk::simulated::SimulatedDisk;
 use thalweg_node::seam::{Clock, SystemClock};
 use thalweg_node::store::superblock::SuperblockStore;
@@ -25,6 +26,9 @@ pub(crate) const SHARD: ShardId = ShardId(1);
 /// The epoch in which member 1 leads it.
 pub(crate) const LED: Epoch = Epoch { record: RecordEpoch(3), boot: Boot(5) };
 
+/// Between two looks at how shards stand.
+const HEARTBEAT: Duration = Duration::from_millis(10);
+
 /// Node 0, real; members 1 and 2 are played.
 pub(crate) struct Lone {
     pub(crate) running: Running,
@@ -39,17 +43,20 @@ pub(crate) struct Lone {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct State {
     superblock: Superblock,
-    shards: Vec<ShardReport>,
+    shards: Vec<Stands>,
 }
+
+/// Where a shard stands: what is promised, the ends of what is written, on the disk, and committed, and what it does.
+type Stands = (ShardId, Epoch, [LogIndex; 3], ShardRole);
 
 impl Lone {
     pub(crate) fn start() -> Self {
         let (files, peer) = (tempfile::tempdir().unwrap(), address());
         let second = TcpListener::bind("127.0.0.1:0").unwrap();
         let text = format!(
-            "cluster: {CLUSTER}\nmembers:\n  - {{id: 0, node: {}, peer: '{peer}', client: '127.0.0.1:1'}}\n  \
-             - {{id: 1, node: n1, peer: '127.0.0.1:1', client: '127.0.0.1:1'}}\n  \
-             - {{id: 2, node: n2, peer: '{}', client: '127.0.0.1:1'}}\nleaders: [1]\n",
+            "cluster: {CLUSTER}\nmembers:\n  - {{id: 0, node: {}, peer: '{peer}', client: '127.0.0.1:2'}}\n  \
+             - {{id: 1, node: n1, peer: '127.0.0.1:1', client: '127.0.0.1:3'}}\n  \
+             - {{id: 2, node: n2, peer: '{}', client: '127.0.0.1:4'}}\nleaders: [1]\n",
             NodeName::standalone(),
             second.local_addr().unwrap()
         );
@@ -60,6 +67,7 @@ impl Lone {
             cluster_id: Some(ClusterFile::parse(&text).unwrap().cluster),
             cluster_file: Some(file),
             peer_listen: peer,
+            heartbeat: HEARTBEAT,
             ..Config::default()
         };
         let (disk, clock) = (SimulatedDisk::new(3), Arc::new(SystemClock) as Arc<dyn Clock>);
@@ -73,8 +81,14 @@ impl Lone {
     }
 
     pub(crate) async fn state(&self) -> State {
+        // How shards stand is told with each heartbeat: whatever came before this call is in the third from here on.
+        tokio::time::sleep(3 * HEARTBEAT).await;
         let superblock = SuperblockStore::peek(&*self.disk.root()).unwrap().unwrap();
-        State { superblock, shards: self.control().shards().await }
+        let stands = |report: ShardReport| {
+            let ends = [report.end, report.synced, report.committed];
+            (report.shard, report.promised, ends, report.role)
+        };
+        State { superblock, shards: self.control().shards().await.into_iter().map(stands).collect() }
     }
 
     /// What a shard has, once that is as `wanted`.
@@ -85,7 +99,7 @@ impl Lone {
                 if let Some(found) = shards.into_iter().find(|report| report.shard == SHARD && wanted(report)) {
                     return found;
                 }
-                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+                tokio::time::sleep(HEARTBEAT).await;
             }
         })
         .await
@@ -147,6 +161,8 @@ pub(crate) fn lead(lone: &Lone) -> Raw {
     say(&mut leader, Message::Adopt { epoch: LED, report: report.number, common: LogIndex(0) });
     say(&mut leader, records(LED, 0, Chain(0)));
     while !matches!(heard(&mut leader), Some(Message::Ack { synced: LogIndex(1), .. })) {}
+    say(&mut leader, Message::Beat { epoch: LED, committed: LogIndex(1), round: 1 });
+    while !matches!(heard(&mut leader), Some(Message::Ack { round: 1, .. })) {}
     leader
 }
 
