@@ -9,6 +9,7 @@ mod client;
 mod governed;
 mod orders;
 mod routes;
+mod seats;
 mod server;
 mod table;
 pub mod words;

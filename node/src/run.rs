@@ -19,7 +19,7 @@ use crate::http::api::{Api, Front, Settings, Site};
 use crate::http::subscriptions::{refusing, router};
 use crate::http::wire::{Limits, Registry, common_headers, listen, serve};
 use crate::runtime::subscriptions::{Subscriptions, SystemResolver, WebhookSettings};
-use crate::runtime::{Engine, Running, StartProgress, StartReport, start_watched};
+use crate::runtime::{Running, StartProgress, StartReport, start_watched};
 use crate::seam::{Clock, SystemClock};
 use crate::telemetry::Metrics;
 

@@ -9,6 +9,7 @@ mod cache;
 mod carry;
 mod commit;
 mod condition;
+mod contact;
 mod control;
 mod deadlines;
 mod demand;

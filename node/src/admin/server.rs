@@ -14,15 +14,17 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tower_service::Service;
 
 use super::governed::Governed;
 use super::routes::router;
+use super::seats::{Seat, Seats};
 
-/// Connections at once; further ones wait. A few operators, a person or two, and room for those that hang.
+/// Connections at once; a further one takes the place of one that is idle. A few operators, a person or two, and room for
+/// those that hang.
 const CONNECTIONS_MAX: usize = 64;
 /// Time in which a head must arrive, on an idle connection as well.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
@@ -57,16 +59,13 @@ async fn accept(
     closed: &watch::Receiver<()>,
     connections: &mut JoinSet<()>,
 ) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    while let Ok(place) = Arc::clone(&places).acquire_owned().await {
+    let seats = Seats::new(CONNECTIONS_MAX);
+    loop {
         while connections.try_join_next().is_some() {}
         match listener.accept().await {
             Ok((stream, _)) => {
-                let (calls, closed) = (calls.clone(), closed.clone());
-                connections.spawn(async move {
-                    converse(stream, calls, closed).await;
-                    drop(place);
-                });
+                let Some(seat) = seats.take().await else { return };
+                connections.spawn(converse(stream, calls.clone(), closed.clone(), seat));
             }
             Err(error) => {
                 tracing::warn!(%error, "the admin port rests for a moment");
@@ -77,12 +76,18 @@ async fn accept(
 }
 
 /// One connection, to its end.
-async fn converse(stream: TcpStream, calls: Router, mut closed: watch::Receiver<()>) {
+async fn converse(stream: TcpStream, calls: Router, mut closed: watch::Receiver<()>, seat: Arc<Seat>) {
     // With a dead peer this fails, and so will reading.
     let _ = stream.set_nodelay(true);
+    let place = Arc::clone(&seat);
     let call = service_fn(move |request: hyper::Request<Incoming>| {
-        let mut calls = calls.clone();
-        async move { Ok::<_, Infallible>(answer(&mut calls, request.map(axum::body::Body::new)).await) }
+        let (mut calls, place) = (calls.clone(), Arc::clone(&place));
+        async move {
+            place.works();
+            let answer = answer(&mut calls, request.map(axum::body::Body::new)).await;
+            place.rests();
+            Ok::<_, Infallible>(answer)
+        }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -93,6 +98,7 @@ async fn converse(stream: TcpStream, calls: Router, mut closed: watch::Receiver<
     tokio::select! {
         // How it ended is the caller's business alone.
         _ = &mut connection => return,
+        () = seat.wanted() => return,
         _ = closed.changed() => {}
         () = sleep(LIFE) => {}
     }

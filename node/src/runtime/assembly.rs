@@ -14,6 +14,7 @@ use super::applied_shard::ShardApplier;
 use super::applier::{Applier, ApplyPace};
 use super::apply_queue::ApplyQueue;
 use super::cache::SegmentCache;
+use super::contact::Listener;
 use super::deadlines::Deadlines;
 use super::engine::Engine;
 use super::fatal::Fatal;
@@ -122,6 +123,7 @@ impl Parts<'_> {
         self.begin(&mut owners)?;
         let links = self.links(&shared, readers)?;
         running.threads = threads(owners, applier, sweeper, snapshots, &fatal, &queue)?;
+        running.threads.extend(listener(&shared, &fatal, &queue)?);
         running.links = links;
         running.volume = Some(self.volume);
         Ok(running)
@@ -406,6 +408,20 @@ fn threads(
     let guard = Watch::over(fatal, None, queue);
     threads.push(thread.spawn(move || guard.watch(|| snapshots.run()))?);
     Ok(threads)
+}
+
+/// In a cluster, the thread that looks whether leaders are heard of.
+fn listener(
+    shared: &Arc<Shared>,
+    fatal: &Fatal,
+    queue: &Arc<ApplyQueue>,
+) -> std::io::Result<Option<JoinHandle<()>>> {
+    if shared.cluster.get().is_none() {
+        return Ok(None);
+    }
+    let (listener, guard) = (Listener::new(Arc::clone(shared)), Watch::over(fatal, None, queue));
+    let thread = std::thread::Builder::new().name("contact".to_owned());
+    thread.spawn(move || guard.watch(|| listener.run())).map(Some)
 }
 
 /// Subscriptions, shares, links and keys: what the core and the hub keep in memory.

@@ -11,7 +11,7 @@ use super::mailbox::Mailbox;
 use super::owner::Service;
 use crate::codec::record::RecordKind;
 use crate::codec::segment::encode_heads;
-use crate::core::replication::{Input, Memory};
+use crate::core::replication::{Input, Memory, Replica};
 use crate::store::aol::{LaneError, RecordHead};
 use crate::types::{AolMode, Chain, Epoch, FsyncPolicy, LogIndex, ShardId};
 use crate::wire::Shipped;
@@ -175,8 +175,10 @@ impl LaneOwner {
             match self.shards.get_mut(&shard) {
                 Some(owner) => {
                     owner.line.wait(basis, waiter, answer);
-                    let committed = owner.line.committed();
-                    self.give_answers(shard, committed);
+                    // Where the leader's disk is enough for an answer, it is for one that rests on an earlier write, too.
+                    let synced = owner.replica.as_ref().filter(|_| self.acks_alone).map(Replica::synced);
+                    let reached = owner.line.committed().max(synced.unwrap_or_default());
+                    self.give_answers(shard, reached);
                 }
                 None => self.answer(shard, waiter, answer),
             }

@@ -182,7 +182,7 @@ impl Control {
             replica,
             boot: self.vault.look(|superblock| superblock.boot),
             draining: self.shared.draining.load(Ordering::Relaxed) || self.shared.closing(),
-            sick: false,
+            sick: self.shared.looks.hang(self.shared.clock.elapsed()),
             has_room: self.shared.looks.have_room(),
             shards: shards.into_iter().map(|(report, pulse)| (report.shard, pulse)).collect(),
         })

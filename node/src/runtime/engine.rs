@@ -125,9 +125,10 @@ impl Engine {
 
     /// GET with `live=`: a reader positioned at `from`; renews a sliding window once.
     pub async fn tail(&self, name: &StreamName, from: ReadFrom) -> Result<Tailer, ReadError> {
+        let losses = self.shared.losses(name.shard(self.shared.count));
         self.shared.settled(name.shard(self.shared.count)).await?;
         self.shared.sources_shown(name).await?;
-        Tailer::new(Arc::clone(&self.shared), name, from)
+        Tailer::new(Arc::clone(&self.shared), name, from, losses)
     }
 
     /// Streams whose names begin with `prefix`, behind `after`, in name order over all shards.

@@ -10,7 +10,20 @@ use super::lane::LaneOwner;
 use super::owner::{Service, ShardOwner};
 use crate::core::failover::{RoleSeen, ShardPulse};
 use crate::core::replication::{Part, Replica};
-use crate::types::{ConfigVersion, Configs, LaneId, ReplicaId};
+use crate::types::{ConfigVersion, Configs, LaneId, ReplicaId, ShardId};
+
+/// An owner says how its shards stand with every heartbeat, also while it waits for the applier. One that has not for so
+/// long stands in a write or a sync: as long as a write may wait before its leader is taken for hung.
+const HUNG: Duration = Duration::from_secs(3);
+
+/// What a replica hears of a leader.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Contact {
+    /// Nothing for so long; a leader hears of itself.
+    Silent(Duration),
+    /// A leader hears of too few voters, or the replica has halted.
+    Cut,
+}
 
 /// What the owners of all lanes last said.
 #[derive(Debug, Default)]
@@ -33,6 +46,30 @@ impl Looks {
     /// No lane lacks room.
     pub(crate) fn have_room(&self) -> bool {
         !self.0.lock().unwrap_or_else(PoisonError::into_inner).values().any(|look| look.full)
+    }
+
+    /// Whether an owner has said nothing for so long that what it waits for, its disk most likely, must be taken for hung.
+    pub(super) fn hang(&self, now: Duration) -> bool {
+        let lanes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        lanes.values().any(|look| now.saturating_sub(look.at) >= HUNG)
+    }
+
+    /// What each replica hears of a leader.
+    pub(super) fn contacts(&self, now: Duration) -> Vec<(ShardId, Contact)> {
+        let lanes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let told = lanes.values().flat_map(|look| {
+            let age = now.saturating_sub(look.at);
+            look.shards.iter().map(move |(report, pulse)| {
+                let contact = match (&report.role, &pulse.role) {
+                    (ShardRole::Suspended | ShardRole::Halted(_), _) => Contact::Cut,
+                    (_, RoleSeen::Following { silent }) => Contact::Silent(*silent + age),
+                    // An owner that says nothing hears nothing.
+                    _ => Contact::Silent(age),
+                };
+                (report.shard, contact)
+            })
+        });
+        told.collect()
     }
 
     /// All that was said, with what has passed since.
@@ -131,5 +168,24 @@ impl LaneOwner {
             Part::Waiting | Part::Following { .. } => RoleSeen::Following { silent: replica.silent() },
         };
         ShardPulse { promised: replica.memory().promised, end: replica.history().end(), role }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lane_that_says_nothing_for_three_seconds_makes_its_node_sick_however_well_the_others_do() {
+        let (looks, seconds) = (Looks::default(), Duration::from_secs);
+        assert!(!looks.hang(seconds(100)), "no lane has begun");
+        let said = |lane, at| looks.say(LaneId(lane), Look { at, ..Look::default() });
+        said(0, seconds(10));
+        said(1, seconds(10));
+        said(0, seconds(12));
+        assert!(!looks.hang(Duration::from_millis(12_999)));
+        assert!(looks.hang(seconds(13)));
+        said(1, seconds(13));
+        assert!(!looks.hang(seconds(13)), "it came back");
     }
 }

@@ -36,6 +36,8 @@ pub(crate) struct Shard {
     pub(crate) visible: Visible,
     /// How far its tables are.
     pub(crate) grown: Grown,
+    /// Counts how often nothing was heard of a leader for too long.
+    losses: AtomicU64,
 }
 
 /// Whether a shard that was sound at start is served.
@@ -98,8 +100,19 @@ impl Shard {
         corrupt_reads: Counter,
     ) -> Self {
         let (refusing, health) = (AtomicBool::new(false), Mutex::new(Health::Serving));
-        let (visible, grown) = Default::default();
-        Self { id, views, tables, mailbox, corrupt_reads, refusing, health, visible, grown }
+        let (visible, grown, losses) = Default::default();
+        Self { id, views, tables, mailbox, corrupt_reads, refusing, health, visible, grown, losses }
+    }
+
+    /// Nothing is heard of a leader: whoever follows a stream here no longer knows whether it is told everything.
+    pub(crate) fn lose_contact(&self) {
+        self.losses.fetch_add(1, Ordering::Release);
+        self.views.wake_all();
+    }
+
+    /// Another number than before: contact was lost meanwhile.
+    pub(crate) fn losses(&self) -> u64 {
+        self.losses.load(Ordering::Acquire)
     }
 
     /// Refuses when damage was found.
@@ -251,6 +264,11 @@ impl Shared {
             Some(Slot::Open(shard)) => Some(&**shard),
             _ => None,
         }
+    }
+
+    /// How often a shard has heard of no leader for too long; it only grows.
+    pub(crate) fn losses(&self, id: ShardId) -> u64 {
+        self.open_shard(id).map_or(0, Shard::losses)
     }
 
     /// All shards that were found sound at start.

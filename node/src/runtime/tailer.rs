@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::reader::alive;
 use super::shared::Shared;
 use super::view::StreamView;
-use super::{ReadError, ReadFrom, StreamState, TailEvent};
+use super::{Failure, ReadError, ReadFrom, StreamState, TailEvent};
 use crate::types::{Offset, StreamName};
 
 /// A reader that follows a stream's tail. It stays with the stream it began on: a re-created one ends it.
@@ -19,10 +19,18 @@ pub struct Tailer {
     view: Arc<StreamView>,
     began: StreamState,
     position: Offset,
+    /// How often contact with a leader had been lost before this reader had proof of one.
+    losses: u64,
 }
 
 impl Tailer {
-    pub(super) fn new(shared: Arc<Shared>, name: &StreamName, from: ReadFrom) -> Result<Self, ReadError> {
+    /// `losses` as of before the proof that a leader leads.
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        name: &StreamName,
+        from: ReadFrom,
+        losses: u64,
+    ) -> Result<Self, ReadError> {
         let (view, snapshot) = shared.living(name)?;
         shared.touch(name.shard(shared.count), &view, snapshot.state.config.lifetime);
         let position = Shared::resolve(from, &snapshot.state)?;
@@ -30,7 +38,7 @@ impl Tailer {
         if position < snapshot.state.tail {
             shared.batch(name, &view, position, 1)?;
         }
-        Ok(Self { shared, view, began: snapshot.state, position })
+        Ok(Self { shared, view, began: snapshot.state, position, losses })
     }
 
     /// The stream's state when the reader came.
@@ -73,9 +81,18 @@ impl Tailer {
             if self.shared.closing() {
                 return TailEvent::ShuttingDown(snapshot.state);
             }
+            if let Some(lost) = self.lost_contact() {
+                return TailEvent::Ended(ReadError::Failure(lost));
+            }
             if tokio::time::timeout_at(deadline, changed).await.is_err() {
                 return TailEvent::TimedOut(snapshot.state);
             }
         }
+    }
+
+    /// Nobody proves any more that what is seen here is all there is.
+    fn lost_contact(&self) -> Option<Failure> {
+        let shard = self.view.name.shard(self.shared.count);
+        (self.shared.losses(shard) != self.losses).then_some(Failure::NoLeader { shard })
     }
 }

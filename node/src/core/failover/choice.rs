@@ -12,6 +12,8 @@ const STRAGGLERS: Duration = Duration::from_millis(200);
 /// Which of several leaders with equal logs is the better one: the smaller, from the first field on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct Taste {
+    /// It says that it cannot serve as it should: it would be replaced at once.
+    pub sick: bool,
     /// It will end soon.
     pub draining: bool,
     /// Its volume is full.

@@ -14,7 +14,7 @@ pub struct NodePulse {
     pub boot: Boot,
     /// It wants to hand over what it leads: it will end soon.
     pub draining: bool,
-    /// It cannot serve as it should, and says so.
+    /// It cannot serve as it should, and says so: one of its lanes has done nothing for seconds, as one does whose sync hangs.
     pub sick: bool,
     /// Its volume has room.
     pub has_room: bool,

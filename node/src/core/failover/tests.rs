@@ -1,5 +1,7 @@
 //! A supervisor over nodes and a record that are only told of. Time goes on when a test says so.
 
+mod hazards;
+mod invariants;
 mod judging;
 mod moving;
 mod stage;

@@ -2,6 +2,8 @@
 
 mod electing;
 mod following;
+mod hazards;
+mod invariants;
 mod leading;
 mod membership;
 mod walk;

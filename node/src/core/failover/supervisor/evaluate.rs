@@ -145,7 +145,8 @@ impl Supervisor {
     fn taste(&self, id: ReplicaId, leads: usize) -> Taste {
         let pulse = self.nodes.get(&id).and_then(|seen| seen.pulse.as_ref());
         let draining = pulse.is_none_or(|pulse| pulse.draining);
-        Taste { draining, full: pulse.is_none_or(|pulse| !pulse.has_room), leads }
+        let sick = pulse.is_some_and(|pulse| pulse.sick);
+        Taste { sick, draining, full: pulse.is_none_or(|pulse| !pulse.has_room), leads }
     }
 
     /// Says what has changed about what is said.

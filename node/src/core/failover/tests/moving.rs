@@ -37,14 +37,21 @@ fn whoever_has_most_leads_next() {
 }
 
 #[test]
-fn among_equals_those_that_drain_or_lead_more_come_last() {
-    let mut stage = Stage::new();
-    stage.node(1).draining = true;
-    stage.pass(0);
-    stage.node(0).up = false;
-    stage.tell(Input::Ended(id(0)));
-    stage.pass(1);
-    assert_eq!(stage.row().leader(), Ok(id(2)));
+fn among_equals_those_that_are_sick_or_drain_or_lead_more_come_last() {
+    let elected = |change: fn(&mut Stage)| {
+        let mut stage = Stage::new();
+        change(&mut stage);
+        stage.pass(0);
+        stage.node(0).up = false;
+        stage.tell(Input::Ended(id(0)));
+        stage.pass(1);
+        stage.row().leader()
+    };
+    assert_eq!(elected(|_| {}), Ok(id(1)));
+    assert_eq!(elected(|stage| stage.node(1).draining = true), Ok(id(2)));
+    assert_eq!(elected(|stage| stage.node(1).sick = true), Ok(id(2)));
+    let both = |stage: &mut Stage| (stage.node(1).draining, stage.node(2).sick) = (true, true);
+    assert_eq!(elected(both), Ok(id(1)), "one that drains serves until it ends");
 }
 
 #[test]

@@ -41,6 +41,8 @@ pub(super) struct Stage {
     pub(super) done: Vec<Action>,
     /// The record does not answer.
     pub(super) record_down: bool,
+    /// The record takes writes, and its answers are lost.
+    pub(super) deaf_to_writes: bool,
     /// So many of the next seals are lost on the way, and so many orders.
     pub(super) lost: u32,
     pub(super) lost_orders: u32,
@@ -70,6 +72,7 @@ impl Stage {
             now: Duration::from_secs(100),
             done: Vec::new(),
             record_down: false,
+            deaf_to_writes: false,
             lost: 0,
             lost_orders: 0,
             answered: Vec::new(),
@@ -149,8 +152,10 @@ impl Stage {
         if changes.iter().all(|change| self.record[&change.shard] == change.before) {
             changes.iter().for_each(|change| drop(self.record.insert(change.shard, change.after.clone())));
         }
-        let rows = self.record.clone();
-        self.tell(Input::Written(rows));
+        if !self.deaf_to_writes {
+            let rows = self.record.clone();
+            self.tell(Input::Written(rows));
+        }
     }
 
     fn seal(&mut self, shard: ShardId, record: RecordEpoch, from: ReplicaId) {

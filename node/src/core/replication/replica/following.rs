@@ -141,12 +141,20 @@ impl Replica {
         (epoch, committed, round): (Epoch, LogIndex, u64),
         out: &mut Vec<Effect>,
     ) {
-        let Some(following) = self.following(from, epoch) else { return };
+        let Some(following) = self.following(from, epoch) else { return self.refuse_beat(from, epoch, out) };
         following.round = following.round.max(round);
         if following.stage == Stage::Taking {
             following.committed = following.committed.max(committed);
             self.commit_as_told(out);
             self.confirm(out);
+        }
+    }
+
+    /// Whoever halted, or promised a later epoch, says so: a leader that hears nothing gives the connection of all shards up.
+    fn refuse_beat(&self, to: ReplicaId, epoch: Epoch, out: &mut Vec<Effect>) {
+        let promised = self.kept.get().promised;
+        if epoch < promised || matches!(self.role, Role::Halted(_)) {
+            out.push(Effect::Send { to, message: Message::Refused { epoch, promised } });
         }
     }
 

@@ -128,17 +128,22 @@ fn a_leader_that_lacks_what_is_committed_halts_its_follower_and_nothing_is_delet
     assert_eq!(world.node(1).log, log);
 }
 
+/// An entry behind the last one of replica 1, as if that were another one.
+fn forged(world: &World) -> Records {
+    Records {
+        epoch: epoch(1),
+        after: world.node(1).replica.history().end(),
+        chain: Chain(7),
+        committed: LogIndex(0),
+        entries: vec![super::world::write("x")],
+    }
+}
+
 #[test]
 fn another_content_at_the_same_place_halts() {
     let mut world = World::led();
     let end = world.node(1).replica.history().end();
-    let forged = Records {
-        epoch: epoch(1),
-        after: end,
-        chain: Chain(7),
-        committed: LogIndex(0),
-        entries: vec![super::world::write("x")],
-    };
+    let forged = forged(&world);
     world.step(id(1), Input::Heard { from: id(0), message: Message::Records(forged) });
     assert_eq!(world.node(1).replica.halted(), Some(Halt::ChainDiffers(end)));
     assert_eq!(world.node(1).replica.history().end(), end);
@@ -218,4 +223,27 @@ fn while_a_cut_is_under_way_nobody_is_told_of_what_it_takes_away() {
     world.seal(1, 5);
     world.save(1);
     assert_eq!(world.sealed(1).unwrap().standing.end, world.node(2).replica.synced());
+}
+
+#[test]
+fn a_replica_that_halted_or_promised_a_later_epoch_refuses_beats_instead_of_saying_nothing() {
+    let mut world = World::led();
+    let (own, beat) = (epoch(1), |round| Message::Beat { epoch: epoch(1), committed: LogIndex(0), round });
+    world.step(id(1), Input::Heard { from: id(0), message: Message::Records(forged(&world)) });
+    assert!(world.node(1).replica.halted().is_some());
+    world.seal(2, 2);
+    world.settle();
+    world.letters.clear();
+    world.step(id(1), Input::Heard { from: id(0), message: beat(8) });
+    world.step(id(2), Input::Heard { from: id(0), message: beat(8) });
+    let sealed = Epoch { record: RecordEpoch(2), boot: Boot(0) };
+    for (by, promised) in [(1, own), (2, sealed)] {
+        let refused = Message::Refused { epoch: own, promised };
+        let said = world.letters.iter().find(|letter| letter.from == id(by)).map(|letter| &letter.message);
+        assert_eq!(said, Some(&refused), "its leader gives up the connection of all shards otherwise");
+    }
+    // Whoever cannot confirm is not counted on.
+    world.settle();
+    world.step(id(0), Input::Tick(std::time::Duration::from_millis(1100)));
+    assert!(!world.node(0).replica.takes_writes());
 }

@@ -1,6 +1,6 @@
 //! Some replicas, their disks, the messages between them. Nothing happens by itself: a test delivers, syncs, crashes.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 
@@ -47,6 +47,8 @@ pub(super) struct World {
     pub(super) closed: Vec<(ReplicaId, Epoch)>,
     /// Everything that anybody called committed, by index: nobody may ever say otherwise.
     pub(super) committed: Vec<Entry>,
+    /// Nothing that these send or are sent goes through.
+    pub(super) cut_off: BTreeSet<ReplicaId>,
 }
 
 pub(super) fn id(number: u32) -> ReplicaId {
@@ -118,7 +120,8 @@ impl World {
         let nodes = (0..count).map(|number| (id(number), Node::fresh(id(number)))).collect();
         let (letters, answers, confirmed) = (Vec::new(), Vec::new(), Vec::new());
         let (readable, closed, committed) = (Vec::new(), Vec::new(), Vec::new());
-        Self { nodes, letters, answers, confirmed, readable, closed, committed }
+        let cut_off = BTreeSet::new();
+        Self { nodes, letters, answers, confirmed, readable, closed, committed, cut_off }
     }
 
     /// Three voters, the first of which leads epoch 1.
@@ -173,6 +176,9 @@ impl World {
     }
 
     fn post(&mut self, from: ReplicaId, to: ReplicaId, message: Message) {
+        if self.cut_off.contains(&from) || self.cut_off.contains(&to) {
+            return;
+        }
         if let Some(receiver) = self.nodes.get(&to) {
             self.letters.push(Letter { from, to, boot: receiver.boot, message });
         }

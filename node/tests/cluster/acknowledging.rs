@@ -1,0 +1,117 @@
+//! When a client is told that its write is done, and what readers see until then.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use thalweg_node::codec::frame::FrameKind;
+use thalweg_node::core::Append;
+use thalweg_node::runtime::EngineError;
+use thalweg_node::types::{Acks, Offset};
+use tokio::sync::oneshot::error::TryRecvError;
+
+use crate::relay::Relay;
+use crate::world::{NODES, World, append, appending, make, stamp, text, within};
+
+fn cut_off(world: &World, kind: FrameKind) {
+    world.relays[1..].iter().for_each(|relay| relay.swallow(kind));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn acks_leader_answers_before_the_commit_shows_it_to_nobody_and_may_lose_it_with_the_leader() {
+    let world = World::led(|config| config.acks = Acks::Leader).await;
+    let stream = world.led_by(0, "hasty");
+    make(world.engine(0), &stream).await;
+    append(world.engine(0), &stream, "safe").await.unwrap();
+    eventually_reads(&world, 1, &stream, "safe").await;
+    // Followers hear that the leader is there, and get no entries.
+    cut_off(&world, FrameKind::Records);
+    append(world.engine(0), &stream, " hasty").await.expect("its own disk is enough for an answer");
+    for node in 0..NODES {
+        assert_eq!(text(world.engine(node), &stream).await.unwrap(), "safe", "seen on {node} before the commit");
+    }
+    // The leader is replaced: what it alone had is gone, and nobody has ever read it.
+    world.elect(world.shard_of(&stream), 2, 1, &[1, 2]).await;
+    world.relays.iter().for_each(Relay::heal);
+    append(world.engine(1), &stream, " next").await.unwrap();
+    for node in 0..NODES {
+        eventually_reads(&world, node, &stream, "safe next").await;
+    }
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn acks_leader_keeps_what_it_answered_when_the_leader_stays() {
+    let world = World::led(|config| config.acks = Acks::Leader).await;
+    let stream = world.led_by(0, "hasty");
+    make(world.engine(0), &stream).await;
+    cut_off(&world, FrameKind::Records);
+    let stamped = || Append { producer: Some(stamp(0)), ..appending(&stream, "a") };
+    let first = within(world.engine(0).append(stamped())).await.unwrap();
+    let again = within(world.engine(0).append(stamped())).await.unwrap();
+    assert!(!first.duplicate && again.duplicate, "a retry is answered as soon as what it repeats was");
+    world.relays.iter().for_each(Relay::heal);
+    for node in 0..NODES {
+        eventually_reads(&world, node, &stream, "a").await;
+    }
+    world.stop().await;
+}
+
+async fn eventually_reads(world: &World, node: usize, stream: &thalweg_node::types::StreamName, wanted: &str) {
+    let reading = async {
+        while text(world.engine(node), stream).await.ok().as_deref() != Some(wanted) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    within(reading).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn i17_no_answer_leaves_before_the_state_that_it_tells_of_is_committed() {
+    let world = Arc::new(World::led(|_| {}).await);
+    let stream = world.led_by(0, "answers");
+    make(world.engine(0), &stream).await;
+    cut_off(&world, FrameKind::Records);
+    let begin = |append: Append| {
+        let (world, (done, answer)) = (Arc::clone(&world), tokio::sync::oneshot::channel());
+        tokio::spawn(async move {
+            let _ = done.send(world.engine(0).append(append).await);
+        });
+        answer
+    };
+    let mut first = begin(Append { producer: Some(stamp(0)), ..appending(&stream, "a") });
+    world.relays[1].loss();
+    // Each is decided on what the first one wrote: a duplicate, a refusal that tells the tail, a refusal that tells a number.
+    let mut duplicate = begin(Append { producer: Some(stamp(0)), ..appending(&stream, "a") });
+    let mut conditional = begin(Append { if_match: Some(Offset::ZERO), ..appending(&stream, "b") });
+    let mut gap = begin(Append { producer: Some(stamp(7)), ..appending(&stream, "c") });
+    // Reads go on meanwhile, and see nothing of it: by then all four are decided, since reads pass the same lane.
+    for _ in 0..20 {
+        assert_eq!(text(world.engine(0), &stream).await.unwrap(), "");
+    }
+    for waiting in [&mut first, &mut duplicate, &mut conditional, &mut gap] {
+        assert_eq!(waiting.try_recv().unwrap_err(), TryRecvError::Empty, "answered before the commit");
+    }
+    world.relays.iter().for_each(Relay::heal);
+    assert!(!first.await.unwrap().unwrap().duplicate);
+    assert!(duplicate.await.unwrap().unwrap().duplicate);
+    assert!(matches!(conditional.await.unwrap(), Err(EngineError::Refused(_))));
+    assert!(matches!(gap.await.unwrap(), Err(EngineError::Refused(_))));
+    Arc::into_inner(world).unwrap().stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lesson_a_lone_write_travels_at_once_and_waits_for_no_poll() {
+    // Nothing but the write itself wakes anybody sooner than every 100 ms.
+    let world = World::led(|config| config.heartbeat = Duration::from_millis(250)).await;
+    let stream = world.led_by(0, "lone");
+    make(world.engine(0), &stream).await;
+    let mut times = Vec::new();
+    for _ in 0..31 {
+        let begun = tokio::time::Instant::now();
+        append(world.engine(0), &stream, "x").await.unwrap();
+        times.push(begun.elapsed());
+    }
+    times.sort();
+    assert!(times[15] < Duration::from_millis(40), "the middle of {times:?}");
+    world.stop().await;
+}

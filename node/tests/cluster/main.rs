@@ -1,0 +1,30 @@
+//! Nodes of a cluster in one process, over real sockets of the loopback interface and simulated disks: what only whole
+//! nodes show, without processes.
+
+#[cfg(test)]
+mod acknowledging;
+#[cfg(test)]
+mod errands;
+#[cfg(test)]
+mod following;
+#[cfg(test)]
+#[path = "../promises/gated_disk.rs"]
+#[expect(dead_code, reason = "the promises use all of it")]
+mod gated_disk;
+#[cfg(test)]
+mod hostile_orders;
+#[cfg(test)]
+mod hostile_peers;
+#[cfg(test)]
+mod member;
+#[cfg(test)]
+#[path = "../links/raw.rs"]
+mod raw;
+#[cfg(test)]
+mod relay;
+#[cfg(test)]
+mod sickness;
+#[cfg(test)]
+mod taking_over;
+#[cfg(test)]
+mod world;

@@ -1,0 +1,70 @@
+//! A disk that hangs is not silent; and what does not need it is served meanwhile.
+
+use thalweg_node::core::failover::RoleSeen;
+use thalweg_node::runtime::ReadFrom;
+use thalweg_node::types::{ShardId, StreamName};
+use tokio::task::JoinHandle;
+
+use crate::world::{PATIENCE, World, append, make};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_whose_sync_hangs_says_that_it_is_sick_until_it_comes_back() {
+    let world = World::led(|_| {}).await;
+    let stream = world.led_by(0, "stream");
+    make(world.engine(0), &stream).await;
+    assert!(!world.control(0).pulse().await.unwrap().sick);
+    let gate = world.members[0].gate.clone();
+    gate.close("lane-", "sync");
+    let slow = held_write(&world, &stream).await;
+    assert!(!world.control(0).pulse().await.unwrap().sick, "a slow disk is not a sick one");
+    gate.open();
+    slow.await.unwrap();
+    gate.close("lane-", "sync");
+    let write = held_write(&world, &stream).await;
+    pulse_says(&world, 0, true).await;
+    assert!(!world.control(1).pulse().await.unwrap().sick, "the others are well");
+    gate.open();
+    write.await.unwrap();
+    pulse_says(&world, 0, false).await;
+    let pulse = world.control(0).pulse().await.unwrap();
+    assert!(matches!(pulse.shards[&ShardId(0)].role, RoleSeen::Leading { open: true, .. }));
+    world.stop().await;
+}
+
+/// A write whose sync stands at the gate.
+async fn held_write(world: &World, name: &StreamName) -> JoinHandle<()> {
+    let (engine, name, gate) = (world.engine(0).clone(), name.clone(), world.members[0].gate.clone());
+    let write = tokio::spawn(async move { drop(append(&engine, &name, "x").await.unwrap()) });
+    tokio::task::spawn_blocking(move || gate.arrival()).await.unwrap();
+    write
+}
+
+async fn pulse_says(world: &World, node: usize, sick: bool) {
+    let asking = async {
+        while world.control(node).pulse().await.unwrap().sick != sick {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, asking).await.expect("it says how it is");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lesson_readers_of_a_follower_are_served_while_a_sync_of_another_lane_hangs() {
+    let world = World::led(|config| config.lanes = 2).await;
+    let (slow, quick) = (world.led_by(0, "slow"), world.led_by(1, "quick"));
+    make(world.engine(0), &slow).await;
+    make(world.engine(1), &quick).await;
+    append(world.engine(1), &quick, "x").await.unwrap();
+    assert_ne!(world.shard_of(&slow).0 % 2, world.shard_of(&quick).0 % 2);
+    let gate = world.members[0].gate.clone();
+    gate.close("lane-0", "sync");
+    let write = held_write(&world, &slow).await;
+    for _ in 0..10 {
+        let batch = world.engine(0).read(&quick, ReadFrom::Start, 1000).await.unwrap();
+        assert_eq!(batch.state.tail.messages, 1);
+    }
+    append(world.engine(1), &quick, "y").await.unwrap();
+    gate.open();
+    write.await.unwrap();
+    world.stop().await;
+}
