@@ -14,7 +14,7 @@ mod subscriptions;
 pub use cluster::{admin, cluster_file};
 pub use disk::{chunk, op, record, segment, snapshot};
 pub use edge::{config, json, name};
-pub use links::frame;
+pub use links::{errand, frame};
 pub use request::{chunked, http_head, query, sse};
 pub use subscriptions::{glob, subscription_body, subscription_fact, webhook_url};
 
@@ -28,6 +28,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("chunked", chunked),
     ("cluster_file", cluster_file),
     ("config", config),
+    ("errand", errand),
     ("frame", frame),
     ("glob", glob),
     ("http_head", http_head),

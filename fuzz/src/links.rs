@@ -5,6 +5,7 @@ use thalweg_node::codec::frame::{FRAME_HEAD_BYTES, FrameHead, FrameKind};
 use thalweg_node::codec::handshake::{
     decode_hello, decode_refusal, decode_welcome, encode_hello, encode_refusal, encode_welcome,
 };
+use thalweg_node::runtime::errand_said_again;
 use thalweg_node::wire::{decode_said, put_said};
 
 /// Frames: a head is within its bound; what is taken behind it is written back to bytes that read as the same.
@@ -37,4 +38,10 @@ pub fn frame(bytes: &[u8]) {
             }
         }
     }
+}
+
+/// Errands: whatever is read as one can be said, and reads back as it was said.
+pub fn errand(bytes: &[u8]) {
+    let Some(said) = errand_said_again(&Bytes::copy_from_slice(bytes)) else { return };
+    assert_eq!(errand_said_again(&said), Some(said), "an errand must read back");
 }

@@ -61,6 +61,7 @@ pub use control::{
     Control, FollowerReport, JoinError, NodeReport, Order, ShardReport, ShardRole, Unanswered,
 };
 pub use engine::{Engine, EngineError, ForkRequest};
+pub use errands::said_again as errand_said_again;
 pub use fatal::Fatal;
 pub use listing::Listed;
 pub use progress::{GivenUp, StartPhase, StartProgress, StartStage};

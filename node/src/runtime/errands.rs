@@ -143,6 +143,15 @@ impl Errands {
     }
 }
 
+/// Reads an errand, and says it again: `None` for bytes that are none. For whoever checks that any bytes are read safely.
+#[must_use]
+pub fn said_again(raw: &Bytes) -> Option<Bytes> {
+    match read_errand(raw).ok()? {
+        Asked::Command(command) => errand_bytes(&command),
+        Asked::Touched(streams) => Some(touched_bytes(&streams)),
+    }
+}
+
 /// Whether a command may be decided twice without doing more than once: all errands but events.
 const fn may_be_repeated(command: &Command) -> bool {
     matches!(command, Command::Pin(_) | Command::Unpin { .. } | Command::Link(_) | Command::Secret { .. })
