@@ -4,5 +4,6 @@ mod electing;
 mod following;
 mod leading;
 mod membership;
+mod vouching;
 mod walk;
 mod world;
