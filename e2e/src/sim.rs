@@ -4,6 +4,7 @@
 //! One run is a phase of trouble and a phase of peace. At every step each claim of a replica is compared with what is
 //! true (`ledger`, `driver`); at the end the histories of the clients are judged (`judge`).
 
+mod acquaintance;
 mod asking;
 mod checks;
 mod client;

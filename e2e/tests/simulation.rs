@@ -23,7 +23,7 @@ fn no_acknowledged_write_is_lost_and_every_shard_recovers_whatever_a_seed_brings
     assert!(figures.writes > 1000 * seeds && figures.reads > 500 * seeds, "{figures:?}");
     assert!(figures.elections > 5 * seeds && figures.crashes > 5 * seeds, "{figures:?}");
     assert!(figures.wipes > seeds && figures.partitions > seeds, "{figures:?}");
-    assert!(figures.damaged > seeds / 4 && figures.rolled_back > seeds / 8, "{figures:?}");
+    assert!(figures.damaged > seeds / 4 && figures.rolled_back > seeds / 2, "{figures:?}");
     assert!(figures.refused > seeds / 3, "{figures:?}");
     println!("{seeds} seeds from {from}: {figures:?}");
 }
@@ -39,37 +39,39 @@ fn the_same_seed_is_the_same_run() {
 }
 
 /// Each bug with a seed that shows it: `make sim ARGS="--plant all --seeds 2000"` finds others when worlds have changed.
-const FOUND: [(Plant, u64); 31] = [
+const FOUND: [(Plant, u64); 33] = [
     (Plant::AcknowledgesBeforeCommit, 1),
     (Plant::CountsTheUnsynced, 1),
     (Plant::ForgetsPromises, 1),
-    (Plant::SealsTheUnsynced, 31),
+    (Plant::SealsTheUnsynced, 61),
     (Plant::CountsAnEmptyDisk, 1),
-    (Plant::ReadsWithoutARound, 32),
+    (Plant::ReadsWithoutARound, 15),
     (Plant::ReadsFromAnOlderRound, 1),
-    (Plant::ReadsPastTheCommit, 3),
+    (Plant::ReadsPastTheCommit, 2),
     (Plant::DropsOnAFullLink, 1),
     (Plant::CutsInMemoryOnly, 1),
-    (Plant::CutsTooMuch, 1),
-    (Plant::ResumesInItsOldEpoch, 6),
-    (Plant::ForgetsNewVoters, 3),
-    (Plant::AppliesTheUncommitted, 3),
+    (Plant::CutsTooMuch, 2),
+    (Plant::ResumesInItsOldEpoch, 2),
+    (Plant::ForgetsNewVoters, 20),
+    (Plant::AppliesTheUncommitted, 1),
     (Plant::DuplicatesOnRetry, 1),
     (Plant::RefusesTheUnknown, 1),
-    (Plant::CountsOldAcknowledgements, 198),
-    (Plant::WritesWithoutPrecondition, 4),
-    (Plant::PrefersLength, 4),
+    (Plant::CountsOldAcknowledgements, 17),
+    (Plant::WritesWithoutPrecondition, 1),
+    (Plant::PrefersLength, 11),
     (Plant::TrustsOneSeal, 3),
-    (Plant::AsksOnlyTheNewestSet, 159),
+    (Plant::AsksOnlyTheNewestSet, 91),
     (Plant::LeadsBeforeTheRecord, 41),
-    (Plant::ConfirmsUnasked, 47),
+    (Plant::ConfirmsUnasked, 4),
     (Plant::AcknowledgesTheUnsynced, 1),
-    (Plant::CountsTheUnsaved, 2632),
+    (Plant::CountsTheUnsaved, 921),
     (Plant::SkipsTheBarrier, 1),
-    (Plant::ConfirmsTooEarly, 8),
+    (Plant::ConfirmsTooEarly, 1),
     (Plant::TakesDamageForATornTail, 1),
     (Plant::RetriesAFailedSync, 1),
-    (Plant::ForgetsBoots, 37),
+    (Plant::ForgetsBoots, 7),
+    (Plant::AcceptsAnyStart, 7),
+    (Plant::VotesUnvouched, 173),
     (Plant::TakesTheDroppedForWritten, 3),
 ];
 

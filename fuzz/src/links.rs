@@ -3,7 +3,8 @@
 use bytes::Bytes;
 use thalweg_node::codec::frame::{FRAME_HEAD_BYTES, FrameHead, FrameKind};
 use thalweg_node::codec::handshake::{
-    decode_hello, decode_refusal, decode_welcome, encode_hello, encode_refusal, encode_welcome,
+    decode_hello, decode_put_back, decode_refusal, decode_welcome, encode_hello, encode_put_back,
+    encode_refusal, encode_welcome,
 };
 use thalweg_node::runtime::errand_said_again;
 use thalweg_node::wire::{decode_said, put_said};
@@ -29,6 +30,11 @@ pub fn frame(bytes: &[u8]) {
             let Ok(words) = decode_refusal(payload) else { return };
             encode_refusal(&words, &mut written);
             assert!(decode_refusal(&written).is_ok(), "a refusal must read back");
+        }
+        FrameKind::PutBack => {
+            let Ok(met) = decode_put_back(payload) else { return };
+            encode_put_back(&met, &mut written);
+            assert_eq!(written, payload, "a start is written as it was read");
         }
         kind => {
             let Ok(said) = decode_said(kind, &Bytes::copy_from_slice(payload)) else { return };

@@ -11,6 +11,7 @@ mod numbers;
 mod offset;
 mod op;
 mod roster;
+mod start;
 mod stream;
 mod subscription;
 mod voters;
@@ -30,6 +31,7 @@ pub use numbers::{
 pub use offset::{Offset, OffsetError};
 pub use op::{AppendOp, Op, PinOp, Space};
 pub use roster::{Member, Roster};
+pub use start::{Met, Start, StartKey, TRAIL_STARTS_MAX, Trail};
 pub use stream::{
     ForkOrigin, Incarnation, Lifetime, Parent, ProducerId, ProducerStamp, ProducerState, Retention,
     StreamConfig, StreamMeta, StreamSeq,

@@ -31,7 +31,7 @@ mod writer;
 pub use accounts::{Direction, LinkReport};
 pub use door::Door;
 pub use links::Links;
-pub use message::{Said, decode_said, put_said};
+pub use message::{KnownStart, Said, decode_said, put_said};
 pub use options::LinkOptions;
 pub use port::Port;
 
@@ -40,9 +40,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::codec::record::RecordKind;
-use crate::core::replication::{History, Message};
+use crate::core::replication::{History, Message, PutBack};
 use crate::types::{
-    Boot, Chain, ClusterId, Epoch, LanePosition, LogIndex, ReplicaId, Roster, ShardId, VolumeIncarnation,
+    Boot, Chain, ClusterId, Epoch, LanePosition, LogIndex, ReplicaId, Roster, ShardId, Start, Trail,
+    VolumeIncarnation,
 };
 
 /// Who this node is to its peers.
@@ -54,8 +55,8 @@ pub struct Identity {
     pub me: Option<ReplicaId>,
     /// Its volume.
     pub incarnation: VolumeIncarnation,
-    /// This start.
-    pub boot: Boot,
+    /// This start, and those before it.
+    pub trail: Trail,
 }
 
 /// A peer that shook hands.
@@ -75,16 +76,17 @@ pub enum Stranger {
     /// No member of the cluster, or a member with another volume.
     #[error("{0} is no member with this volume")]
     Unknown(ReplicaId),
-    /// Its boot is below one that was seen: its volume is an older copy.
-    #[error("boot {found} of {peer} is below boot {known}, which was seen of it: its volume was rolled back")]
-    RolledBack {
+    /// Its volume is an older copy.
+    #[error("{peer}: {why}")]
+    PutBack {
         /// Who.
         peer: ReplicaId,
-        /// What it says.
-        found: Boot,
-        /// What was seen.
-        known: Boot,
+        /// What it does not know.
+        why: PutBack,
     },
+    /// This node's own volume is an older copy: it cannot tell whom it should know, and takes no part.
+    #[error("this node's volume was put back to an older copy of itself: it takes no part any more")]
+    OutOfPart,
     /// This node cannot remember the peer.
     #[error("the superblock cannot be written")]
     Unremembered,
@@ -96,13 +98,20 @@ pub trait Host: Send + Sync + 'static {
     fn identity(&self) -> Identity;
     /// Who is in the cluster, now.
     fn roster(&self) -> Arc<Roster>;
-    /// A peer shook hands: checks it, and remembers its boot durably before this returns.
-    fn greeted(&self, peer: Peer) -> Result<(), Stranger>;
-    /// This node's connection to a peer is there, with a port for each lane in order. Earlier ports of that peer are dead.
+    /// A peer shakes hands: checks it by its trail, and remembers its start durably before this returns.
+    fn greeted(&self, peer: Peer, trail: &Trail) -> Result<(), Stranger>;
+    /// A peer has met this start of this node's volume and refuses to speak to it, because the volume says nothing of it.
+    fn put_back(&self, by: ReplicaId, met: Start);
+    /// This node's connection to a peer is there, with a port for each lane in order. Earlier ports of that peer are dead. The
+    /// peer remembers this start.
     fn dialled(&self, peer: Peer, ports: Vec<Port>);
     /// A peer's connection to this node is there: whatever is answered to its messages goes through this door. Earlier
-    /// doors of that peer are dead.
+    /// doors of that peer are dead. The peer remembers this start.
     fn accepted(&self, peer: Peer, door: Door);
+    /// Whether that start of a peer may still be spoken to, as far as this node has met or heard of it.
+    fn is_current(&self, peer: Peer) -> bool;
+    /// A peer tells of the last starts of members that it has met or heard of.
+    fn starts_told(&self, from: ReplicaId, starts: &[KnownStart]);
     /// A message arrived. Blocks while the node has as much to do as it may hold; that holds back the peer.
     fn heard(&self, from: ReplicaId, shard: ShardId, message: Message);
     /// A peer asks to which index it must have applied a shard that this node leads, to serve the reads that it has.

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use thalweg_node::codec::record::{ALIGNMENT, HEADER_BYTES, LaneKey, RecordHeader, RecordKind, total_bytes};
 use thalweg_node::core::replication::{Entry, Memory, Ticket};
 use thalweg_node::types::{
-    Boot, Chain, Epoch, LaneId, LanePosition, LogIndex, RecordEpoch, ReplicaId, ShardId,
+    Boot, Chain, Epoch, LaneId, LanePosition, LogIndex, Met, RecordEpoch, ReplicaId, ShardId, Trail,
 };
 
 use super::event::Shard;
@@ -30,12 +30,12 @@ pub(super) struct Disk {
     pub(super) memories: Vec<Memory>,
     /// What is on its way there.
     saving: Option<Vec<(Memory, Ticket)>>,
-    /// How often the node was started.
-    pub(super) boot: Boot,
+    /// How often the node was started, and what its last starts drew.
+    pub(super) trail: Trail,
     /// What the tables hold per shard.
     pub(super) applied: Vec<LogIndex>,
-    /// The last start of each peer that was met: its boot, and what tells two starts of one boot apart.
-    pub(super) met: BTreeMap<ReplicaId, (Boot, u64)>,
+    /// The last start of each peer that was met or heard of.
+    pub(super) met: BTreeMap<ReplicaId, Met>,
     /// A bit of what was synced has flipped.
     pub(super) flipped: bool,
 }
@@ -78,11 +78,16 @@ impl Disk {
             syncing: None,
             memories: vec![Memory { promised, ..Memory::default() }; shards],
             saving: None,
-            boot: Boot(0),
+            trail: Trail::without_keys(Boot(0)),
             applied: vec![LogIndex(0); shards],
             met: BTreeMap::new(),
             flipped: false,
         }
+    }
+
+    /// How often the node was started.
+    pub(super) const fn boot(&self) -> Boot {
+        self.trail.newest()
     }
 
     /// Writes a record, so far to memory only.

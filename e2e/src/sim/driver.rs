@@ -108,6 +108,14 @@ impl World {
                 .violated(|| format!("node-{node} shard {shard} writes an entry while a cut is under way"));
         }
         let (epoch, configs) = (entry.epoch, configs_of(&entry));
+        let last = local.replica.as_ref().map(|replica| replica.history().last_epoch()).unwrap_or_default();
+        if epoch < last {
+            return self.violated(|| {
+                format!(
+                    "node-{node} shard {shard} writes an entry of epoch {epoch} behind one of epoch {last}"
+                )
+            });
+        }
         let (index, before) = (local.log.end().next(), local.log.chain());
         it.disk.write(shard, &entry, index, before);
         let chain = local.log.push(entry);

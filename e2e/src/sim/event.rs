@@ -2,7 +2,7 @@
 
 use thalweg_node::core::failover::RowChange;
 use thalweg_node::core::replication::{Input, Message};
-use thalweg_node::types::{Boot, ReplicaId};
+use thalweg_node::types::{Boot, ReplicaId, Start};
 
 use super::client::{Op, OpId};
 use super::faults::Trouble;
@@ -26,6 +26,15 @@ pub(super) struct Letter {
     pub(super) message: Message,
 }
 
+/// What a node tells a peer of the last starts of others.
+#[derive(Debug)]
+pub(super) struct Told {
+    pub(super) from: NodeId,
+    pub(super) to: NodeId,
+    pub(super) connection: u64,
+    pub(super) starts: Vec<(ReplicaId, Start)>,
+}
+
 /// Something that happens.
 #[derive(Debug)]
 pub(super) enum Event {
@@ -41,6 +50,8 @@ pub(super) enum Event {
     Arrive(Box<Letter>),
     /// Two nodes try to connect again.
     Connect { one: NodeId, other: NodeId },
+    /// A node hears of starts of others.
+    Heard(Box<Told>),
     /// The power of a node fails at a bad moment.
     Crash { node: NodeId, life: u64 },
     /// A node starts.
@@ -123,6 +134,7 @@ impl Event {
             Self::Crash { node, .. } => (23, *node),
             Self::Hand => (24, 0),
             Self::Changed(change) => (25, usize::from(change.shard.0)),
+            Self::Heard(told) => (26, told.from * 64 + told.to),
         };
         (whom as u64) * 32 + kind
     }

@@ -131,9 +131,4 @@ impl Faults {
         faults.thinks = dice.pick(&[100, 400, 1000]).map_or(faults.thinks, |thinks| thinks * MILLI);
         faults
     }
-
-    /// Whether trouble of this kind comes at all.
-    pub(super) fn brings(&self, trouble: Trouble) -> bool {
-        self.every.iter().any(|(kind, _)| *kind == trouble)
-    }
 }

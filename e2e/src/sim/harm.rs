@@ -1,8 +1,8 @@
-//! Harm to disks: replaced by empty ones, damaged, put back to what they were; and how the cluster finds out. Invariant: no
-//! more disks are lost at a time than the shards can bear, so that whatever is lost anyway is the product's fault.
+//! Harm to disks: replaced by empty ones, damaged, put back to what they were. Invariant: no more disks are lost at a time
+//! than the shards can bear, so that whatever is lost anyway is the product's fault.
 
 use thalweg_node::core::replication::Phase;
-use thalweg_node::types::{Boot, ReplicaId};
+use thalweg_node::types::{Boot, ReplicaId, Trail};
 
 use super::event::{Event, NodeId};
 use super::node::Node;
@@ -34,71 +34,29 @@ impl World {
         }
     }
 
-    /// The disk of a node is put back to what it was some starts ago, if everybody else has met a later one; or it is
-    /// noted how it is now.
+    /// The disk of a node is put back to what it was some starts ago, also to before its first one, if everybody else has met or
+    /// heard of a later one: whom nobody knows, nobody can find out. Or it is noted how it is now.
     pub(super) fn roll_back(&mut self, node: NodeId) {
         let id = self.nodes[node].id;
-        let image = self.images.get(&node).filter(|(of, _)| *of == id).map(|(_, image)| image.boot);
-        // An image from before the first start is a new volume with an old identity: it would vote before anybody could know
-        // it for what it is. Not found out yet, in these worlds or by the nodes.
-        let Some(then) = image.filter(|boot| *boot > Boot(0)) else {
+        let image = self.images.get(&node).filter(|(of, _)| *of == id).map(|(_, image)| image.boot());
+        let Some(then) = image else {
             self.images.insert(node, (id, self.nodes[node].disk.image()));
             return;
         };
-        let met = |other: &Node| other.disk.met.get(&id).is_some_and(|(boot, _)| *boot > then);
+        let met = |other: &Node| other.disk.met.get(&id).is_some_and(|met| met.boot > then);
         let known = self.nodes.iter().all(|other| other.id == id || met(other));
         if known && self.may_lose_a_disk() {
             self.end(node);
             self.say(node, || format!("has a disk that was put back to boot {then}"));
             if let Some((_, image)) = self.images.remove(&node) {
-                (self.nodes[node].disk, self.nodes[node].put_back) = (image, self.greets);
+                (self.nodes[node].disk, self.nodes[node].put_back) = (image, true);
             }
             self.recover(node);
         }
     }
 
-    /// Two nodes that connect compare what each remembers of the other: whoever was seen in a later start, or in another
-    /// one of the same boot, has lost what it promised since. Says whether both may go on.
-    pub(super) fn greet(&mut self, one: NodeId, other: NodeId) -> bool {
-        let ways = [(one, other), (other, one)];
-        if !self.greets {
-            ways.iter().for_each(|(at, peer)| self.note(*at, *peer));
-            return true;
-        }
-        for (at, peer) in ways {
-            let it = &self.nodes[peer];
-            let known = self.nodes[at].disk.met.get(&it.id).copied();
-            let (boot, life) = (it.disk.boot, it.life);
-            if known.is_some_and(|(met, start)| met > boot || (met == boot && start != life)) {
-                self.figures.rolled_back += 1;
-                self.say(peer, || "hears that its disk is an older one".to_owned());
-                self.end(peer);
-                self.renew(peer);
-                return false;
-            }
-        }
-        let vouched = ways.map(|(at, peer)| self.nodes[peer].disk.met.contains_key(&self.nodes[at].id));
-        for ((at, peer), vouched) in ways.into_iter().zip(vouched) {
-            self.note(at, peer);
-            // Those whom it met before may be gone: then all that are there must know nothing against it.
-            let others = self.nodes.len() - 1;
-            let it = &mut self.nodes[at];
-            it.heard_out.insert(peer);
-            if (vouched || it.heard_out.len() == others) && !it.greeted {
-                self.take_part(at);
-            }
-        }
-        true
-    }
-
-    /// A node remembers which start of a peer it has met.
-    fn note(&mut self, at: NodeId, peer: NodeId) {
-        let met = (self.nodes[peer].id, (self.nodes[peer].disk.boot, self.nodes[peer].life));
-        self.nodes[at].disk.met.extend([met]);
-    }
-
     /// A node ends, and starts again soon.
-    fn end(&mut self, node: NodeId) {
+    pub(super) fn end(&mut self, node: NodeId) {
         if self.nodes[node].up {
             self.stop(node);
             let delay = 100 * MILLI + self.dice.below(5 * SECOND);
@@ -111,10 +69,10 @@ impl World {
         let (id, life) = (self.nodes[node].id, self.nodes[node].life + 1);
         let same = self.plant == Some(Plant::CountsAnEmptyDisk);
         let next = if same { id.0 as usize } else { self.homes.len() };
-        let boot = if same { self.nodes[node].disk.boot } else { Boot(0) };
+        let trail = if same { self.nodes[node].disk.trail } else { Trail::without_keys(Boot(0)) };
         let full = self.nodes[node].full;
         self.nodes[node] = Node { life, full, ..fresh(node, next, self.ledgers.len()) };
-        self.nodes[node].disk.boot = boot;
+        self.nodes[node].disk.trail = trail;
         if !same {
             self.homes.push(node);
         }

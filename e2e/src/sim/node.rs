@@ -1,14 +1,14 @@
 //! A node: a process with its disk and one replica of each shard. Invariant: a process that ended hears nothing any more,
 //! because each start has a number of its own.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 use thalweg_node::core::replication::{Effect, Found, Memory, Replica, Ticket};
 use thalweg_node::types::{Boot, Configs, Epoch, LogIndex, RecordEpoch, ReplicaId};
 
 use super::client::OpId;
 use super::disk::{Disk, Reach, Unreadable};
-use super::event::{Event, NodeId};
+use super::event::Event;
 use super::log::Log;
 use super::plant::Plant;
 use super::queue::Micros;
@@ -30,10 +30,8 @@ pub(super) struct Node {
     pub(super) jumped: Micros,
     /// Its disk was put back to an older one, and nobody has told it yet.
     pub(super) put_back: bool,
-    /// A peer has vouched for its disk since it started: it takes part.
-    pub(super) greeted: bool,
-    /// Peers that knew nothing against it since it started.
-    pub(super) heard_out: BTreeSet<NodeId>,
+    /// A peer remembers this start: it takes part.
+    pub(super) vouched: bool,
     /// Until when it wants to hand over what it leads.
     pub(super) draining: Micros,
     /// Until when its volume has no room.
@@ -125,8 +123,7 @@ impl Node {
             paused: None,
             jumped: 0,
             put_back: false,
-            greeted: false,
-            heard_out: BTreeSet::new(),
+            vouched: false,
             draining: 0,
             full: 0,
             disk,
@@ -145,14 +142,15 @@ impl Node {
     pub(super) fn start(&mut self, shard: usize, plant: Option<Plant>, out: &mut Vec<Effect>) {
         self.locals[shard].heard = self.started;
         let (boot, memory, local) =
-            (self.disk.boot, self.disk.memories[shard].clone(), &mut self.locals[shard]);
+            (self.disk.boot(), self.disk.memories[shard].clone(), &mut self.locals[shard]);
+        let vouched = plant == Some(Plant::VotesUnvouched);
         let committed = match plant {
             Some(Plant::AppliesTheUncommitted) => local.log.end(),
             _ => self.disk.applied[shard].min(local.log.end()),
         };
         let (history, voters) = (local.log.history(), local.log.voters());
         let (boot, memory) = misremembered(plant, boot, memory, voters.first());
-        let found = Found { me: self.id, boot, memory, history, committed, voters };
+        let found = Found { me: self.id, boot, memory, history, committed, voters, vouched };
         local.replica = Some(Replica::start(found, out));
     }
 

@@ -61,15 +61,19 @@ pub enum Plant {
     TakesDamageForATornTail,
     /// A sync that failed is tried again.
     RetriesAFailedSync,
-    /// Nobody compares the boot of a peer with the one that is remembered.
+    /// Nobody compares the start of a peer with the one that is remembered.
     ForgetsBoots,
+    /// A start is taken for one of the same disk when its boot is high enough, whatever it drew.
+    AcceptsAnyStart,
+    /// A node takes part before any other one has met its start.
+    VotesUnvouched,
     /// A full disk leaves entries out and confirms them.
     TakesTheDroppedForWritten,
 }
 
 impl Plant {
     /// All of them.
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 33] = [
         Self::AcknowledgesBeforeCommit,
         Self::CountsTheUnsynced,
         Self::ForgetsPromises,
@@ -100,6 +104,8 @@ impl Plant {
         Self::TakesDamageForATornTail,
         Self::RetriesAFailedSync,
         Self::ForgetsBoots,
+        Self::AcceptsAnyStart,
+        Self::VotesUnvouched,
         Self::TakesTheDroppedForWritten,
     ];
 }

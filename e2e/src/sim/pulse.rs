@@ -18,7 +18,7 @@ impl World {
         let shards = it.locals.iter().enumerate();
         NodePulse {
             replica: it.id,
-            boot: it.disk.boot,
+            boot: it.disk.boot(),
             draining: now < it.draining,
             sick: false,
             has_room: now >= it.full,

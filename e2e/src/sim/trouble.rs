@@ -1,6 +1,6 @@
 //! Trouble that begins and ends: crashes, pauses, replaced disks, partitions, and the peace after it.
 
-use thalweg_node::types::Boot;
+use thalweg_node::types::StartKey;
 
 use super::disk::Unreadable;
 use super::event::{Event, NodeId};
@@ -123,22 +123,17 @@ impl World {
         if it.up {
             return;
         }
-        it.disk.boot = Boot(it.disk.boot.0 + 1);
-        (it.up, it.started, it.clock, it.jumped, it.greeted) = (true, now, clock, 0, false);
-        it.heard_out.clear();
-        let (life, id, boot) = (it.life, it.id, it.disk.boot);
+        it.disk.trail = it.disk.trail.followed_by(StartKey(self.dice.draw()));
+        (it.up, it.started, it.clock, it.jumped, it.vouched) = (true, now, clock, 0, false);
+        let (life, id, boot) = (it.life, it.id, it.disk.boot());
         self.say(node, || format!("starts as {id} in boot {boot}"));
-        // A disk that was never started before has nothing to forget.
-        if boot == Boot(1) || !self.greets {
-            self.take_part(node);
-        }
+        self.begin_replicas(node);
         self.queue.after(self.dice.below(100) * MILLI, Event::Tick { node, life });
         self.connect_to_all(node);
     }
 
-    /// Its replicas begin.
-    pub(super) fn take_part(&mut self, node: NodeId) {
-        self.nodes[node].greeted = true;
+    /// Its replicas begin, and wait until somebody vouches for this start.
+    fn begin_replicas(&mut self, node: NodeId) {
         for shard in 0..self.ledgers.len() {
             let mut out = Vec::new();
             self.nodes[node].start(shard, self.plant, &mut out);

@@ -4,6 +4,7 @@ use thalweg_node::core::replication::{Input, Message};
 use thalweg_node::types::ReplicaId;
 
 use super::event::{Event, Letter, NodeId, Shard};
+use super::network::chance;
 use super::plant::Plant;
 use super::queue::{MILLI, Micros};
 use super::world::World;
@@ -17,7 +18,8 @@ impl World {
     pub(super) fn post(&mut self, from: NodeId, shard: Shard, to: ReplicaId, message: Message) {
         let Some(&home) = self.homes.get(to.0 as usize) else { return };
         let Some(connection) = self.network.connection(from, home) else { return };
-        let (sender, receiver, boot) = (self.nodes[from].id, self.nodes[home].id, self.nodes[home].disk.boot);
+        let (sender, receiver, boot) =
+            (self.nodes[from].id, self.nodes[home].id, self.nodes[home].disk.boot());
         if receiver != to {
             return;
         }
@@ -37,7 +39,7 @@ impl World {
     pub(super) fn arrive(&mut self, letter: Box<Letter>) {
         let now = self.queue.now();
         let it = &mut self.nodes[letter.to];
-        let meant = it.up && it.id == letter.receiver && it.disk.boot == letter.boot;
+        let meant = it.up && it.id == letter.receiver && it.disk.boot() == letter.boot;
         if !meant || self.network.connection(letter.from, letter.to) != Some(letter.connection) {
             return;
         }
@@ -100,10 +102,21 @@ impl World {
         if self.network.is_blocked(one, other) || self.network.is_blocked(other, one) {
             return self.try_to_connect(one, other);
         }
+        // The side that dials remembers the other one first; what it says then may be lost.
+        if chance(&mut self.dice, self.faults.lost_per_mille) {
+            self.recognise(one, other);
+            return self.try_to_connect(one, other);
+        }
+        self.shake_hands(one, other);
+    }
+
+    /// Two nodes that hear of each other connect, if each takes the other one's disk for the one that it knew.
+    pub(super) fn shake_hands(&mut self, one: NodeId, other: NodeId) {
         if !self.greet(one, other) {
             return;
         }
         self.network.connect(one, other);
+        self.introduced(one, other);
         for (at, peer) in [(one, other), (other, one)] {
             let id = self.nodes[peer].id;
             for shard in 0..self.ledgers.len() {

@@ -8,7 +8,7 @@ use thalweg_node::types::{Boot, Epoch, LogIndex, RecordEpoch, ReplicaId, Voters}
 use super::client::{Asked, Client};
 use super::disk::Disk;
 use super::event::{Event, NodeId};
-use super::faults::{Faults, Trouble};
+use super::faults::Faults;
 use super::ledger::Ledger;
 use super::network::Network;
 use super::node::Node;
@@ -45,8 +45,6 @@ pub(super) struct World {
     pub(super) lost_a_disk: Micros,
     /// What some disks were.
     pub(super) images: BTreeMap<NodeId, (ReplicaId, Disk)>,
-    /// Nodes that start wait until a peer has vouched for their disk.
-    pub(super) greets: bool,
     /// Until when the record does not answer.
     pub(super) outage: Micros,
     pub(super) operators: Vec<Operator>,
@@ -78,7 +76,6 @@ impl World {
         let operators = 1 + usize::from(dice.once_in(4)) + usize::from(!dice.once_in(3));
         let first = Voters::new((0..voters).map(ReplicaId));
         let rows = first.map(|voters| vec![ShardRow::first(voters, ReplicaId(0)); shards]);
-        let greets = faults.brings(Trouble::RollBack) && scope.plant != Some(Plant::ForgetsBoots);
         let mut record = Record::new(rows.unwrap_or_default());
         record.without_precondition = scope.plant == Some(Plant::WritesWithoutPrecondition);
         let client = Client { leaders: vec![0; shards] };
@@ -94,7 +91,6 @@ impl World {
             record,
             lost_a_disk: 0,
             images: BTreeMap::new(),
-            greets,
             outage: 0,
             operators: (0..operators).map(|rank| Operator::new(rank, 0, SECOND, scope.plant)).collect(),
             adding: vec![None; shards],
@@ -135,8 +131,12 @@ impl World {
         for node in 0..self.nodes.len() {
             self.start(node);
         }
+        // The cluster is founded: its nodes know each other,
+        for (one, other) in self.pairs() {
+            self.shake_hands(one, other);
+        }
         for shard in 0..self.ledgers.len() {
-            // The cluster is founded: the first leader begins without an election.
+            // and the first leader begins without an election.
             let expected = Standing { boot: Boot(1), last: Epoch::default(), end: LogIndex(0) };
             let (epoch, configs) = (RecordEpoch(1), self.record.now(shard).configs.clone());
             let order = Lead { ask: Ask(0), epoch, configs, learners: Vec::new(), expected };
@@ -173,6 +173,7 @@ impl World {
             }
             Event::Arrive(letter) => self.arrive(letter),
             Event::Connect { one, other } => self.connect(one, other),
+            Event::Heard(told) => self.hears_of_starts(*told),
             Event::Crash { node, life } if self.lives(node, life) => self.crash(node),
             Event::Crash { .. } => {}
             Event::Start { node } => self.start(node),
@@ -194,6 +195,12 @@ impl World {
             Event::Peace => self.peace(),
             Event::Quiet => self.quiet = true,
         }
+    }
+
+    /// Every two nodes.
+    pub(super) fn pairs(&self) -> Vec<(NodeId, NodeId)> {
+        let count = self.nodes.len();
+        (0..count).flat_map(|one| (one + 1..count).map(move |other| (one, other))).collect()
     }
 
     fn tick(&mut self, node: NodeId) {

@@ -13,7 +13,7 @@ use crate::types::limits::RECORD_PAYLOAD_BYTES_MAX;
 pub const FRAME_HEAD_BYTES: usize = 12;
 /// Bytes of the head that the checksum covers; the checksum itself follows.
 const COVERED_BYTES: usize = 8;
-/// What is said before a connection may be trusted: a greeting has at most 75 bytes, a refusal is a sentence.
+/// What is said before a connection may be trusted: a greeting has at most 332 bytes, a refusal is a sentence.
 pub const HANDSHAKE_FRAME_BYTES_MAX: usize = 512;
 /// A report names every epoch of a log in at most 38 bytes: this holds 110,000 changes of leader of one shard.
 pub const CONTROL_FRAME_BYTES_MAX: usize = 4 << 20;
@@ -41,6 +41,8 @@ pub enum FrameKind {
     Refusal = 3,
     /// The other side is taken for who it says it is.
     Agreed = 4,
+    /// Why the connection is closed: this start was met of your volume, and it does not know it.
+    PutBack = 5,
     /// Leader: follow me.
     Follow = 16,
     /// Leader: cut what lies behind.
@@ -65,15 +67,18 @@ pub enum FrameKind {
     ReadAsked = 35,
     /// Follower: do this where you lead.
     ErrandAsked = 36,
+    /// Follower: the last starts of members that I have met or heard of.
+    Starts = 37,
 }
 
 impl FrameKind {
     /// All of them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 18] = [
         Self::Hello,
         Self::Welcome,
         Self::Refusal,
         Self::Agreed,
+        Self::PutBack,
         Self::Follow,
         Self::Adopt,
         Self::Differs,
@@ -86,6 +91,7 @@ impl FrameKind {
         Self::Ack,
         Self::ReadAsked,
         Self::ErrandAsked,
+        Self::Starts,
     ];
 
     /// The kind of a number, if this version knows it.
@@ -110,7 +116,9 @@ impl FrameKind {
     #[must_use]
     pub const fn payload_bytes_max(self) -> usize {
         match self {
-            Self::Hello | Self::Welcome | Self::Refusal | Self::Agreed => HANDSHAKE_FRAME_BYTES_MAX,
+            Self::Hello | Self::Welcome | Self::Refusal | Self::Agreed | Self::PutBack => {
+                HANDSHAKE_FRAME_BYTES_MAX
+            }
             Self::Records => RECORDS_FRAME_BYTES_MAX,
             Self::ErrandAsked | Self::ErrandAnswered => ERRAND_FRAME_BYTES_MAX,
             _ => CONTROL_FRAME_BYTES_MAX,

@@ -7,7 +7,7 @@
 use super::CodecError;
 use super::fields::{Cursor, Sink};
 use super::frame::HANDSHAKE_FRAME_BYTES_MAX;
-use crate::types::{Boot, ClusterId, ReplicaId, VolumeIncarnation};
+use crate::types::{Boot, ClusterId, ReplicaId, Start, StartKey, TRAIL_STARTS_MAX, Trail, VolumeIncarnation};
 
 /// First four bytes of either direction. Keep stable.
 pub const PREAMBLE_MAGIC: [u8; 4] = *b"\xa7TLW";
@@ -41,8 +41,8 @@ pub struct Greeter {
     pub id: ReplicaId,
     /// Its volume.
     pub incarnation: VolumeIncarnation,
-    /// Its start.
-    pub boot: Boot,
+    /// Its start, and those before it.
+    pub trail: Trail,
     /// Counts the connections of that start, so that this greeting is like no other.
     pub connection: u64,
 }
@@ -65,8 +65,11 @@ pub struct Hello {
 fn put_greeter(out: &mut impl Sink, greeter: &Greeter) {
     out.put(&greeter.id.0.to_le_bytes());
     out.put(&greeter.incarnation.0);
-    out.put(&greeter.boot.0.to_le_bytes());
+    out.put(&greeter.trail.newest().0.to_le_bytes());
     out.put(&greeter.connection.to_le_bytes());
+    let keys = greeter.trail.keys();
+    out.put(&[u8::try_from(keys.len()).unwrap_or(u8::MAX)]);
+    keys.iter().for_each(|key| out.put(&key.0.to_le_bytes()));
 }
 
 fn array<const N: usize>(cursor: &mut Cursor<'_>) -> Result<[u8; N], CodecError> {
@@ -74,12 +77,22 @@ fn array<const N: usize>(cursor: &mut Cursor<'_>) -> Result<[u8; N], CodecError>
 }
 
 fn greeter(cursor: &mut Cursor<'_>) -> Result<Greeter, CodecError> {
-    Ok(Greeter {
-        id: ReplicaId(u32::from_le_bytes(array(cursor)?)),
-        incarnation: VolumeIncarnation(array(cursor)?),
-        boot: Boot(u64::from_le_bytes(array(cursor)?)),
-        connection: u64::from_le_bytes(array(cursor)?),
-    })
+    let id = ReplicaId(u32::from_le_bytes(array(cursor)?));
+    let incarnation = VolumeIncarnation(array(cursor)?);
+    let (newest, connection) = (Boot(number(cursor)?), number(cursor)?);
+    let count = usize::from(cursor.u8(WHAT)?);
+    let mut keys = Vec::with_capacity(count.min(TRAIL_STARTS_MAX));
+    for _ in 0..count {
+        keys.push(StartKey(number(cursor)?));
+    }
+    // Each start draws a key.
+    let trail = Trail::new(newest, &keys).filter(|trail| trail.last().is_some());
+    let trail = trail.ok_or(CodecError::Impossible(WHAT))?;
+    Ok(Greeter { id, incarnation, trail, connection })
+}
+
+fn number(cursor: &mut Cursor<'_>) -> Result<u64, CodecError> {
+    array(cursor).map(u64::from_le_bytes)
 }
 
 /// Appends a hello.
@@ -119,6 +132,20 @@ pub fn decode_welcome(bytes: &[u8]) -> Result<Greeter, CodecError> {
     Ok(from)
 }
 
+/// Appends the start that was met of a volume which does not know it.
+pub fn encode_put_back(met: &Start, out: &mut impl Sink) {
+    out.put(&met.boot.0.to_le_bytes());
+    out.put(&met.key.0.to_le_bytes());
+}
+
+/// Reads such a start.
+pub fn decode_put_back(bytes: &[u8]) -> Result<Start, CodecError> {
+    let mut cursor = Cursor::copying(bytes);
+    let met = Start { boot: Boot(number(&mut cursor)?), key: StartKey(number(&mut cursor)?) };
+    cursor.end(WHAT)?;
+    Ok(met)
+}
+
 /// Appends the words of a refusal, as many as there is room for.
 pub fn encode_refusal(words: &str, out: &mut impl Sink) {
     out.put(&words.as_bytes()[..words.floor_char_boundary(REFUSAL_BYTES_MAX)]);
@@ -136,14 +163,14 @@ mod tests {
     use proptest::prelude::*;
 
     fn any_greeter() -> impl Strategy<Value = Greeter> {
-        (any::<u32>(), any::<[u8; 16]>(), any::<u64>(), any::<u64>()).prop_map(
-            |(id, incarnation, boot, connection)| Greeter {
-                id: ReplicaId(id),
-                incarnation: VolumeIncarnation(incarnation),
-                boot: Boot(boot),
-                connection,
-            },
-        )
+        let keys = prop::collection::vec(any::<u64>().prop_map(StartKey), 1..=TRAIL_STARTS_MAX);
+        let numbers = (any::<u32>(), any::<[u8; 16]>(), 32..u64::MAX, any::<u64>());
+        (numbers, keys).prop_map(|((id, incarnation, boot, connection), keys)| Greeter {
+            id: ReplicaId(id),
+            incarnation: VolumeIncarnation(incarnation),
+            trail: Trail::new(Boot(boot), &keys).unwrap(),
+            connection,
+        })
     }
 
     fn encoded(hello: &Hello) -> Vec<u8> {
@@ -165,6 +192,13 @@ mod tests {
         }
 
         #[test]
+        fn a_start_round_trips(boot: u64, key: u64) {
+            let (met, mut bytes) = (Start { boot: Boot(boot), key: StartKey(key) }, Vec::new());
+            encode_put_back(&met, &mut bytes);
+            prop_assert_eq!(decode_put_back(&bytes), Ok(met));
+        }
+
+        #[test]
         fn any_bytes_are_a_greeting_or_an_error(bytes: Vec<u8>) {
             if let Ok(hello) = decode_hello(&bytes) {
                 prop_assert_eq!(encoded(&hello), bytes.clone());
@@ -172,7 +206,7 @@ mod tests {
             if let Ok(words) = decode_refusal(&bytes) {
                 prop_assert!(!words.contains(char::is_control));
             }
-            let _ = decode_welcome(&bytes);
+            let _ = (decode_welcome(&bytes), decode_put_back(&bytes));
         }
 
         #[test]
@@ -181,6 +215,20 @@ mod tests {
             encode_refusal(&words, &mut bytes);
             prop_assert!(bytes.len() <= REFUSAL_BYTES_MAX && decode_refusal(&bytes).is_ok());
         }
+    }
+
+    #[test]
+    fn the_longest_greeting_fits_its_frame_and_a_trail_of_more_keys_than_starts_is_none() {
+        let trail = Trail::new(Boot(99), &[StartKey(1); TRAIL_STARTS_MAX]).unwrap();
+        let (id, incarnation) = (ReplicaId(1), VolumeIncarnation([1; 16]));
+        let from = Greeter { id, incarnation, trail, connection: 7 };
+        let to_incarnation = Some(incarnation);
+        let hello = Hello { cluster: ClusterId([2; 16]), shards: 8, from, to: ReplicaId(2), to_incarnation };
+        assert_eq!(encoded(&hello).len(), 332);
+        let mut welcome = Vec::new();
+        encode_welcome(&from, &mut welcome);
+        welcome[20..28].copy_from_slice(&31_u64.to_le_bytes());
+        assert_eq!(decode_welcome(&welcome), Err(CodecError::Impossible(WHAT)));
     }
 
     #[test]

@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 
 use super::fixed::{Fields, Short};
-use crate::types::{Boot, ClusterId, Epoch, RecordEpoch, ShardId, VolumeIncarnation};
+use crate::types::{
+    Boot, ClusterId, Epoch, Met, RecordEpoch, ShardId, Start, StartKey, TRAIL_STARTS_MAX, Trail,
+    VolumeIncarnation,
+};
 
 /// First bytes of every copy. Persisted, keep stable.
 pub const MAGIC: [u8; 8] = *b"THALWSUP";
@@ -25,12 +28,17 @@ pub struct Superblock {
     pub volume: Option<String>,
     /// How often the volume was started.
     pub boot: Boot,
-    /// The highest boot seen of each peer.
-    pub peers: BTreeMap<VolumeIncarnation, Boot>,
+    /// What the last starts drew, the newest first.
+    pub keys: Vec<StartKey>,
+    /// The last start of each peer that was met or heard of.
+    pub peers: BTreeMap<VolumeIncarnation, Met>,
     /// What was promised and learnt per shard.
     pub shards: BTreeMap<ShardId, ShardMemory>,
     /// The members of the cluster, in the form of [`super::roster`]; empty for a node on its own.
     pub roster: Vec<u8>,
+    /// This volume is an older copy of itself: a peer has met this start of it, of which it knows nothing. It takes no part any
+    /// more.
+    pub put_back: Option<Boot>,
 }
 
 /// What a volume remembers of one shard.
@@ -66,6 +74,24 @@ impl From<Short> for SuperblockError {
 }
 
 impl Superblock {
+    /// The last starts of this volume.
+    #[must_use]
+    pub fn trail(&self) -> Trail {
+        // Keys that are no trail are not read and not written.
+        Trail::new(self.boot, &self.keys).unwrap_or_else(|| Trail::without_keys(self.boot))
+    }
+
+    /// One more start, which drew a key.
+    pub fn begin(&mut self, key: StartKey) {
+        let trail = self.trail().followed_by(key);
+        (self.boot, self.keys) = (trail.newest(), trail.keys().to_vec());
+    }
+
+    /// A start of a peer was met or heard of.
+    pub fn remember(&mut self, peer: VolumeIncarnation, start: Start) {
+        self.peers.insert(peer, start.into());
+    }
+
     /// One copy, the `sequence`-th that is written.
     #[must_use]
     pub fn encode(&self, sequence: u64) -> Vec<u8> {
@@ -76,9 +102,9 @@ impl Superblock {
         put_bytes(&mut body, self.node.as_bytes());
         put_optional(&mut body, self.volume.as_deref());
         put_count(&mut body, self.peers.len());
-        for (peer, boot) in &self.peers {
+        for (peer, met) in &self.peers {
             body.extend_from_slice(&peer.0);
-            body.extend_from_slice(&boot.0.to_le_bytes());
+            body.extend_from_slice(&met.boot.0.to_le_bytes());
         }
         put_count(&mut body, self.shards.len());
         for (shard, memory) in &self.shards {
@@ -91,8 +117,12 @@ impl Superblock {
             put_optional(&mut body, memory.quarantined.as_deref());
             put_bytes(&mut body, &memory.config);
         }
-        if !self.roster.is_empty() {
+        let has_starts = self.has_starts();
+        if has_starts || !self.roster.is_empty() {
             put_bytes(&mut body, &self.roster);
+        }
+        if has_starts {
+            self.put_starts(&mut body);
         }
         let mut bytes = Vec::with_capacity(HEADER_BYTES + body.len());
         bytes.extend_from_slice(&MAGIC);
@@ -104,6 +134,22 @@ impl Superblock {
         bytes.extend_from_slice(&checksum.to_le_bytes());
         bytes.append(&mut body);
         bytes
+    }
+
+    /// Whether there is more to say of starts than how many there were.
+    fn has_starts(&self) -> bool {
+        let keyed = self.peers.values().any(|met| met.key.is_some());
+        keyed || !self.keys.is_empty() || self.put_back.is_some()
+    }
+
+    fn put_starts(&self, body: &mut Vec<u8>) {
+        put_count(body, self.keys.len());
+        self.keys.iter().for_each(|key| body.extend_from_slice(&key.0.to_le_bytes()));
+        let of_peers = self.peers.values().map(|met| met.key.map(|key| key.0));
+        for number in of_peers.chain([self.put_back.map(|boot| boot.0)]) {
+            body.push(u8::from(number.is_some()));
+            number.iter().for_each(|number| body.extend_from_slice(&number.to_le_bytes()));
+        }
     }
 
     /// Reads a copy and its sequence; what follows it in the file does not matter.
@@ -134,7 +180,7 @@ impl Superblock {
         let volume = take_optional(&mut body)?;
         let mut peers = BTreeMap::new();
         for _ in 0..body.u32()? {
-            peers.insert(VolumeIncarnation(body.array()?), Boot(body.u64()?));
+            peers.insert(VolumeIncarnation(body.array()?), Met { boot: Boot(body.u64()?), key: None });
         }
         let mut shards = BTreeMap::new();
         for _ in 0..body.u32()? {
@@ -147,7 +193,30 @@ impl Superblock {
             shards.insert(shard, ShardMemory { promised, led, config, retired, quarantined });
         }
         let roster = if body.rest().is_empty() { Vec::new() } else { take_bytes(&mut body)?.to_vec() };
-        Ok(Self { cluster, node, incarnation, volume, boot, peers, shards, roster })
+        let (keys, put_back) = (Vec::new(), None);
+        let mut read =
+            Self { cluster, node, incarnation, volume, boot, keys, peers, shards, roster, put_back };
+        if !body.rest().is_empty() {
+            read.take_starts(&mut body)?;
+        }
+        Ok(read)
+    }
+
+    fn take_starts(&mut self, body: &mut Fields<'_>) -> Result<(), SuperblockError> {
+        let count = body.u32()?;
+        if usize::try_from(count).is_ok_and(|count| count > TRAIL_STARTS_MAX) {
+            return Err(SuperblockError::Damaged);
+        }
+        for _ in 0..count {
+            self.keys.push(StartKey(body.u64()?));
+        }
+        for met in self.peers.values_mut() {
+            met.key = optional_number(body)?.map(StartKey);
+        }
+        self.put_back = optional_number(body)?.map(Boot);
+        // More keys than starts were drawn by another volume.
+        let fits = Trail::new(self.boot, &self.keys).is_some();
+        if fits { Ok(()) } else { Err(SuperblockError::Damaged) }
     }
 }
 
@@ -175,6 +244,10 @@ fn take_bytes<'a>(fields: &mut Fields<'a>) -> Result<&'a [u8], Short> {
 
 fn take_optional(fields: &mut Fields<'_>) -> Result<Option<String>, SuperblockError> {
     if fields.u8()? == 0 { Ok(None) } else { text(take_bytes(fields)?).map(Some) }
+}
+
+fn optional_number(fields: &mut Fields<'_>) -> Result<Option<u64>, Short> {
+    Ok(if fields.u8()? == 0 { None } else { Some(fields.u64()?) })
 }
 
 fn text(bytes: &[u8]) -> Result<String, SuperblockError> {

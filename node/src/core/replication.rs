@@ -11,6 +11,7 @@ mod message;
 mod quorum;
 mod replica;
 mod row;
+mod starts;
 
 pub use effect::{Answer, Effect, Halt, Refusal, SealAnswer};
 pub use election::{Sealed, sees_every_commit, winners};
@@ -21,6 +22,7 @@ pub use message::{Entry, Message, Records, Report};
 pub use quorum::{CommitRule, commit_rule, confirms, quorum_index};
 pub use replica::{FollowerSeen, Found, Part, Place, Replica};
 pub use row::{Phase, RowError, ShardRow};
+pub use starts::{PutBack, is_news, recognise};
 
 #[cfg(test)]
 mod tests;

@@ -230,6 +230,8 @@ impl LaneOwner {
             Job::Read { shard, asker } => self.read(shard, asker),
             Job::Ask { shard, question, answer } => self.ask(shard, *question, answer),
             Job::Join(me) => self.join(me),
+            Job::Vouched => self.each_shard(|_| Input::Vouched),
+            Job::PutBack(met) => self.each_shard(|_| Input::PutBack(met)),
             Job::Stop => {}
         }
     }
@@ -326,11 +328,13 @@ impl LaneOwner {
     /// addresses.
     pub(crate) fn join(&mut self, me: ReplicaId) {
         let shards: Vec<ShardId> = self.shards.keys().copied().collect();
+        let cluster = self.shared.cluster.get().cloned();
+        let vouched = cluster.as_ref().is_none_or(|cluster| cluster.is_vouched());
         for shard in shards {
             let memory = self.vault.memory(shard).unwrap_or_default();
             let mut effects = std::mem::take(&mut self.duty.effects);
             let begun = match self.shards.get_mut(&shard) {
-                Some(owner) => owner.begin(me, self.boot, memory, &mut effects),
+                Some(owner) => owner.begin((me, self.boot, vouched), memory, &mut effects),
                 None => false,
             };
             if begun {
@@ -344,6 +348,9 @@ impl LaneOwner {
                 peers.into_iter().for_each(|peer| self.step(shard, Input::Connected(peer)));
             }
             self.note_leader_again(shard);
+        }
+        if let Some(met) = cluster.and_then(|cluster| cluster.put_back_before()) {
+            self.each_shard(|_| Input::PutBack(met));
         }
     }
 

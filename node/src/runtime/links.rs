@@ -1,11 +1,14 @@
 //! This node among others: who it is, whom it knows, and the way of what arrives on links to the lanes. Invariant: what
 //! waits for a lane is bounded, and whoever sends more than the lane takes is held back.
 
+mod vouching;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, Weak};
 
 use bytes::Bytes;
 
+use self::vouching::Standing;
 use super::control::JoinError;
 use super::errands::{Errands, read_errand};
 use super::line::Asker;
@@ -16,8 +19,8 @@ use super::vault::Vault;
 use super::whereabouts::Whereabouts;
 use crate::codec::roster::encode_roster;
 use crate::core::replication::Message;
-use crate::types::{LogIndex, ReplicaId, Roster, ShardId};
-use crate::wire::{Door, Host, Identity, Links, Peer, Port, Stranger};
+use crate::types::{LogIndex, ReplicaId, Roster, ShardId, Start, Trail};
+use crate::wire::{Door, Host, Identity, KnownStart, Links, Peer, Port, Stranger};
 
 /// Bytes of messages that may wait for one lane; a message that is larger goes alone.
 const WAITING_BYTES_MAX: u64 = 8 << 20;
@@ -32,6 +35,8 @@ pub(crate) struct Cluster {
     known: RwLock<Known>,
     /// Held by whoever changes what is known: two changes at once would lose one.
     changing: Mutex<()>,
+    /// Whether others know this start.
+    standing: Mutex<Standing>,
     lanes: Vec<(Arc<Mailbox>, Arc<Gate>)>,
     /// The ways to those who lead.
     doors: Mutex<BTreeMap<ReplicaId, Door>>,
@@ -122,17 +127,21 @@ impl Cluster {
             cluster: superblock.cluster,
             me,
             incarnation: superblock.incarnation,
-            boot: superblock.boot,
+            trail: superblock.trail(),
         });
+        let alone = is_alone(&roster, me);
+        let standing = vault.look(|superblock| Standing::found(superblock, alone));
+        let boot = identity.trail.newest();
         Self {
             identity,
             vault,
             known: RwLock::new(Known { me, roster: Arc::new(roster) }),
             changing: Mutex::default(),
+            standing: Mutex::new(standing),
             lanes: mailboxes.iter().map(|mailbox| (Arc::clone(mailbox), Arc::default())).collect(),
             doors: Mutex::default(),
-            reads: ReadIndex::new(identity.boot),
-            errands: Errands::new(identity.boot),
+            reads: ReadIndex::new(boot),
+            errands: Errands::new(boot),
             touches: Touches::default(),
             links: OnceLock::new(),
         }
@@ -182,7 +191,11 @@ impl Cluster {
         if self.read_known(|known| *known.roster == roster && known.me == Some(told)) {
             return Ok(());
         }
+        let alone = is_alone(&roster, Some(told));
         self.remember(roster, Some(told)).map_err(JoinError::Disk)?;
+        if alone {
+            self.vouched_by(None);
+        }
         for (mailbox, _) in &self.lanes {
             let _ended = mailbox.send(Job::Join(told));
         }
@@ -222,22 +235,11 @@ impl Cluster {
             }
         }
     }
+}
 
-    fn check_boot(&self, peer: Peer) -> Result<(), Stranger> {
-        let known = self.vault.look(|superblock| superblock.peers.get(&peer.incarnation).copied());
-        match known {
-            Some(known) if known > peer.boot => {
-                Err(Stranger::RolledBack { peer: peer.id, found: peer.boot, known })
-            }
-            Some(known) if known == peer.boot => Ok(()),
-            _ => {
-                let remember = |superblock: &mut crate::codec::superblock::Superblock| {
-                    superblock.peers.insert(peer.incarnation, peer.boot);
-                };
-                self.vault.update(remember).map_err(|_| Stranger::Unremembered)
-            }
-        }
-    }
+/// Whether nobody else is there to vouch for a start.
+fn is_alone(roster: &Roster, me: Option<ReplicaId>) -> bool {
+    me.is_some_and(|me| roster.members.keys().all(|id| *id == me))
 }
 
 impl Host for Cluster {
@@ -249,19 +251,36 @@ impl Host for Cluster {
         self.read_known(|known| Arc::clone(&known.roster))
     }
 
-    fn greeted(&self, peer: Peer) -> Result<(), Stranger> {
+    fn greeted(&self, peer: Peer, trail: &Trail) -> Result<(), Stranger> {
         self.learn(peer)?;
-        self.check_boot(peer)
+        self.check_start(peer, trail)
+    }
+
+    fn put_back(&self, by: ReplicaId, met: Start) {
+        self.learn_put_back(by, met);
+    }
+
+    fn is_current(&self, peer: Peer) -> bool {
+        let known = self.vault.look(|superblock| superblock.peers.get(&peer.incarnation).copied());
+        known.is_none_or(|known| known.boot <= peer.boot)
+    }
+
+    fn starts_told(&self, from: ReplicaId, starts: &[KnownStart]) {
+        self.hear_of_starts(from, starts);
     }
 
     fn dialled(&self, peer: Peer, ports: Vec<Port>) {
+        self.vouched_by(Some(peer.id));
         for ((mailbox, _), port) in self.lanes.iter().zip(ports) {
             let _ended = mailbox.send(Job::Dialled { peer: peer.id, port: Box::new(port) });
         }
     }
 
     fn accepted(&self, peer: Peer, door: Door) {
+        self.vouched_by(Some(peer.id));
         self.doors.lock().unwrap_or_else(PoisonError::into_inner).insert(peer.id, door.clone());
+        // What is learnt from now on goes through this door by itself.
+        door.tell_starts(self.known_starts());
         for (mailbox, _) in &self.lanes {
             let _ended = mailbox.send(Job::Accepted { peer: peer.id, door: door.clone() });
         }

@@ -15,7 +15,7 @@ use super::line::Asker;
 use super::links::Hold;
 use crate::core::replication::{self, Message, Standing};
 use crate::core::{Command, Reply};
-use crate::types::{LanePosition, LogIndex, Parent, RecordEpoch, ReplicaId, ShardId, StreamId};
+use crate::types::{Boot, LanePosition, LogIndex, Parent, RecordEpoch, ReplicaId, ShardId, StreamId};
 use crate::wire::{Door, Port};
 
 /// What a command came to.
@@ -77,6 +77,10 @@ pub(crate) enum Job {
     Ask { shard: ShardId, question: Box<Question>, answer: oneshot::Sender<replication::Answer> },
     /// The node was told who it is.
     Join(ReplicaId),
+    /// Another member remembers this start.
+    Vouched,
+    /// This volume is an older copy of itself: others have met this start, of which it knows nothing.
+    PutBack(Boot),
     /// Decide, make durable, answer.
     Command { shard: ShardId, command: Command, waiter: Waiter },
     /// A node asks for something that the leader of this shard decides.

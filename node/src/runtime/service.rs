@@ -12,10 +12,15 @@ use crate::types::{Boot, LanePosition, LogIndex, Op, ReplicaId, Space, StreamId,
 
 impl ShardOwner {
     /// The node knows who it is: the replica begins with what the start found. `false`: it has begun already.
-    pub(crate) fn begin(&mut self, me: ReplicaId, boot: Boot, memory: Memory, out: &mut Vec<Effect>) -> bool {
+    pub(crate) fn begin(
+        &mut self,
+        (me, boot, vouched): (ReplicaId, Boot, bool),
+        memory: Memory,
+        out: &mut Vec<Effect>,
+    ) -> bool {
         let Some(Log { history, voters }) = self.found.take() else { return false };
         let committed = self.line.committed();
-        let found = Found { me, boot, memory, history, committed, voters };
+        let found = Found { me, boot, memory, history, committed, voters, vouched };
         self.replica = Some(Replica::start(found, out));
         true
     }

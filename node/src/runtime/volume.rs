@@ -14,7 +14,7 @@ use crate::store::layout::{Layout, LayoutError};
 use crate::store::lock::{DirectoryLock, LOCK_FILE};
 use crate::store::reserve::Reserve;
 use crate::store::superblock::SuperblockStore;
-use crate::types::{Boot, ClusterId, LaneId, ShardId, VolumeIncarnation};
+use crate::types::{Boot, ClusterId, LaneId, ShardId, StartKey, VolumeIncarnation};
 
 /// An opened volume; locked for as long as it lives.
 #[derive(Debug)]
@@ -78,7 +78,8 @@ impl Volume {
 
     /// Counts this start, durably. From here on the log is written.
     pub(crate) fn begin(&self) -> anyhow::Result<()> {
-        self.vault.update(|superblock| superblock.boot = Boot(superblock.boot.0 + 1))?;
+        let key = StartKey(getrandom::u64()?);
+        self.vault.update(|superblock| superblock.begin(key))?;
         Ok(())
     }
 
@@ -113,9 +114,11 @@ fn first_superblock(node: &str, cluster: Option<ClusterId>) -> anyhow::Result<Su
         incarnation: VolumeIncarnation(drawn()?),
         volume: None,
         boot: Boot(0),
+        keys: Vec::new(),
         peers: std::collections::BTreeMap::new(),
         shards: std::collections::BTreeMap::new(),
         roster: Vec::new(),
+        put_back: None,
     })
 }
 

@@ -165,8 +165,10 @@ fn superblock(cluster: [u8; 16], boot: Boot) -> anyhow::Result<Superblock> {
         incarnation: VolumeIncarnation(incarnation),
         volume: None,
         boot,
+        keys: Vec::new(),
         peers: BTreeMap::new(),
         shards: BTreeMap::new(),
         roster: Vec::new(),
+        put_back: None,
     })
 }

@@ -133,7 +133,8 @@ impl Desk {
     pub(super) fn is_wanted(&self, line: &Line) -> bool {
         let roster = self.host.roster();
         let member = roster.members.get(&line.peer.id);
-        member.is_some_and(|member| member.incarnation.is_none_or(|known| known == line.peer.incarnation))
+        let fits = |known| known == line.peer.incarnation;
+        member.is_some_and(|member| member.incarnation.is_none_or(fits)) && self.host.is_current(line.peer)
     }
 
     /// Tells that a peer could not be dialled or was not let in: mistakes of configuration aloud, the rest quietly.

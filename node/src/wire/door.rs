@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::line::{Ended, Line};
-use super::message::{Said, put_message, put_said};
+use super::message::{KnownStart, Said, put_message, put_said};
 use crate::codec::frame::ERRAND_FRAME_BYTES_MAX;
 use crate::core::replication::Message;
 use crate::types::ShardId;
@@ -35,6 +35,13 @@ impl Door {
         self.line.say(false, |out| put_said(out, self.line.seed, shard, &Said::ReadAsked(number)));
         self.line.bell.ring();
         self.line.is_open()
+    }
+
+    /// Tells of the last starts of members.
+    pub fn tell_starts(&self, starts: Vec<KnownStart>) {
+        let said = Said::Starts(starts);
+        self.line.say(false, |out| put_said(out, self.line.seed, ShardId(0), &said));
+        self.line.bell.ring();
     }
 
     /// Ends the connection, because entries were dropped for lack of room: a new one sends them again.

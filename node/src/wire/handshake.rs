@@ -15,11 +15,11 @@ use super::{Host, Identity, Peer, Stranger};
 use crate::codec::CodecError;
 use crate::codec::frame::{FrameKind, put_frame};
 use crate::codec::handshake::{
-    Greeter, Hello, PROTOCOL_VERSION, decode_hello, decode_refusal, decode_welcome, encode_hello,
-    encode_refusal, encode_welcome, preamble, preamble_version,
+    Greeter, Hello, PROTOCOL_VERSION, decode_hello, decode_put_back, decode_refusal, decode_welcome,
+    encode_hello, encode_put_back, encode_refusal, encode_welcome, preamble, preamble_version,
 };
 use crate::seam::Clock;
-use crate::types::{ClusterId, ReplicaId, ShardCount, ShardId, VolumeIncarnation};
+use crate::types::{ClusterId, ReplicaId, ShardCount, ShardId, Start, Trail, VolumeIncarnation};
 
 /// Bytes that are still read of a peer which was refused, so that the words reach it before the connection is reset.
 const DRAINED_BYTES_MAX: u64 = 4096;
@@ -42,6 +42,9 @@ pub(super) enum Unshaken {
     /// The other side refused, in these words.
     #[error("it refused: {0}")]
     Refused(String),
+    /// The other side has met a start of this node's volume of which the volume knows nothing.
+    #[error("it has met start {} of this node's volume, of which the volume knows nothing", .0.boot)]
+    PutBack(Start),
     /// Two clusters.
     #[error("it belongs to cluster {0}, this node to another one")]
     Cluster(ClusterId),
@@ -74,6 +77,14 @@ impl From<InletError> for Unshaken {
             InletError::Io(error) => Self::Io(error),
             InletError::Codec(error) => Self::Codec(error),
         }
+    }
+}
+
+impl Unshaken {
+    /// The start that the other side does not know, if that is why.
+    fn start_of_theirs(&self) -> Option<Start> {
+        let Self::Stranger(Stranger::PutBack { why, .. }) = self else { return None };
+        why.known.key.map(|key| Start { boot: why.known.boot, key })
     }
 }
 
@@ -161,22 +172,22 @@ impl<'a> Handshake<'a> {
         let outcome = self.agree(&welcome, wanted);
         let peer = self.or_refuse(outcome)?;
         self.say(FrameKind::Agreed, &[])?;
-        self.hear(FrameKind::Agreed)?;
+        self.hear_agreed(peer.id)?;
         self.done(peer)
     }
 
     /// The side that is dialled.
     pub(super) fn accept(mut self) -> Result<Shaken, Unshaken> {
         let outcome = self.welcome();
-        let peer = self.or_refuse(outcome)?;
-        let outcome = self.host.greeted(peer).map_err(Unshaken::Stranger);
+        let (peer, trail) = self.or_refuse(outcome)?;
+        let outcome = self.host.greeted(peer, &trail).map_err(Unshaken::Stranger);
         self.or_refuse(outcome)?;
         self.say(FrameKind::Agreed, &[])?;
         self.done(peer)
     }
 
     /// Up to the other side's agreement: from here on it is there, and it is now.
-    fn welcome(&mut self) -> Result<Peer, Unshaken> {
+    fn welcome(&mut self) -> Result<(Peer, Trail), Unshaken> {
         self.version()?;
         let hello = self.hear(FrameKind::Hello)?;
         let (me, theirs) = (self.host.identity(), decode_hello(&hello.payload)?);
@@ -198,24 +209,25 @@ impl<'a> Handshake<'a> {
         encode_welcome(&from, &mut said);
         self.say(FrameKind::Welcome, &said)?;
         self.seed = seed(&hello.payload, &said);
-        self.hear(FrameKind::Agreed)?;
-        Ok(peer)
+        self.hear_agreed(peer.id)?;
+        Ok((peer, theirs.from.trail))
     }
 
     /// Whether whoever answered is the one that is wanted.
     fn agree(&self, welcome: &Frame, wanted: Wanted) -> Result<Peer, Unshaken> {
-        let peer = peer(&decode_welcome(&welcome.payload)?);
+        let greeter = decode_welcome(&welcome.payload)?;
+        let peer = peer(&greeter);
         let fits = wanted.incarnation.is_none_or(|incarnation| incarnation == peer.incarnation);
         if peer.id != wanted.id || !fits {
             return Err(Unshaken::Other(peer.id, peer.incarnation));
         }
-        self.host.greeted(peer)?;
+        self.host.greeted(peer, &greeter.trail)?;
         Ok(peer)
     }
 
     fn greeter(&self, me: &Identity) -> Option<Greeter> {
-        let (incarnation, boot, connection) = (me.incarnation, me.boot, self.connection);
-        me.me.map(|id| Greeter { id, incarnation, boot, connection })
+        let (incarnation, trail, connection) = (me.incarnation, me.trail, self.connection);
+        me.me.map(|id| Greeter { id, incarnation, trail, connection })
     }
 
     fn done(self, peer: Peer) -> Result<Shaken, Unshaken> {
@@ -233,11 +245,26 @@ impl<'a> Handshake<'a> {
         }
     }
 
+    /// The other side has agreed, or says why it does not. It is there, and it is now: so what it says of this node's volume
+    /// may change this node.
+    fn hear_agreed(&mut self, from: ReplicaId) -> Result<(), Unshaken> {
+        let outcome = self.hear_one_of(&[FrameKind::Agreed, FrameKind::PutBack]);
+        if let Err(Unshaken::PutBack(met)) = outcome {
+            self.host.put_back(from, met);
+        }
+        outcome.map(drop)
+    }
+
     fn hear(&mut self, kind: FrameKind) -> Result<Frame, Unshaken> {
+        self.hear_one_of(&[kind])
+    }
+
+    fn hear_one_of(&mut self, kinds: &[FrameKind]) -> Result<Frame, Unshaken> {
         let mut source = Timed(self.stream, self.clock, self.deadline);
-        let allowed = |found| found == kind || found == FrameKind::Refusal;
+        let allowed = |found| kinds.contains(&found) || found == FrameKind::Refusal;
         let frame = self.inlet.frame(&mut source, self.seed, allowed)?;
         match frame.kind {
+            FrameKind::PutBack => Err(Unshaken::PutBack(decode_put_back(&frame.payload)?)),
             FrameKind::Refusal => Err(Unshaken::Refused(decode_refusal(&frame.payload)?)),
             _ => Ok(frame),
         }
@@ -253,11 +280,20 @@ impl<'a> Handshake<'a> {
     /// Tells the other side why, unless it said so itself or there is nobody to tell.
     fn or_refuse<T>(&mut self, outcome: Result<T, Unshaken>) -> Result<T, Unshaken> {
         if let Err(error) = &outcome
-            && !matches!(error, Unshaken::Io(_) | Unshaken::Refused(_))
+            && !matches!(error, Unshaken::Io(_) | Unshaken::Refused(_) | Unshaken::PutBack(_))
         {
-            let mut words = Vec::new();
-            encode_refusal(&error.to_string(), &mut words);
-            if self.say(FrameKind::Refusal, &words).is_ok() {
+            let mut said = Vec::new();
+            let kind = match error.start_of_theirs() {
+                Some(met) => {
+                    encode_put_back(&met, &mut said);
+                    FrameKind::PutBack
+                }
+                None => {
+                    encode_refusal(&error.to_string(), &mut said);
+                    FrameKind::Refusal
+                }
+            };
+            if self.say(kind, &said).is_ok() {
                 self.linger();
             }
         }
@@ -275,7 +311,7 @@ impl<'a> Handshake<'a> {
 }
 
 const fn peer(greeter: &Greeter) -> Peer {
-    Peer { id: greeter.id, incarnation: greeter.incarnation, boot: greeter.boot }
+    Peer { id: greeter.id, incarnation: greeter.incarnation, boot: greeter.trail.newest() }
 }
 
 /// What both sides said seeds the checksums of what follows.

@@ -25,8 +25,8 @@ pub(super) enum Ended {
     /// The peer has a newer connection.
     #[error("the peer connected anew")]
     Superseded,
-    /// Who the peer or this node is has changed.
-    #[error("the peer is no member any more, or another one")]
+    /// Who the peer or this node is has changed, or the peer was heard of in a later start.
+    #[error("the peer is no member any more, or another one, or was started again")]
     Left,
     /// The peer closed it.
     #[error("the peer closed it")]

@@ -9,12 +9,15 @@ use crate::codec::frame::{FrameKind, RECORDS_ENTRIES_MAX, put_frame};
 use crate::codec::record::RecordKind;
 use crate::core::replication::{Entry, EpochStart, History, Message, Records, Report};
 use crate::types::limits::RECORD_PAYLOAD_BYTES_MAX;
-use crate::types::{Boot, Chain, Epoch, LogIndex, RecordEpoch, ShardId};
+use crate::types::{Boot, Chain, Epoch, LogIndex, RecordEpoch, ShardId, Start, StartKey, VolumeIncarnation};
 
 const WHAT: &str = "a message";
 /// Bytes of the shortest start of an epoch in a history: three numbers.
 const START_BYTES_MIN: usize = 3;
 const CHAIN_BYTES: usize = 8;
+const INCARNATION_BYTES: usize = 16;
+/// Bytes of the shortest start that is told of: a volume, a boot, a key.
+const KNOWN_START_BYTES_MIN: usize = INCARNATION_BYTES + 1 + 8;
 
 /// What a frame says once hands are shaken.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,7 +32,12 @@ pub enum Said {
     ErrandAsked(u64, Bytes),
     /// What came of it.
     ErrandAnswered(u64, Bytes),
+    /// The last starts of members' volumes that a follower has met or heard of.
+    Starts(Vec<KnownStart>),
 }
+
+/// A start of a volume that somebody has met.
+pub type KnownStart = (VolumeIncarnation, Start);
 
 impl Said {
     const fn kind(&self) -> FrameKind {
@@ -39,6 +47,7 @@ impl Said {
             Self::ReadAnswered(..) => FrameKind::ReadAnswered,
             Self::ErrandAsked(..) => FrameKind::ErrandAsked,
             Self::ErrandAnswered(..) => FrameKind::ErrandAnswered,
+            Self::Starts(_) => FrameKind::Starts,
         }
     }
 }
@@ -72,6 +81,7 @@ pub fn put_said(out: &mut Vec<u8>, seed: u32, shard: ShardId, said: &Said) -> Re
             put_number(out, *number);
             out.extend_from_slice(bytes);
         }
+        Said::Starts(starts) => put_starts(out, starts),
     })
 }
 
@@ -141,9 +151,14 @@ fn put_records(out: &mut Vec<u8>, records: &Records) {
 pub fn decode_said(kind: FrameKind, payload: &Bytes) -> Result<Said, CodecError> {
     let mut cursor = Cursor::sharing(payload);
     let said = match kind {
-        FrameKind::Hello | FrameKind::Welcome | FrameKind::Refusal | FrameKind::Agreed => {
+        FrameKind::Hello
+        | FrameKind::Welcome
+        | FrameKind::Refusal
+        | FrameKind::Agreed
+        | FrameKind::PutBack => {
             return Err(CodecError::Impossible(WHAT));
         }
+        FrameKind::Starts => Said::Starts(starts(&mut cursor)?),
         FrameKind::ReadAsked => Said::ReadAsked(cursor.number(WHAT)?),
         FrameKind::ReadAnswered => {
             let number = cursor.number(WHAT)?;
@@ -182,6 +197,30 @@ fn message(kind: FrameKind, cursor: &mut Cursor<'_>) -> Result<Message, CodecErr
         FrameKind::Ack => Message::Ack { epoch, synced: index(cursor)?, round: cursor.number(WHAT)? },
         _ => return Err(CodecError::Impossible(WHAT)),
     })
+}
+
+fn put_starts(out: &mut Vec<u8>, starts: &[KnownStart]) {
+    put_number(out, starts.len() as u64);
+    for (volume, Start { boot, key }) in starts {
+        out.extend_from_slice(&volume.0);
+        put_number(out, boot.0);
+        out.extend_from_slice(&key.0.to_le_bytes());
+    }
+}
+
+fn starts(cursor: &mut Cursor<'_>) -> Result<Vec<KnownStart>, CodecError> {
+    let count = cursor.size(WHAT)?;
+    if count > cursor.rest().len() / KNOWN_START_BYTES_MIN {
+        return Err(CodecError::Truncated(WHAT));
+    }
+    let mut starts = Vec::with_capacity(count);
+    for _ in 0..count {
+        let volume = cursor.take(INCARNATION_BYTES, WHAT)?;
+        let volume = volume.try_into().map_err(|_| CodecError::Truncated(WHAT))?;
+        let (boot, key) = (Boot(cursor.number(WHAT)?), StartKey(chain(cursor)?.0));
+        starts.push((VolumeIncarnation(volume), Start { boot, key }));
+    }
+    Ok(starts)
 }
 
 fn index(cursor: &mut Cursor<'_>) -> Result<LogIndex, CodecError> {

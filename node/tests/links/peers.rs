@@ -7,10 +7,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use thalweg_node::codec::frame::ERRAND_FRAME_BYTES_MAX;
 use thalweg_node::core::replication::Message;
-use thalweg_node::types::{LogIndex, ReplicaId, ShardId};
+use thalweg_node::types::{Boot, LogIndex, ReplicaId, ShardId, Start, StartKey};
 
 use crate::raw::{Raw, hello};
-use crate::world::{Event, LED, Log, Node, PATIENCE, listeners, options};
+use crate::world::{Event, LED, Log, Node, PATIENCE, listeners, options, volume};
 
 fn beat(round: u64) -> Message {
     Message::Beat { epoch: LED, committed: LogIndex(0), round }
@@ -42,6 +42,24 @@ fn questions_of_reads_and_their_answers_find_their_way() {
     leader.links.stop();
     follower.links.stop();
     assert!(!door.ask_read(ShardId(3), 42) && !port.is_open());
+}
+
+#[test]
+fn what_is_known_of_starts_finds_its_way_to_whoever_dialled() {
+    let (sockets, roster) = listeners(2);
+    let mut sockets = sockets.into_iter();
+    let log = Log::new();
+    let leader = Node::start(1, 1, sockets.next().unwrap(), &roster, options(Some(&log)));
+    let follower = Node::start(2, 1, sockets.next().unwrap(), &roster, options(None));
+    let starts = vec![(volume(3), Start { boot: Boot(4), key: StartKey(5) })];
+    follower.door_of(1).tell_starts(starts.clone());
+    let told = leader.next(|event| match event {
+        Event::Starts(from, starts) => Some((from, starts)),
+        _ => None,
+    });
+    assert_eq!(told, (ReplicaId(2), starts));
+    leader.links.stop();
+    follower.links.stop();
 }
 
 #[test]

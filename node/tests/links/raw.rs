@@ -5,15 +5,16 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 
 use thalweg_node::codec::frame::{FRAME_HEAD_BYTES, FrameHead, FrameKind, put_frame};
 use thalweg_node::codec::handshake::{
-    Greeter, Hello, PREAMBLE_BYTES, decode_refusal, encode_hello, encode_welcome, preamble,
+    Greeter, Hello, PREAMBLE_BYTES, decode_put_back, decode_refusal, encode_hello, encode_welcome, preamble,
 };
-use thalweg_node::types::{Boot, ReplicaId, ShardId};
+use thalweg_node::types::{ReplicaId, ShardId};
 
-use crate::world::{CLUSTER, PATIENCE, volume};
+use crate::world::{CLUSTER, PATIENCE, trail, volume};
 
 /// What a member of the test's cluster says.
 pub(crate) fn hello(from: u32, to: u32) -> Hello {
-    let from = Greeter { id: ReplicaId(from), incarnation: volume(from), boot: Boot(5), connection: 77 };
+    let from =
+        Greeter { id: ReplicaId(from), incarnation: volume(from), trail: trail(from, 5), connection: 77 };
     Hello { cluster: CLUSTER, shards: 8, from, to: ReplicaId(to), to_incarnation: Some(volume(to)) }
 }
 
@@ -57,44 +58,57 @@ impl Raw {
 
     /// Says hello, and goes on as far as it is let; the words of the refusal if it is refused.
     pub(crate) fn shake(&mut self, hello: &Hello) -> Result<(), String> {
+        self.welcomed(hello)?;
+        self.send(FrameKind::Agreed, &[]);
+        self.expect(FrameKind::Agreed).map(drop)
+    }
+
+    /// Says hello, and hears the welcome.
+    pub(crate) fn greet(&mut self, hello: &Hello) {
+        self.welcomed(hello).unwrap();
+    }
+
+    fn welcomed(&mut self, hello: &Hello) -> Result<(), String> {
         let mut said = Vec::new();
         encode_hello(hello, &mut said);
         self.stream.write_all(&preamble()).unwrap();
         self.send(FrameKind::Hello, &said);
-        self.welcomed(&said)
-    }
-
-    pub(crate) fn welcomed(&mut self, hello: &[u8]) -> Result<(), String> {
         if !self.skip_preamble() {
             return Err("closed".to_owned());
         }
         let welcome = self.expect(FrameKind::Welcome)?;
-        self.seed = crc32c::crc32c_append(crc32c::crc32c(hello), &welcome);
-        self.send(FrameKind::Agreed, &[]);
-        self.expect(FrameKind::Agreed).map(drop)
+        self.seed = crc32c::crc32c_append(crc32c::crc32c(&said), &welcome);
+        Ok(())
     }
 
     fn expect(&mut self, wanted: FrameKind) -> Result<Vec<u8>, String> {
         match self.receive() {
             Some((kind, payload)) if kind == wanted => Ok(payload),
             Some((FrameKind::Refusal, words)) => Err(decode_refusal(&words).unwrap()),
+            Some((FrameKind::PutBack, met)) => Err(format!("put back: {:?}", decode_put_back(&met).unwrap())),
             other => Err(format!("{other:?}")),
         }
     }
 
     /// Takes a node's connection as the member `id`, and shakes hands.
     pub(crate) fn accept(listener: &TcpListener, id: u32) -> Self {
+        let mut raw = Self::welcome(listener, id);
+        raw.expect(FrameKind::Agreed).unwrap();
+        raw.send(FrameKind::Agreed, &[]);
+        raw
+    }
+
+    /// Takes a node's connection, and welcomes it.
+    pub(crate) fn welcome(listener: &TcpListener, id: u32) -> Self {
         let mut raw = Self::over(listener.accept().unwrap().0);
         assert!(raw.skip_preamble());
         let hello = raw.expect(FrameKind::Hello).unwrap();
-        let from = Greeter { id: ReplicaId(id), incarnation: volume(id), boot: Boot(1), connection: 1 };
+        let from = Greeter { id: ReplicaId(id), incarnation: volume(id), trail: trail(id, 1), connection: 1 };
         let mut welcome = Vec::new();
         encode_welcome(&from, &mut welcome);
         raw.stream.write_all(&preamble()).unwrap();
         raw.send(FrameKind::Welcome, &welcome);
         raw.seed = crc32c::crc32c_append(crc32c::crc32c(&hello), &welcome);
-        raw.expect(FrameKind::Agreed).unwrap();
-        raw.send(FrameKind::Agreed, &[]);
         raw
     }
 

@@ -5,13 +5,13 @@ use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
 use thalweg_node::codec::frame::{FRAME_HEAD_BYTES, FrameKind, put_frame};
-use thalweg_node::codec::handshake::{Hello, PREAMBLE_BYTES};
+use thalweg_node::codec::handshake::{Hello, PREAMBLE_BYTES, encode_put_back, preamble};
 use thalweg_node::core::replication::Message;
-use thalweg_node::types::{Boot, ClusterId, LogIndex, ReplicaId, ShardId};
+use thalweg_node::types::{Boot, ClusterId, LogIndex, ReplicaId, ShardId, Start, StartKey, Trail};
 use thalweg_node::wire::LinkOptions;
 
 use crate::raw::{Raw, hello};
-use crate::world::{Event, LED, Node, listeners, options};
+use crate::world::{Event, LED, Node, listeners, options, trail};
 
 /// Node 1 of two, and the socket of the other one, which a test plays.
 fn node(change: impl FnOnce(&mut LinkOptions)) -> (Node, TcpListener) {
@@ -55,18 +55,57 @@ fn whoever_is_not_a_member_with_the_right_greeting_is_refused_in_words() {
 }
 
 #[test]
-fn a_peer_whose_volume_was_rolled_back_is_refused_and_the_newer_one_is_not_disturbed() {
+fn a_peer_whose_volume_was_put_back_is_told_so_and_the_newer_one_is_not_disturbed() {
     let (node, _socket) = node(|_| {});
     let mut live = Raw::connect(node.links.address());
     live.shake(&hello(2, 1)).unwrap();
     let door = node.door_of(2);
-    let mut older = hello(2, 1);
-    older.from.boot = Boot(4);
-    let refused = Raw::connect(node.links.address()).shake(&older).unwrap_err();
-    assert!(refused.contains("rolled back"), "{refused}");
+    // Not started again, started as often again, and more often: its start 5 is another one.
+    let again = |trail: Trail| trail.followed_by(StartKey(7));
+    let older = trail(2, 4);
+    for trail in [older, again(older), again(again(again(older)))] {
+        let mut hello = hello(2, 1);
+        hello.from.trail = trail;
+        let refused = Raw::connect(node.links.address()).shake(&hello).unwrap_err();
+        let met = Start { boot: Boot(5), key: StartKey(52) };
+        assert_eq!(refused, format!("put back: {met:?}"), "{trail:?}");
+    }
     assert!(door.ask_read(ShardId(1), 3), "the connection of the newer one lives");
     assert_eq!(live.receive().unwrap().0, FrameKind::ReadAsked);
     assert!(node.events.try_recv().is_err());
+    node.links.stop();
+}
+
+#[test]
+fn a_node_hears_that_its_volume_was_put_back_whoever_dials_but_only_from_whoever_is_there_now() {
+    let met = Start { boot: Boot(9), key: StartKey(3) };
+    let mut said = Vec::new();
+    encode_put_back(&met, &mut said);
+    let hears = |node: &Node| {
+        node.next(|event| match event {
+            Event::PutBack(by, met) => Some((by, met)),
+            _ => None,
+        })
+    };
+    let (node, _socket) = node(|_| {});
+    let mut raw = Raw::connect(node.links.address());
+    raw.greet(&hello(2, 1));
+    raw.send(FrameKind::PutBack, &said);
+    assert_eq!(hears(&node), (ReplicaId(2), met));
+    // Before both sides have greeted, anybody may say so who once heard it said.
+    let mut early = Raw::connect(node.links.address());
+    early.stream.write_all(&preamble()).unwrap();
+    early.send(FrameKind::PutBack, &said);
+    assert!(early.is_closed() && node.events.try_recv().is_err());
+    node.links.stop();
+
+    let (sockets, roster) = listeners(2);
+    let mut sockets = sockets.into_iter();
+    let (mine, theirs) = (sockets.next().unwrap(), sockets.next().unwrap());
+    let node = Node::start(1, 1, mine, &roster, options(None));
+    let mut raw = Raw::welcome(&theirs, 2);
+    raw.send(FrameKind::PutBack, &said);
+    assert_eq!(hears(&node), (ReplicaId(2), met));
     node.links.stop();
 }
 

@@ -8,15 +8,17 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use thalweg_node::codec::record::{RecordKind, chain_after};
-use thalweg_node::core::replication::{Entry, History, Message};
+use thalweg_node::core::replication::{Entry, History, Message, recognise};
 use thalweg_node::seam::SystemClock;
 use thalweg_node::seam::disk::simulated::SimulatedDisk;
 use thalweg_node::store::aol::{Lane, LaneOptions, RecordHead};
 use thalweg_node::types::{
-    Boot, Chain, ClusterId, Epoch, LaneId, LogIndex, Member, RecordEpoch, ReplicaId, Roster, ShardCount,
-    ShardId, VolumeIncarnation,
+    Boot, Chain, ClusterId, Epoch, LaneId, LogIndex, Member, Met, RecordEpoch, ReplicaId, Roster, ShardCount,
+    ShardId, Start, StartKey, Trail, VolumeIncarnation,
 };
-use thalweg_node::wire::{Door, Host, Identity, LinkOptions, Links, Peer, Port, Shipped, Shipping, Stranger};
+use thalweg_node::wire::{
+    Door, Host, Identity, KnownStart, LinkOptions, Links, Peer, Port, Shipped, Shipping, Stranger,
+};
 
 /// How long something may take that must happen.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
@@ -33,13 +35,15 @@ pub(crate) enum Event {
     ReadAnswered(ShardId, u64, Option<LogIndex>),
     ErrandAsked(ShardId, u64, Bytes),
     ErrandAnswered(ShardId, u64, Bytes),
+    PutBack(ReplicaId, Start),
+    Starts(ReplicaId, Vec<KnownStart>),
 }
 
 /// A host that writes down what it is told, and waits in `heard` while its gate is shut.
 pub(crate) struct TestHost {
     pub(crate) identity: Mutex<Identity>,
     pub(crate) roster: Mutex<Arc<Roster>>,
-    greeted: Mutex<BTreeMap<ReplicaId, Boot>>,
+    greeted: Mutex<BTreeMap<ReplicaId, Start>>,
     events: Mutex<Sender<Event>>,
     shut: Mutex<bool>,
     opened: Condvar,
@@ -51,8 +55,8 @@ impl TestHost {
         self.opened.notify_all();
     }
 
-    /// The boots that it remembers.
-    pub(crate) fn greeted(&self) -> BTreeMap<ReplicaId, Boot> {
+    /// The starts that it remembers.
+    pub(crate) fn greeted(&self) -> BTreeMap<ReplicaId, Start> {
         self.greeted.lock().unwrap().clone()
     }
 
@@ -71,19 +75,29 @@ impl Host for TestHost {
         Arc::clone(&self.roster.lock().unwrap())
     }
 
-    fn greeted(&self, peer: Peer) -> Result<(), Stranger> {
+    fn greeted(&self, peer: Peer, trail: &Trail) -> Result<(), Stranger> {
         let roster = self.roster();
         let member = roster.members.get(&peer.id).ok_or(Stranger::Unknown(peer.id))?;
         if member.incarnation.is_some_and(|known| known != peer.incarnation) {
             return Err(Stranger::Unknown(peer.id));
         }
         let mut greeted = self.greeted.lock().unwrap();
-        let known = greeted.entry(peer.id).or_insert(peer.boot);
-        if peer.boot < *known {
-            return Err(Stranger::RolledBack { peer: peer.id, found: peer.boot, known: *known });
-        }
-        *known = peer.boot;
+        let known = greeted.get(&peer.id).map(|start| Met::from(*start));
+        recognise(known, trail).map_err(|why| Stranger::PutBack { peer: peer.id, why })?;
+        greeted.insert(peer.id, trail.last().unwrap());
         Ok(())
+    }
+
+    fn put_back(&self, by: ReplicaId, met: Start) {
+        self.tell(Event::PutBack(by, met));
+    }
+
+    fn is_current(&self, peer: Peer) -> bool {
+        self.greeted.lock().unwrap().get(&peer.id).is_none_or(|start| start.boot <= peer.boot)
+    }
+
+    fn starts_told(&self, from: ReplicaId, starts: &[KnownStart]) {
+        self.tell(Event::Starts(from, starts.to_vec()));
     }
 
     fn dialled(&self, peer: Peer, ports: Vec<Port>) {
@@ -191,6 +205,12 @@ pub(crate) fn volume(id: u32) -> VolumeIncarnation {
     VolumeIncarnation([u8::try_from(id).unwrap(); 16])
 }
 
+/// The trail of a member's volume that was started so often: each start drew ten times its number, and the member's id.
+pub(crate) fn trail(id: u32, boot: u64) -> Trail {
+    let none = Trail::without_keys(Boot(0));
+    (1..=boot).fold(none, |trail, boot| trail.followed_by(StartKey(10 * boot + u64::from(id))))
+}
+
 pub(crate) const CLUSTER: ClusterId = ClusterId([9; 16]);
 
 /// Sockets and the roster that names them, for members 1, 2, …
@@ -225,8 +245,8 @@ impl Node {
         options: LinkOptions,
     ) -> Self {
         let (events, receiver) = channel();
-        let identity =
-            Identity { cluster: CLUSTER, me: Some(ReplicaId(id)), incarnation: volume(id), boot: Boot(boot) };
+        let me = Some(ReplicaId(id));
+        let identity = Identity { cluster: CLUSTER, me, incarnation: volume(id), trail: trail(id, boot) };
         let host = Arc::new(TestHost {
             identity: Mutex::new(identity),
             roster: Mutex::new(Arc::new(roster.clone())),

@@ -11,8 +11,8 @@ use thalweg_node::codec::segment::{SegmentHeader, decode_heads, encode_heads};
 use thalweg_node::codec::superblock::{ShardMemory, Superblock};
 use thalweg_node::store::layout::Layout;
 use thalweg_node::types::{
-    Boot, Chain, ClusterId, Epoch, LaneId, LanePosition, LogIndex, RecordEpoch, ShardCount, ShardId,
-    VolumeIncarnation,
+    Boot, Chain, ClusterId, Epoch, LaneId, LanePosition, LogIndex, Met, RecordEpoch, ShardCount, ShardId,
+    StartKey, TRAIL_STARTS_MAX, VolumeIncarnation,
 };
 
 fn key() -> LaneKey {
@@ -59,10 +59,21 @@ fn superblock() -> Superblock {
         incarnation: VolumeIncarnation([2; 16]),
         volume: Some("pvc-1".to_owned()),
         boot: Boot(7),
-        peers: BTreeMap::from([(VolumeIncarnation([3; 16]), Boot(9))]),
+        keys: Vec::new(),
+        peers: BTreeMap::from([(VolumeIncarnation([3; 16]), Met { boot: Boot(9), key: None })]),
         shards: BTreeMap::from([(ShardId(0), ShardMemory::default()), (ShardId(5), memory)]),
         roster: Vec::new(),
+        put_back: None,
     }
+}
+
+/// The same of a member: each start draws a key.
+fn member() -> Superblock {
+    let keys = vec![StartKey(0x77), StartKey(0x66)];
+    let met = Met { boot: Boot(9), key: Some(StartKey(0x99)) };
+    let peers = [(VolumeIncarnation([3; 16]), met), (VolumeIncarnation([4; 16]), Met { key: None, ..met })];
+    let (peers, roster) = (BTreeMap::from(peers), vec![1, 0]);
+    Superblock { keys, peers, roster, put_back: Some(Boot(8)), ..superblock() }
 }
 
 fn layout() -> Layout {
@@ -91,6 +102,7 @@ fn released_formats_stay_as_they_are() {
     encode_heads([(ShardId(0), LogIndex(9)), (ShardId(255), LogIndex(u64::MAX))].into_iter(), &mut heads);
     as_released("heads-v1.bin", &heads);
     as_released("superblock-v1.bin", &superblock().encode(12));
+    as_released("superblock-member-v1.bin", &member().encode(12));
     as_released("layout-v1.toml", layout().encode().as_bytes());
     as_released("chain-v1.bin", &header.chain_after(&payload).0.to_le_bytes());
 }
@@ -109,6 +121,7 @@ fn no_flipped_bit_of_a_header_a_copy_or_the_manifest_is_accepted() {
     flips(&payload, &|bytes| key().payload_fits(&header, bytes));
     flips(&segment().encode(), &|bytes| SegmentHeader::decode(bytes).is_ok());
     flips(&superblock().encode(12), &|bytes| Superblock::decode(bytes).is_ok());
+    flips(&member().encode(12), &|bytes| Superblock::decode(bytes).is_ok());
     flips(layout().encode().as_bytes(), &|bytes| Layout::decode(bytes).is_ok());
 }
 
@@ -191,6 +204,20 @@ proptest! {
         });
         let block = Superblock { boot: Boot(boot), node, volume, shards: shards.collect(), ..superblock() };
         prop_assert_eq!(Superblock::decode(&block.encode(sequence)), Ok((sequence, block)));
+    }
+
+    #[test]
+    fn the_starts_of_a_superblock_read_back_as_written(
+        keys in prop::collection::vec(any::<u64>().prop_map(StartKey), 0..=TRAIL_STARTS_MAX), boot in 32_u64..,
+        peers in prop::collection::btree_map(any::<[u8; 16]>().prop_map(VolumeIncarnation),
+            (any::<u64>(), any::<Option<u64>>()), 0..6),
+        roster: Vec<u8>, put_back: Option<u64>,
+    ) {
+        let met = |(boot, key): (u64, Option<u64>)| Met { boot: Boot(boot), key: key.map(StartKey) };
+        let peers = peers.into_iter().map(|(peer, known)| (peer, met(known))).collect();
+        let (boot, put_back) = (Boot(boot), put_back.map(Boot));
+        let block = Superblock { boot, keys, peers, roster, put_back, ..superblock() };
+        prop_assert_eq!(Superblock::decode(&block.encode(3)), Ok((3, block)));
     }
 
     #[test]

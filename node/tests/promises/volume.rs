@@ -29,9 +29,11 @@ fn first() -> Superblock {
         incarnation: VolumeIncarnation([2; 16]),
         volume: None,
         boot: Boot(1),
+        keys: Vec::new(),
         peers: BTreeMap::new(),
         shards: BTreeMap::new(),
         roster: Vec::new(),
+        put_back: None,
     }
 }
 

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::{History, Standing, VoterSets};
 use crate::core::replication::{self as core, Answer, Refusal, SealAnswer};
 use crate::runtime;
-use crate::types::{ConfigVersion, Epoch, LogIndex, ShardId};
+use crate::types::{Boot, ConfigVersion, Epoch, LogIndex, ShardId};
 
 /// What became of each ask of a batch, in the order of the asks.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -87,6 +87,8 @@ pub enum RefusedWhy {
     NotLeading,
     /// It was removed from the voters.
     Retired,
+    /// No other member has met this start yet.
+    Unvouched,
     /// It stopped by itself.
     Halted(Halt),
 }
@@ -106,6 +108,8 @@ pub enum Halt {
     ChainDiffers(LogIndex),
     /// One epoch begins at two places.
     EpochDiffers(Epoch),
+    /// Its disk is an older copy of itself; another member has met this start of it.
+    PutBack(Boot),
 }
 
 /// No answer, for programs and for people.
@@ -189,6 +193,7 @@ impl From<Refusal> for RefusedWhy {
             Refusal::Changed(standing) => Self::Changed(standing.into()),
             Refusal::NotLeading => Self::NotLeading,
             Refusal::Retired => Self::Retired,
+            Refusal::Unvouched => Self::Unvouched,
             Refusal::Halted(halt) => Self::Halted(halt.into()),
         }
     }
@@ -201,6 +206,7 @@ impl From<RefusedWhy> for Refusal {
             RefusedWhy::Changed(standing) => Self::Changed(standing.into()),
             RefusedWhy::NotLeading => Self::NotLeading,
             RefusedWhy::Retired => Self::Retired,
+            RefusedWhy::Unvouched => Self::Unvouched,
             RefusedWhy::Halted(halt) => Self::Halted(halt.into()),
         }
     }
@@ -212,6 +218,7 @@ impl From<core::Halt> for Halt {
             core::Halt::BelowCommit { common, committed } => Self::BelowCommit { common, committed },
             core::Halt::ChainDiffers(index) => Self::ChainDiffers(index),
             core::Halt::EpochDiffers(epoch) => Self::EpochDiffers(epoch),
+            core::Halt::PutBack(met) => Self::PutBack(met),
         }
     }
 }
@@ -222,6 +229,7 @@ impl From<Halt> for core::Halt {
             Halt::BelowCommit { common, committed } => Self::BelowCommit { common, committed },
             Halt::ChainDiffers(index) => Self::ChainDiffers(index),
             Halt::EpochDiffers(epoch) => Self::EpochDiffers(epoch),
+            Halt::PutBack(met) => Self::PutBack(met),
         }
     }
 }

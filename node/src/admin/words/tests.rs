@@ -81,6 +81,7 @@ fn halt() -> impl Strategy<Value = core::Halt> {
         (index(), index()).prop_map(|(common, committed)| core::Halt::BelowCommit { common, committed }),
         index().prop_map(core::Halt::ChainDiffers),
         epoch().prop_map(core::Halt::EpochDiffers),
+        any::<u64>().prop_map(|boot| core::Halt::PutBack(Boot(boot))),
     ]
 }
 
@@ -99,6 +100,7 @@ fn answer() -> impl Strategy<Value = Answer> {
         standing().prop_map(Refusal::Changed),
         Just(Refusal::NotLeading),
         Just(Refusal::Retired),
+        Just(Refusal::Unvouched),
         halt().prop_map(Refusal::Halted),
     ];
     prop_oneof![
@@ -327,6 +329,8 @@ fn seals_and_refusals_are_written_as_they_were_in_the_first_release() {
         Err(runtime::Unanswered::NoShard(ShardId(8))),
         Err(runtime::Unanswered::NotAMember),
         Err(runtime::Unanswered::Ending),
+        Ok(Answer::Refused(Refusal::Unvouched)),
+        Ok(Answer::Refused(Refusal::Halted(core::Halt::PutBack(Boot(3))))),
     ];
     let outcomes = answers.into_iter().map(Outcome::from).chain([Outcome::late()]);
     let answered = |(shard, outcome)| Answered { shard: ShardId(shard), outcome };

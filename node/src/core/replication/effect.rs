@@ -5,7 +5,7 @@ use super::input::{Ask, Standing};
 use super::memory::Ticket;
 use super::message::{Entry, Message};
 use crate::codec::record::RecordKind;
-use crate::types::{ConfigVersion, Configs, Epoch, LogIndex, RecordEpoch, ReplicaId};
+use crate::types::{Boot, ConfigVersion, Configs, Epoch, LogIndex, RecordEpoch, ReplicaId};
 
 /// Something that is to be done for a replica, in the order in which it was said.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -127,6 +127,9 @@ pub enum Refusal {
     /// It was removed from the voters.
     #[error("it was removed from the voters for good")]
     Retired,
+    /// No other member remembers this start yet: ask again.
+    #[error("no other member has met this start yet")]
+    Unvouched,
     /// It stopped by itself.
     #[error("it stopped: {0}")]
     Halted(Halt),
@@ -151,4 +154,7 @@ pub enum Halt {
     /// One epoch begins at two places.
     #[error("epoch {0} begins at two places (EpochDiffers)")]
     EpochDiffers(Epoch),
+    /// Its disk is an older copy of itself.
+    #[error("its disk was put back to an older copy, which does not know of start {0} (PutBack)")]
+    PutBack(Boot),
 }

@@ -51,6 +51,10 @@ pub enum Input {
     },
     /// A linearizable read waits for proof that this replica still leads.
     Read,
+    /// Another member remembers this start of the node, durably: it is known not to be that of an older disk.
+    Vouched,
+    /// Another member has met this start of the node's volume, of which the volume knows nothing: its disk is an older one.
+    PutBack(Boot),
     /// Time has passed; counted from the start of the process.
     Tick(Duration),
 }

@@ -11,6 +11,7 @@ mod leading;
 mod reading;
 mod sealing;
 mod seen;
+mod vouching;
 
 use std::time::Duration;
 
@@ -40,6 +41,10 @@ pub struct Replica {
     role: Role,
     /// A cut is on its way to the disk, whoever asked for it: what the log holds behind it counts for nothing.
     cutting: bool,
+    /// Another member remembers this start.
+    vouched: bool,
+    /// Who asked to be followed before that.
+    asked_early: Option<(ReplicaId, Epoch)>,
     /// Seals that wait for the disk.
     seals: Vec<SealAsk>,
     /// Reports to leaders, counted: only the newest may be answered.
@@ -79,6 +84,8 @@ pub struct Found {
     pub committed: LogIndex,
     /// The sets of voters in the log, with the index of their entries.
     pub voters: Vec<(LogIndex, Configs)>,
+    /// Another member remembers this start, or there is none.
+    pub vouched: bool,
 }
 
 /// Where the next entry of a leader goes.
@@ -93,9 +100,9 @@ pub struct Place {
 }
 
 impl Replica {
-    /// A replica that starts; one that led goes on by itself, in an epoch of its new boot.
+    /// A replica that starts; one that led goes on by itself, in an epoch of its new boot, once its start is vouched for.
     pub fn start(found: Found, out: &mut Vec<Effect>) -> Self {
-        let Found { me, boot, memory, history, committed, voters } = found;
+        let Found { me, boot, memory, history, committed, voters, vouched } = found;
         let synced = history.end();
         let mut replica = Self {
             me,
@@ -107,12 +114,16 @@ impl Replica {
             voters,
             role: Role::Waiting,
             cutting: false,
+            vouched,
+            asked_early: None,
             seals: Vec::new(),
             reports: 0,
             now: Duration::ZERO,
             heard_leader: Duration::ZERO,
         };
-        replica.resume(out);
+        if vouched {
+            replica.resume(out);
+        }
         replica
     }
 
@@ -140,6 +151,8 @@ impl Replica {
                 self.configure(ask, epoch, &configs, learners, out);
             }
             Input::Read => self.read(out),
+            Input::Vouched => self.vouched_for(out),
+            Input::PutBack(met) => self.was_put_back(met, out),
             Input::Tick(now) => {
                 self.now = self.now.max(now);
                 self.tick(out);
@@ -225,6 +238,9 @@ impl Replica {
     }
 
     fn hear(&mut self, from: ReplicaId, message: Message, out: &mut Vec<Effect>) {
+        if !self.vouched {
+            return self.hear_early(from, &message);
+        }
         match message {
             Message::Follow(epoch) => self.follow(from, epoch, out),
             Message::Adopt { epoch, report, common } => self.adopt(from, (epoch, report, common), out),

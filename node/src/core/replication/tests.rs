@@ -6,5 +6,6 @@ mod hazards;
 mod invariants;
 mod leading;
 mod membership;
+mod vouching;
 mod walk;
 mod world;

@@ -12,6 +12,8 @@ use crate::runtime::subscriptions::{
 use crate::runtime::{EngineError, ForkRequest};
 use crate::types::{Definition, Delivery, Glob, SubscriptionId};
 
+mod put_back;
+
 const NODES: usize = 3;
 /// How long something may take that must happen.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -21,39 +23,45 @@ struct World {
     _directory: tempfile::TempDir,
 }
 
+/// The settings of three nodes below a directory.
+fn configs(directory: &Path) -> Vec<Config> {
+    let peers: Vec<_> = (0..NODES).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+    let peers: Vec<_> = peers.into_iter().map(|socket| socket.local_addr().unwrap()).collect();
+    let config = |(me, peer): (usize, &SocketAddr)| {
+        // Each calls itself by the default name, and the others by others.
+        let own = NodeName::standalone();
+        let member = |(id, peer): (usize, &SocketAddr)| {
+            let node = if id == me { own.to_string() } else { format!("n{id}") };
+            let client = 40_000 + id;
+            format!("  - {{id: {id}, node: {node}, peer: '{peer}', client: '127.0.0.1:{client}'}}\n")
+        };
+        let members: String = peers.iter().enumerate().map(member).collect();
+        let cluster = "0123456789abcdef".repeat(2);
+        let file = directory.join(format!("cluster-{me}.yaml"));
+        let text = format!("cluster: {cluster}\nmembers:\n{members}leaders: [0, 1, 2]\n");
+        std::fs::write(&file, &text).unwrap();
+        Config {
+            data: directory.join(format!("n{me}")),
+            shards: ShardCount::new(4).unwrap(),
+            cluster_id: Some(ClusterFile::parse(&text).unwrap().cluster),
+            cluster_file: Some(file),
+            peer_listen: *peer,
+            heartbeat: Duration::from_millis(20),
+            ..Config::default()
+        }
+    };
+    peers.iter().enumerate().map(config).collect()
+}
+
+fn begin(config: &Config) -> Running {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    start(config, &clock, Arc::new(Metrics::new(config.lanes))).unwrap()
+}
+
 impl World {
     fn start() -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let peers: Vec<_> = (0..NODES).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
-        let peers: Vec<_> = peers.into_iter().map(|socket| socket.local_addr().unwrap()).collect();
-        let start_one = |(me, peer): (usize, &SocketAddr)| {
-            // Each calls itself by the default name, and the others by others.
-            let own = NodeName::standalone();
-            let member = |(id, peer): (usize, &SocketAddr)| {
-                let node = if id == me { own.to_string() } else { format!("n{id}") };
-                format!(
-                    "  - {{id: {id}, node: {node}, peer: '{peer}', client: '127.0.0.1:{}'}}\n",
-                    40_000 + id
-                )
-            };
-            let members: String = peers.iter().enumerate().map(member).collect();
-            let cluster = "0123456789abcdef".repeat(2);
-            let file = directory.path().join(format!("cluster-{me}.yaml"));
-            let text = format!("cluster: {cluster}\nmembers:\n{members}leaders: [0, 1, 2]\n");
-            std::fs::write(&file, &text).unwrap();
-            let config = Config {
-                data: directory.path().join(format!("n{me}")),
-                shards: ShardCount::new(4).unwrap(),
-                cluster_id: Some(ClusterFile::parse(&text).unwrap().cluster),
-                cluster_file: Some(file),
-                peer_listen: *peer,
-                heartbeat: Duration::from_millis(20),
-                ..Config::default()
-            };
-            let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-            start(&config, &clock, Arc::new(Metrics::new(config.lanes))).unwrap()
-        };
-        let nodes = peers.iter().enumerate().map(start_one).collect();
+        let nodes = configs(directory.path()).iter().map(begin).collect();
         Self { nodes, _directory: directory }
     }
 
@@ -89,10 +97,14 @@ impl World {
 
     async fn stop(self) {
         for node in self.nodes {
-            node.engine.close();
-            tokio::task::spawn_blocking(move || node.stop()).await.unwrap();
+            end(node).await;
         }
     }
+}
+
+async fn end(node: Running) {
+    node.engine.close();
+    tokio::task::spawn_blocking(move || node.stop()).await.unwrap();
 }
 
 async fn eventually(what: impl Fn() -> bool) {

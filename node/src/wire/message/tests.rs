@@ -46,6 +46,12 @@ fn any_records() -> impl Strategy<Value = Records> {
     )
 }
 
+fn any_start() -> impl Strategy<Value = KnownStart> {
+    (any::<[u8; 16]>(), any::<u64>(), any::<u64>()).prop_map(|(volume, boot, key)| {
+        (VolumeIncarnation(volume), Start { boot: Boot(boot), key: StartKey(key) })
+    })
+}
+
 fn any_said() -> impl Strategy<Value = Said> {
     let message = prop_oneof![
         any_epoch().prop_map(Message::Follow),
@@ -82,6 +88,7 @@ fn any_said() -> impl Strategy<Value = Said> {
         1 => (any::<u64>(), prop::option::of(any_index())).prop_map(|(number, upto)| Said::ReadAnswered(number, upto)),
         1 => (any::<u64>(), any::<Vec<u8>>()).prop_map(|(number, bytes)| Said::ErrandAsked(number, bytes.into())),
         1 => (any::<u64>(), any::<Vec<u8>>()).prop_map(|(number, bytes)| Said::ErrandAnswered(number, bytes.into())),
+        1 => prop::collection::vec(any_start(), 0..9).prop_map(Said::Starts),
     ]
 }
 
@@ -152,6 +159,9 @@ fn counts_that_the_bytes_do_not_bear_out_are_refused_before_anything_is_allocate
     body.extend_from_slice(&[0; 8]);
     put_number(&mut body, u64::MAX);
     assert_eq!(decode_said(FrameKind::Report, &body.into()), Err(CodecError::Truncated(WHAT)));
+    let mut body = Vec::new();
+    put_number(&mut body, u64::MAX);
+    assert_eq!(decode_said(FrameKind::Starts, &body.into()), Err(CodecError::Truncated(WHAT)));
 }
 
 #[test]

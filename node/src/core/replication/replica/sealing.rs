@@ -108,6 +108,7 @@ impl Replica {
         let votes = |(_, configs): &(_, Configs)| configs.everybody().contains(&self.me);
         match self.role {
             Role::Halted(halt) => Some(Refusal::Halted(halt)),
+            _ if !self.vouched => Some(Refusal::Unvouched),
             _ if self.voters.last().is_some_and(votes) => None,
             _ => self.kept.get().retired.then_some(Refusal::Retired),
         }

@@ -71,10 +71,12 @@ impl Node {
     fn fresh(me: ReplicaId) -> Self {
         let memory =
             Memory { promised: Epoch { record: RecordEpoch(1), boot: Boot(0) }, ..Memory::default() };
-        Self::started(me, Boot(1), memory, Vec::new(), &mut Vec::new())
+        let mut fresh = Self::started(me, Boot(1), memory, Vec::new());
+        fresh.replica.step(Input::Vouched, &mut Vec::new());
+        fresh
     }
 
-    fn started(me: ReplicaId, boot: Boot, memory: Memory, log: Vec<Entry>, out: &mut Vec<Effect>) -> Self {
+    fn started(me: ReplicaId, boot: Boot, memory: Memory, log: Vec<Entry>) -> Self {
         let mut history = History::default();
         let mut sets = Vec::new();
         for entry in &log {
@@ -82,9 +84,13 @@ impl Node {
             sets.extend(configs_of(entry).map(|configs| (history.end(), configs)));
         }
         let synced = log.len();
-        let found = Found { me, boot, memory: memory.clone(), history, committed: LogIndex(0), voters: sets };
+        let (memory_found, committed, vouched) = (memory.clone(), LogIndex(0), false);
+        let found = Found { me, boot, memory: memory_found, history, committed, voters: sets, vouched };
+        let mut nothing = Vec::new();
+        let replica = Replica::start(found, &mut nothing);
+        assert!(nothing.is_empty(), "nobody has vouched for it yet");
         Self {
-            replica: Replica::start(found, out),
+            replica,
             boot,
             log,
             synced,
@@ -288,14 +294,23 @@ impl World {
         node.log.truncate(node.synced);
     }
 
-    /// Starts again.
+    /// Starts again, and somebody vouches for it.
     pub(super) fn restart(&mut self, number: u32) {
+        self.start(number);
+        self.step(id(number), Input::Vouched);
+        self.meet(number);
+    }
+
+    /// Starts again.
+    pub(super) fn start(&mut self, number: u32) {
         let node = &self.nodes[&id(number)];
         assert!(node.down);
-        let mut out = Vec::new();
-        let started = Node::started(id(number), node.boot, node.memory.clone(), node.log.clone(), &mut out);
+        let started = Node::started(id(number), node.boot, node.memory.clone(), node.log.clone());
         self.nodes.insert(id(number), started);
-        self.carry_out(id(number), out);
+    }
+
+    /// All connect to it.
+    pub(super) fn meet(&mut self, number: u32) {
         let others: Vec<ReplicaId> = self.nodes.keys().copied().collect();
         for other in others {
             self.step(other, Input::Connected(id(number)));

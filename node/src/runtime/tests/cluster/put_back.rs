@@ -1,0 +1,121 @@
+//! Disks that were put back, and starts that nobody has met (I8).
+
+use super::*;
+use crate::core::replication::{Answer, Refusal};
+use crate::runtime::ShardRole;
+use crate::runtime::links::Cluster;
+use crate::types::{Boot, RecordEpoch, ReplicaId, StartKey};
+use crate::wire::{Host, Peer};
+
+fn cluster(node: &Running) -> &Arc<Cluster> {
+    node.engine.shared.cluster.get().unwrap()
+}
+
+fn boot(node: &Running) -> Boot {
+    node.vault.look(|superblock| superblock.boot)
+}
+
+/// Copies what a node has stored.
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        match entry.file_type().unwrap().is_dir() {
+            true => copy(&entry.path(), &to.join(entry.file_name())),
+            false => drop(std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap()),
+        }
+    }
+}
+
+/// Puts back what a node had stored.
+fn put_back(data: &Path, image: &Path) {
+    std::fs::remove_dir_all(data).unwrap();
+    copy(image, data);
+}
+
+async fn is_halted(node: &Running) {
+    let put_back = |role: &ShardRole| matches!(role, ShardRole::Halted(why) if why.contains("PutBack"));
+    let waiting = async {
+        while !node.control().shards().await.iter().all(|shard| put_back(&shard.role)) {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, waiting).await.expect("it goes on");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_that_was_put_back_by_one_start_is_found_out_and_takes_no_part_for_good() {
+    let directory = tempfile::tempdir().unwrap();
+    let image = directory.path().join("image");
+    let configs = configs(directory.path());
+    let (one, other, node) = (begin(&configs[0]), begin(&configs[1]), begin(&configs[2]));
+    eventually(|| cluster(&node).is_vouched()).await;
+    end(node).await;
+    copy(&configs[2].data, &image);
+    let node = begin(&configs[2]);
+    let met = boot(&node);
+    let peers = [&one, &other].map(|peer| cluster(peer));
+    let incarnation = cluster(&node).identity().incarnation;
+    let earlier = Peer { id: ReplicaId(2), incarnation, boot: Boot(met.0 - 1) };
+    eventually(|| peers.iter().all(|peer| !peer.is_current(earlier))).await;
+    end(node).await;
+
+    put_back(&configs[2].data, &image);
+    let node = begin(&configs[2]);
+    assert_eq!(boot(&node), met, "started as often again");
+    eventually(|| cluster(&node).put_back_before() == Some(met)).await;
+    is_halted(&node).await;
+    assert!(!cluster(&node).is_vouched());
+    // The others are a majority.
+    eventually(|| one.engine.leader(ShardId(0)) == Whereabouts::Here).await;
+    end(node).await;
+    end(other).await;
+    end(one).await;
+
+    // Nobody is there who could tell it again.
+    let node = begin(&configs[2]);
+    is_halted(&node).await;
+    let answer = node.control().seal(ShardId(0), RecordEpoch(9)).await.unwrap();
+    assert!(matches!(answer, Answer::Refused(Refusal::Halted(_))), "{answer:?}");
+    end(node).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_that_nobody_has_met_leads_nothing_and_goes_on_by_itself_once_one_other_has() {
+    let directory = tempfile::tempdir().unwrap();
+    let configs = configs(directory.path());
+    let node = begin(&configs[0]);
+    let answer = node.control().seal(ShardId(0), RecordEpoch(9)).await.unwrap();
+    assert_eq!(answer, Answer::Refused(Refusal::Unvouched));
+    let shards = node.control().shards().await;
+    assert!(shards.iter().all(|shard| shard.role == ShardRole::Waiting), "{shards:?}");
+    let other = begin(&configs[1]);
+    eventually(|| node.engine.leader(ShardId(0)) == Whereabouts::Here).await;
+    eventually(|| other.engine.leader(ShardId(1)) == Whereabouts::Here).await;
+    end(other).await;
+    end(node).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_one_member_has_met_of_a_start_the_others_hear_of_and_find_the_older_disk_out() {
+    let directory = tempfile::tempdir().unwrap();
+    let configs = configs(directory.path());
+    let (one, other, node) = (begin(&configs[0]), begin(&configs[1]), begin(&configs[2]));
+    eventually(|| [&one, &other, &node].iter().all(|node| cluster(node).is_vouched())).await;
+    let (identity, id) = (cluster(&node).identity(), ReplicaId(2));
+    eventually(|| cluster(&one).door(ReplicaId(1)).is_some()).await;
+    end(node).await;
+    // Its next start is met by one of them, and lost.
+    let lost = identity.trail.followed_by(StartKey(7));
+    let peer = Peer { id, incarnation: identity.incarnation, boot: lost.newest() };
+    cluster(&one).greeted(peer, &lost).unwrap();
+    let earlier = Peer { boot: identity.trail.newest(), ..peer };
+    eventually(|| !cluster(&other).is_current(earlier)).await;
+    end(one).await;
+
+    let node = begin(&configs[2]);
+    eventually(|| cluster(&node).put_back_before() == Some(lost.newest())).await;
+    is_halted(&node).await;
+    end(node).await;
+    end(other).await;
+}
