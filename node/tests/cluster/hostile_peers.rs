@@ -10,7 +10,7 @@ use thalweg_node::types::{Boot, Chain, ClusterId, Epoch, LogIndex, RecordEpoch, 
 
 use crate::member::{FOLLOWERS, LED, Lone, SHARD, State, frame, greeting, heard, lead, member, records, say};
 use crate::raw::Raw;
-use crate::world::volume;
+use crate::world::{trail, volume};
 
 /// Memory of this process that a flood may cost: what waits for one lane, for one peer, and what the system's buffers take.
 const FLOOD_BYTES_MAX: u64 = 96 << 20;
@@ -82,7 +82,7 @@ async fn i07_a_name_with_another_volume_and_i08_a_boot_that_was_passed_are_refus
     };
     let cases: [(&str, Hello, &str); 6] = [
         ("an empty disk under the old name", from(|hello| hello.from.incarnation = volume(9)), "member"),
-        ("a disk that was put back", from(|hello| hello.from.boot = Boot(4)), "rolled back"),
+        ("a disk that was put back", from(|hello| hello.from.trail = trail(1, 4)), "put back"),
         ("somebody whom nobody knows", greeting(7), "member"),
         ("another cluster", from(|hello| hello.cluster = ClusterId([9; 16])), "cluster"),
         ("another number of shards", from(|hello| hello.shards = 64), "shards"),

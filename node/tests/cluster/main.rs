@@ -19,6 +19,7 @@ mod hostile_peers;
 mod member;
 #[cfg(test)]
 #[path = "../links/raw.rs"]
+#[allow(dead_code, reason = "the tests of links need more of it")]
 mod raw;
 #[cfg(test)]
 mod relay;

@@ -137,12 +137,15 @@ pub(crate) fn say(raw: &mut Raw, message: Message) {
     let _ = raw.stream.write_all(&bytes);
 }
 
-/// The next message of the shard.
+/// The next message of the shard; what the node tells of the starts of members is passed over.
 pub(crate) fn heard(raw: &mut Raw) -> Option<Message> {
-    let (kind, payload) = raw.receive()?;
-    match decode_said(kind, &payload.into()).unwrap() {
-        Said::Message(message) => Some(message),
-        other => panic!("{other:?}"),
+    loop {
+        let (kind, payload) = raw.receive()?;
+        match decode_said(kind, &payload.into()).unwrap() {
+            Said::Message(message) => return Some(message),
+            Said::Starts(_) => {}
+            other => panic!("{other:?}"),
+        }
     }
 }
 

@@ -15,8 +15,9 @@ use thalweg_node::seam::disk::simulated::SimulatedDisk;
 use thalweg_node::seam::{Clock, SystemClock};
 use thalweg_node::telemetry::Metrics;
 use thalweg_node::types::{
-    ClusterId, Configs, ContentType, Lifetime, Messages, ProducerId, ProducerStamp, ProducerState, RecordEpoch,
-    ReplicaId, ShardCount, ShardId, StreamConfig, StreamName, VolumeIncarnation, Voters,
+    Boot, ClusterId, Configs, ContentType, Lifetime, Messages, ProducerId, ProducerStamp, ProducerState,
+    RecordEpoch, ReplicaId, ShardCount, ShardId, StartKey, StreamConfig, StreamName, Trail, VolumeIncarnation,
+    Voters,
 };
 
 use crate::gated_disk::{Gate, GatedDir};
@@ -33,6 +34,12 @@ pub(crate) const CLUSTER: ClusterId = ClusterId([0x0123_u16.to_be_bytes()[1]; 16
 /// The volume of a member that a test plays.
 pub(crate) fn volume(id: u32) -> VolumeIncarnation {
     VolumeIncarnation([u8::try_from(id).unwrap(); 16])
+}
+
+/// The starts of such a member up to a boot.
+pub(crate) fn trail(id: u32, boot: u64) -> Trail {
+    let none = Trail::without_keys(Boot(0));
+    (1..=boot).fold(none, |trail, boot| trail.followed_by(StartKey(10 * boot + u64::from(id))))
 }
 
 /// One node with its disk.
