@@ -9,7 +9,7 @@ use thalweg_node::admin::{Governed, Pending, serve};
 use thalweg_node::core::failover::{NodePulse, RoleSeen, ShardPulse};
 use thalweg_node::core::replication::{Answer, History, Refusal, SealAnswer, Standing};
 use thalweg_node::runtime::{
-    FollowerReport, JoinError, NodeReport, Order, ShardReport, ShardRole, Unanswered,
+    FollowerReport, JoinError, NodeReport, Order, ShardReport, ShardRole, SnapshotReport, Unanswered,
 };
 use thalweg_node::types::{
     Boot, Chain, Configs, Epoch, LogIndex, RecordEpoch, ReplicaId, Roster, ShardId, VolumeIncarnation,
@@ -237,6 +237,12 @@ impl Governed for Played {
             Ok(Answer::Configured(version))
         })
     }
+
+    fn snapshots(&self) -> Vec<SnapshotReport> {
+        Vec::new()
+    }
+
+    fn order_snapshots(&self, _: &[ShardId]) {}
 
     fn drain(&self, _: bool) {}
 
