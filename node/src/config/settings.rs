@@ -183,7 +183,7 @@ settings! {
             because "nothing that a node does needs one, and each is written as large as the shard is; who wants backups knows how often";
         /// Bytes of a shard's records behind its last snapshot that bring the next one.
         snapshot_log_size: Option<Size> = None, within Some(Size::kib(64))..=Some(Size::gib(4_000_000)),
-            because "see snapshot-interval";
+            because "nothing needs one; a bound by size suits whoever writes in bursts";
         /// Snapshots of a shard that are kept; older ones go once a newer one is durable.
         snapshot_keep: u32 = 2, within 1..=1_000,
             because "should the newest be damaged, there is one more";

@@ -142,7 +142,7 @@ impl World {
     /// Appends one after the other; each must be answered well.
     fn append(&mut self, count: usize) {
         for _ in 0..count {
-            block_on(append(&self.running.engine, self.bodies));
+            assert!(block_on(append(&self.running.engine, self.bodies)));
             self.bodies += 1;
         }
     }
@@ -170,7 +170,8 @@ fn body(number: usize) -> Vec<u8> {
     format!("{number:0>600} ").into_bytes()
 }
 
-async fn append(engine: &Engine, number: usize) {
+/// Whether it was answered well.
+async fn append(engine: &Engine, number: usize) -> bool {
     let append = Append {
         name: stream(),
         content_type: Some(text()),
@@ -180,7 +181,7 @@ async fn append(engine: &Engine, number: usize) {
         seq: None,
         if_match: None,
     };
-    engine.append(append).await.unwrap();
+    engine.append(append).await.is_ok()
 }
 
 #[test]
@@ -270,6 +271,25 @@ fn an_error_of_the_device_at_any_call_of_a_snapshot_fails_no_write_and_the_next_
     let world = World { bodies: world.bodies, ..World::on(&world.disk, &one_shard()) };
     expect_whole(&world.disk, "after a restart");
     world.running.stop();
+}
+
+#[test]
+fn a_write_that_failed_gets_into_no_snapshot() {
+    let mut world = World::new(10);
+    world.append(100);
+    drop(world.snapshot().unwrap());
+    world.gate.fail("lane-000/", "sync", 0, ErrorKind::Other);
+    assert!(!block_on(append(&world.running.engine, world.bodies)));
+    // A log that failed shows nothing to be sure of.
+    assert!(world.snapshot().is_err());
+    world.running.stop();
+    for folder in folders(&world.disk) {
+        for name in folder.list().unwrap() {
+            let state =
+                SnapshotFile::open(folder.as_ref(), &name).unwrap().verify(&Progress::default()).unwrap();
+            assert!(state.totals.bytes <= (world.bodies * body(0).len()) as u64, "{name}");
+        }
+    }
 }
 
 #[test]

@@ -41,8 +41,12 @@ struct Serving {
 
 impl Serving {
     fn on(data: &Path) -> Self {
+        Self::with(data, &[])
+    }
+
+    fn with(data: &Path, settings: &[&str]) -> Self {
         let mut command = Command::new(NODE);
-        command.args(["--listen", "127.0.0.1:0", "--shards", "4", "--data"]).arg(data);
+        command.args(["--listen", "127.0.0.1:0", "--shards", "4", "--data"]).arg(data).args(settings);
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         let mut greeting = BufReader::new(child.stdout.take().unwrap());
         let address = loop {
@@ -53,6 +57,11 @@ impl Serving {
             }
         };
         Self { child, address, _greeting: greeting }
+    }
+
+    /// Waits for its end.
+    fn ended(mut self) {
+        self.child.wait().unwrap();
     }
 
     fn ask(&self, method: &str, path: &str, body: &str) -> (String, String) {
@@ -94,6 +103,7 @@ fn filled(data: &Path) -> Vec<String> {
     }
     let refusal = refused(&format!("snapshot --data {}", data.display()), 1);
     assert!(refusal.contains(&format!("pid {}", serving.child.id())), "{refusal}");
+    assert!(refusal.contains("POST /admin/snapshots"), "{refusal}");
     (0..STREAMS).map(|stream| serving.read(stream)).collect()
 }
 
@@ -128,6 +138,37 @@ fn a_killed_node_is_taken_verified_restored_and_answers_as_before() {
     }
     assert!(Serving::on(&new).read(3).ends_with("moremore"));
     assert!(!done(&format!("verify {}", new.display())).contains("DAMAGED"));
+}
+
+#[test]
+fn a_member_of_a_cluster_gives_what_its_last_checkpoint_holds_and_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let [data, backup, new] = ["data", "backup", "new"].map(|name| folder.path().join(name));
+    let file = folder.path().join("cluster.yaml");
+    let peer = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let cluster = "0123456789abcdef".repeat(2);
+    let member = format!("{{id: 0, node: n0, peer: '{peer}', client: '127.0.0.1:40000'}}");
+    fs::write(&file, format!("cluster: {cluster}\nmembers:\n  - {member}\nleaders: [0]\n")).unwrap();
+    let file = file.to_str().unwrap().to_owned();
+    let settings = ["--cluster-file", &file, "--node-name", "n0", "--peer-listen", &peer, "--admin-listen"];
+    let serving = Serving::with(&data, &[&settings[..], &["127.0.0.1:0"]].concat());
+    assert!(serving.ask("PUT", "s0", "").0.starts_with("HTTP/1.1 201"));
+    serving.append(0, "voted on");
+    // In order, so that the checkpoint holds all of it.
+    let id = serving.child.id().to_string();
+    assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+    serving.ended();
+    let (data_text, backup_text) = (data.display(), backup.display());
+    let before = fs::read(data.join("superblock.a")).unwrap();
+    let text = done(&format!("snapshot --data {data_text} --to {backup_text}"));
+    assert!(text.contains(&cluster) && text.contains("its last checkpoint"), "{text}");
+    assert_eq!(fs::read(data.join("superblock.a")).unwrap(), before, "it was not started");
+    let text = done(&format!("restore --from {backup_text} --data {}", new.display()));
+    assert!(
+        text.contains("of cluster") && text.matches(&cluster).count() == 1,
+        "a cluster of its own: {text}"
+    );
+    assert_eq!(Serving::on(&new).read(0), "voted on");
 }
 
 #[test]

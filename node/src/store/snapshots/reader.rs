@@ -1,7 +1,11 @@
 //! Reads a snapshot. Invariant: what leaves this file was checked; a walk that ends without an error has seen every byte
-//! of the file, as it was written, in the order in which it was written. Memory is that of two blocks.
+//! of the file, as it was written, in the order in which it was written. Memory is that of a few blocks: one thread reads
+//! and checks them while another makes something of their rows.
 
+use std::io;
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};
+use std::thread::{Builder, ScopedJoinHandle, scope};
 
 use super::error::{Part, SnapshotError};
 use super::progress::Progress;
@@ -14,6 +18,8 @@ use crate::seam::disk::{Dir, File};
 use crate::store::tables::content::{StateRows, check};
 use crate::store::tables::{Identity, ShardState};
 
+/// Blocks that are read ahead.
+const AHEAD_MAX: usize = 4;
 /// The table of the shard's state, which is the last one.
 const STATE_TABLE: u8 = 9;
 
@@ -31,15 +37,18 @@ pub struct SnapshotFile {
 
 /// A block that was checked.
 #[derive(Debug)]
-pub(super) struct Block<'b> {
+pub(super) struct Block {
     /// The table's persisted number.
     pub(super) table: u8,
-    bytes: &'b [u8],
+    part: Part,
+    /// Where it ends in the file.
+    end: u64,
+    bytes: Vec<u8>,
 }
 
-impl<'b> Block<'b> {
-    pub(super) fn rows(&self) -> Rows<'b> {
-        Rows::new(self.bytes)
+impl Block {
+    pub(super) fn rows(&self) -> Rows<'_> {
+        Rows::new(&self.bytes)
     }
 }
 
@@ -126,15 +135,31 @@ impl SnapshotFile {
     pub(super) fn walk(
         &self,
         progress: &Progress,
-        mut take: impl FnMut(&Block<'_>) -> Result<u64, Refused>,
+        take: impl FnMut(&Block) -> Result<u64, Refused>,
     ) -> Result<ShardState, SnapshotError> {
-        let mut blocks = Blocks::new(self);
+        progress.begin(self.footer.rows_total());
+        scope(|scope| {
+            let (blocks, read) = sync_channel(AHEAD_MAX);
+            let (back, used) = channel();
+            let thread = Builder::new().name("snapshot-read".to_owned());
+            let ahead = thread.spawn_scoped(scope, move || Blocks::new(self).run(&blocks, &used));
+            let ahead = ahead.map_err(SnapshotError::device(&self.name, "read"))?;
+            self.put_together(progress, take, read, &|block| drop(back.send(block)), ahead)
+        })
+    }
+
+    fn put_together(
+        &self,
+        progress: &Progress,
+        mut take: impl FnMut(&Block) -> Result<u64, Refused>,
+        read: Receiver<Block>,
+        give_back: &dyn Fn(Vec<u8>),
+        ahead: ScopedJoinHandle<'_, Result<(), SnapshotError>>,
+    ) -> Result<ShardState, SnapshotError> {
         let mut state = StateRows::default();
         let mut counts = [0; TABLES];
-        progress.begin(self.footer.rows_total());
-        while blocks.number < self.footer.blocks {
-            let (block, part) = blocks.next()?;
-            let at_block = SnapshotError::damaged(&self.name, part);
+        for block in read {
+            let at_block = SnapshotError::damaged(&self.name, block.part);
             let rows = take(&block).map_err(|refused| match refused {
                 Refused::Bytes(cause) => at_block(cause),
                 Refused::Other(error) => error,
@@ -148,9 +173,11 @@ impl SnapshotFile {
             if let Some(count) = counts.get_mut(usize::from(block.table) - 1) {
                 *count += rows;
             }
-            progress.reached(blocks.position, counts.iter().sum());
+            progress.reached(block.end, counts.iter().sum());
+            give_back(block.bytes);
         }
-        blocks.finish()?;
+        let lost = || io::Error::other("the thread that reads it panicked");
+        ahead.join().unwrap_or_else(|_| Err(SnapshotError::device(&self.name, "read")(lost())))?;
         let at_end = SnapshotError::damaged(&self.name, Part::Footer);
         if counts != self.footer.rows {
             return Err(at_end(CodecError::Impossible("the number of rows")));
@@ -191,17 +218,28 @@ struct Blocks<'f> {
     hash: BlocksHash,
     table: u8,
     stored: Vec<u8>,
-    rows: Vec<u8>,
 }
 
 impl<'f> Blocks<'f> {
     fn new(of: &'f SnapshotFile) -> Self {
         let hash = BlocksHash::new(of.key);
-        let (stored, rows) = (Vec::with_capacity(BLOCK_BYTES_MAX), Vec::with_capacity(BLOCK_BYTES_MAX));
-        Self { of, number: 0, position: of.first, raw_bytes: 0, hash, table: 0, stored, rows }
+        let stored = Vec::with_capacity(BLOCK_BYTES_MAX);
+        Self { of, number: 0, position: of.first, raw_bytes: 0, hash, table: 0, stored }
     }
 
-    fn next(&mut self) -> Result<(Block<'_>, Part), SnapshotError> {
+    /// Gives all of them away, and ends early when nobody takes them any more.
+    fn run(mut self, blocks: &SyncSender<Block>, used: &Receiver<Vec<u8>>) -> Result<(), SnapshotError> {
+        while self.number < self.of.footer.blocks {
+            let rows = used.try_recv().unwrap_or_else(|_| Vec::with_capacity(BLOCK_BYTES_MAX));
+            let block = self.next(rows)?;
+            if blocks.send(block).is_err() {
+                return Ok(());
+            }
+        }
+        self.finish()
+    }
+
+    fn next(&mut self, mut bytes: Vec<u8>) -> Result<Block, SnapshotError> {
         let of = self.of;
         let part = Part::Block { number: self.number, table: None };
         let damaged = SnapshotError::damaged(&of.name, part);
@@ -211,7 +249,7 @@ impl<'f> Blocks<'f> {
         let mut stored = std::mem::take(&mut self.stored);
         stored.resize(head.stored_bytes, 0);
         self.read(part, &mut stored)?;
-        let opened = open_block(of.key, self.number, &raw, &stored, &mut self.rows);
+        let opened = open_block(of.key, self.number, &raw, &stored, &mut bytes);
         self.stored = stored;
         opened.map_err(&damaged)?;
         let part = Part::Block { number: self.number, table: Some(head.table) };
@@ -224,7 +262,7 @@ impl<'f> Blocks<'f> {
         self.number += 1;
         self.raw_bytes += head.raw_bytes as u64;
         self.hash.add(head.checksum);
-        Ok((Block { table: head.table, bytes: &self.rows }, part))
+        Ok(Block { table: head.table, part, end: self.position, bytes })
     }
 
     /// The next bytes; none of the footer's.
