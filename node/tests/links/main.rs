@@ -1,6 +1,8 @@
 //! The promises of the links between nodes, one module each, over real sockets of the loopback interface.
 
 #[cfg(test)]
+mod lessons;
+#[cfg(test)]
 mod peers;
 #[cfg(test)]
 mod raw;

@@ -132,6 +132,7 @@ impl Host for TestHost {
 
 /// A lane with the logs of its shards.
 pub(crate) struct Log {
+    pub(crate) disk: SimulatedDisk,
     pub(crate) lane: Lane,
     heads: BTreeMap<ShardId, History>,
     /// What each shard's log has, from its first entry on.
@@ -140,7 +141,8 @@ pub(crate) struct Log {
 
 impl Log {
     pub(crate) fn new() -> Self {
-        let dir = SimulatedDisk::new(7).root().subdir("lane").unwrap();
+        let disk = SimulatedDisk::new(7);
+        let dir = disk.root().subdir("lane").unwrap();
         let options = LaneOptions {
             segment_bytes: 256 << 10,
             segment_bytes_max: 1 << 20,
@@ -148,7 +150,7 @@ impl Log {
             ..LaneOptions::new(LaneId(0), [3; 16], true)
         };
         let (lane, _) = Lane::open(&dir, options, drop).unwrap();
-        Self { lane, heads: BTreeMap::new(), entries: BTreeMap::new() }
+        Self { disk, lane, heads: BTreeMap::new(), entries: BTreeMap::new() }
     }
 
     /// Writes an entry.

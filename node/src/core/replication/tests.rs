@@ -5,6 +5,7 @@ mod following;
 mod hazards;
 mod invariants;
 mod leading;
+mod lessons;
 mod membership;
 mod vouching;
 mod walk;
