@@ -50,7 +50,7 @@ pub struct ShardMemory {
     pub led: Epoch,
     /// The newest set of voters known, in the form of its record.
     pub config: Vec<u8>,
-    /// The replica applied its own removal: it takes no part any more.
+    /// The replica applied its own removal: it takes no part until a set of voters has it again.
     pub retired: bool,
     /// Why the shard's data must not be opened, if so.
     pub quarantined: Option<String>,

@@ -124,8 +124,8 @@ pub enum Refusal {
     /// It does not lead this epoch.
     #[error("it does not lead")]
     NotLeading,
-    /// It was removed from the voters.
-    #[error("it was removed from the voters for good")]
+    /// It was removed from the voters, and has heard of no later set that has it again.
+    #[error("it was removed from the voters")]
     Retired,
     /// No other member remembers this start yet: ask again.
     #[error("no other member has met this start yet")]

@@ -12,7 +12,7 @@ pub struct Memory {
     pub led: Epoch,
     /// The sets of voters that it goes by as a leader.
     pub configs: Option<Configs>,
-    /// It has applied its own removal, and takes no part any more.
+    /// It has applied its own removal, and takes no part until a set of voters has it again.
     pub retired: bool,
 }
 

@@ -248,3 +248,40 @@ fn i14_a_round_proves_leadership_only_to_reads_that_asked_before_it_began() {
     world.settle();
     assert_eq!(world.readable.iter().map(|(_, round, _)| *round).collect::<Vec<_>>(), [1, 2]);
 }
+
+#[test]
+fn i11_a_removed_replica_takes_no_part_after_a_restart_either_until_a_set_has_it_again() {
+    let mut world = World::led();
+    let first = Configs::first(voters(&[0, 1, 2]));
+    let change = |world: &mut World, configs: Configs, learners: &[u32]| {
+        let (epoch, learners) = (RecordEpoch(1), learners.iter().copied().map(id).collect());
+        world.step(id(0), Input::Configure { ask: Ask(1), epoch, configs, learners });
+        world.settle();
+        world.write(0, "a");
+        world.settle();
+    };
+    change(&mut world, first.with_next(voters(&[0, 1])), &[2]);
+    for restarted in [false, true] {
+        if restarted {
+            world.crash(2);
+            world.restart(2);
+            world.settle();
+        }
+        world.answers.clear();
+        world.seal(2, 2);
+        world.lead(2, 2, &first);
+        world.settle();
+        let refused = Answer::Refused(Refusal::Retired);
+        assert_eq!(world.answers, [(id(2), refused.clone()), (id(2), refused)], "restarted: {restarted}");
+    }
+    assert_eq!(world.node(2).replica.memory().promised.record, RecordEpoch(1), "it promised nothing either");
+    let configs = world.node(0).replica.memory().configs.clone().unwrap();
+    change(&mut world, configs.with_next(voters(&[0, 1, 2])), &[]);
+    world.crash(2);
+    world.restart(2);
+    world.settle();
+    world.answers.clear();
+    world.seal(2, 2);
+    world.settle();
+    assert!(world.sealed(2).is_some() && !world.node(2).memory.retired, "it votes");
+}
