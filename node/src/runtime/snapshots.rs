@@ -1,7 +1,7 @@
 //! Snapshots of a running node's shards: one thread that takes them, one at a time, when they are due or ordered.
 //!
-//! Invariants: nobody waits for it but whoever ordered one; what fails is told of, counted and tried again, and no write
-//! ever hears of it. A snapshot gets its name only when the log holds on the device whatever is in it, so no power cut
+//! Invariants: nobody waits for it but whoever ordered one, who hears what became of it in any case; what fails is told of,
+//! counted and tried again, and no write ever hears of it. A snapshot gets its name only when the log holds on the device whatever is in it, so no power cut
 //! leaves one of a future that never came; it holds committed entries only, because the tables do. Leaves to the store how
 //! one is written, and which ones stay.
 
@@ -301,6 +301,13 @@ impl SnapshotTaker {
         metrics.missing.set(gauge(missing));
         let age = oldest.map_or(0, |taken_at| self.clock.now().0.saturating_sub(taken_at.0).max(0) / 1000);
         metrics.age.set(age);
+    }
+}
+
+/// However its thread ends, nobody waits for it any more.
+impl Drop for SnapshotTaker {
+    fn drop(&mut self) {
+        self.shared.snapshots.end();
     }
 }
 

@@ -27,7 +27,7 @@ const SHARD: ShardId = ShardId(0);
 
 /// Snapshots are taken all the time.
 fn often(config: Config) -> Config {
-    Config { snapshot_log_size: Some(Size::bytes(2000)), snapshot_rate: None, snapshot_keep: 2, ..config }
+    Config { snapshot_log_size: Some(Size::bytes(1)), snapshot_rate: None, snapshot_keep: 2, ..config }
 }
 
 /// The log stays from its beginning on.
@@ -77,7 +77,13 @@ fn a_node_restarts_with_and_without_snapshots_from_a_whole_and_a_cut_log_clean_a
         let recorded = record(seed, config, if snapshots { expect_whole } else { |_, _| {} });
         let world = &recorded.world;
         taken += world.metrics.snapshots.taken.get();
-        assert_eq!(world.metrics.snapshots.taken.get() > 10, snapshots);
+        // More than the first one of each shard.
+        assert_eq!(
+            world.metrics.snapshots.taken.get() > 4,
+            snapshots,
+            "{}",
+            world.metrics.snapshots.taken.get()
+        );
         assert_eq!(world.metrics.snapshots.failures.get(), 0);
         let first = first_segment(&world.disk);
         assert_eq!(first > 1, cut, "snapshots: {snapshots}, the first segment is {first}");
@@ -361,18 +367,20 @@ fn in_the_relaxed_modes_no_power_cut_leaves_a_snapshot_of_a_future_that_never_ca
             // The applier lags; some of what was appended must be in it.
             let pinned = world.snapshot().unwrap();
             if pinned.open().unwrap().verify(&Progress::default()).unwrap().totals.bytes > 40 * 600 {
-                break pinned.index();
+                break pinned.open().unwrap().header().clone();
             }
             world.append(10);
         };
         let cut = world.disk.after_power_cut(7);
         world.running.stop();
         let after = World::on(&cut, &config);
-        let now = after.snapshot().unwrap().index();
-        // One record more: the start of an epoch.
-        assert!(now > taken, "{aol:?} {fsync:?}: a snapshot of {taken}, and a log that ends before {now}");
         let folder = folders(&cut).remove(0);
-        assert!(indexes(folder.as_ref()).unwrap().contains(&taken), "the power cut took a durable snapshot");
+        assert!(indexes(folder.as_ref()).unwrap().contains(&taken.index), "a durable snapshot is gone");
+        // The start has applied all that the log had; what it wrote itself may not be applied yet.
+        let now = after.snapshot().unwrap().open().unwrap().header().clone();
+        let same = (now.index, now.epoch, now.chain) == (taken.index, taken.epoch, taken.chain);
+        let (behind, before) = (now.index, taken.index);
+        assert!(same || behind > before, "{aol:?} {fsync:?}: a snapshot of {before}, and a log of {behind}");
         after.running.stop();
     }
     let config = Config { aol: AolMode::Never, ..one_shard() };
