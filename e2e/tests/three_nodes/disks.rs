@@ -9,9 +9,10 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use thalweg_e2e::client::{Connection, Request};
 use thalweg_e2e::cluster::{Options, SmallVolume, World};
+use thalweg_e2e::server::complaints;
 use tokio::time::sleep;
 
-use super::{PATIENCE, end, number, options};
+use super::{PATIENCE, PEERS_COME_AND_GO, end, number, options};
 
 /// A world whose first node has a disk of its own.
 async fn with_volume(megabytes: u64, data: &Path) -> anyhow::Result<Option<(World, SmallVolume)>> {
@@ -46,6 +47,71 @@ async fn a_node_with_an_empty_disk_becomes_another_replica_and_votes_again() -> 
     let outcome = world.take_work()?.end().await?;
     outcome.check(seed)?;
     end(world).await
+}
+
+/// Copies a node's directory.
+fn copy(from: &Path, to: &Path) -> anyhow::Result<()> {
+    std::fs::create_dir_all(to)?;
+    for entry in std::fs::read_dir(from)? {
+        let entry = entry?;
+        let place = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy(&entry.path(), &place)?;
+        } else {
+            std::fs::copy(entry.path(), &place)?;
+        }
+    }
+    Ok(())
+}
+
+/// Waits until a node has said so in its log so often.
+async fn says(world: &World, node: usize, words: &str, times: usize) -> anyhow::Result<()> {
+    let said = async {
+        while world.log(node).iter().filter(|line| line.contains(words)).count() < times {
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, said).await.with_context(|| format!("node {node} never says: {words}"))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_whose_disk_was_put_back_stops_and_with_an_empty_one_votes_again() -> anyhow::Result<()> {
+    const KNOWN: &str = "this start is known in the cluster";
+    const PUT_BACK: &str = "put back to an older copy";
+    let seed = number("TEST_SEED", 11);
+    let data = tempfile::tempdir()?;
+    let image = data.path().join("image");
+    let mut world = World::start(options(seed), data.path()).await?;
+    world.work(seed, 8, 8).await?;
+    world.kill(0, true).await?;
+    copy(world.data(0), &image)?;
+    world.start_node(0).await?;
+    says(&world, 0, KNOWN, 2).await?;
+    world.wait_open(PATIENCE).await?;
+    // Back by exactly one start: its boot will be the same again.
+    world.kill(0, true).await?;
+    world.wipe(0)?;
+    copy(&image, world.data(0))?;
+    world.start_node(0).await?;
+    says(&world, 0, PUT_BACK, 1).await?;
+    world.wait_open(PATIENCE).await?;
+    ensure!(world.log(0).iter().filter(|line| line.contains(KNOWN)).count() == 2, "somebody vouched for it");
+    world.kill(0, true).await?;
+    world.wipe(0)?;
+    world.start_node(0).await?;
+    let settled = |view: &thalweg_e2e::driver::View| {
+        view.table.next_replica > 3 && view.is_open() && view.is_settled(3)
+    };
+    world.driver()?.wait(PATIENCE, "the new replica votes everywhere", settled).await?;
+    let outcome = world.take_work()?.end().await?;
+    outcome.check(seed)?;
+    let logs: Vec<String> = (0..world.count()).flat_map(|node| world.log(node)).collect();
+    world.end().await?;
+    let known =
+        [PEERS_COME_AND_GO, &[PUT_BACK, "does not take this volume for the one that it knew"]].concat();
+    let complaints = complaints(&logs, &known);
+    ensure!(complaints.is_empty(), "unlisted log lines:\n{}", complaints.join("\n"));
+    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
