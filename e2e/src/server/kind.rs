@@ -122,7 +122,9 @@ impl ServerKind {
             path if path.contains('/') => {
                 Ok(Self::Node(NodeOptions { binary: Some(path.into()), ..NodeOptions::default() }))
             }
-            other => anyhow::bail!("unknown rival {other:?}: official, acid, memory and paths of nodes are known"),
+            other => {
+                anyhow::bail!("unknown rival {other:?}: official, acid, memory and paths of nodes are known")
+            }
         }
     }
 

@@ -187,7 +187,8 @@ impl Server {
     /// Bytes that it has given to the disk so far, or made dirty in memory.
     pub fn stored(&self) -> anyhow::Result<u64> {
         let text = std::fs::read_to_string(format!("/proc/{}/io", self.pid.as_raw_nonzero()))?;
-        let line = text.lines().find_map(|line| line.strip_prefix("write_bytes:")).context("no such figure")?;
+        let line =
+            text.lines().find_map(|line| line.strip_prefix("write_bytes:")).context("no such figure")?;
         Ok(line.trim().parse()?)
     }
 

@@ -2,8 +2,8 @@
 //! all of it stands elsewhere already. Labels are peers and roles: as many as there are nodes, however many streams.
 
 use std::collections::BTreeSet;
-use std::sync::{Mutex, PoisonError};
 use std::sync::atomic::Ordering;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use prometheus_client::encoding::EncodeLabelSet;

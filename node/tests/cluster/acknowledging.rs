@@ -27,7 +27,11 @@ async fn acks_leader_answers_before_the_commit_shows_it_to_nobody_and_may_lose_i
     cut_off(&world, FrameKind::Records);
     append(world.engine(0), &stream, " hasty").await.expect("its own disk is enough for an answer");
     for node in 0..NODES {
-        assert_eq!(text(world.engine(node), &stream).await.unwrap(), "safe", "seen on {node} before the commit");
+        assert_eq!(
+            text(world.engine(node), &stream).await.unwrap(),
+            "safe",
+            "seen on {node} before the commit"
+        );
     }
     // The leader is replaced: what it alone had is gone, and nobody has ever read it.
     world.elect(world.shard_of(&stream), 2, 1, &[1, 2]).await;
@@ -56,7 +60,12 @@ async fn acks_leader_keeps_what_it_answered_when_the_leader_stays() {
     world.stop().await;
 }
 
-async fn eventually_reads(world: &World, node: usize, stream: &thalweg_node::types::StreamName, wanted: &str) {
+async fn eventually_reads(
+    world: &World,
+    node: usize,
+    stream: &thalweg_node::types::StreamName,
+    wanted: &str,
+) {
     let reading = async {
         while text(world.engine(node), stream).await.ok().as_deref() != Some(wanted) {
             tokio::time::sleep(Duration::from_millis(5)).await;

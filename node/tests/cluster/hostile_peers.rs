@@ -106,7 +106,8 @@ async fn a_recorded_handshake_and_recorded_frames_that_are_played_again_change_n
     let before = lone.state().await;
     // All that the leader has said, in its own bytes.
     let mut recorded = opening(&greeting(1));
-    put_frame(&mut recorded, leader.seed, (FrameKind::Agreed, thalweg_node::types::ShardId(0)), |_| {}).unwrap();
+    put_frame(&mut recorded, leader.seed, (FrameKind::Agreed, thalweg_node::types::ShardId(0)), |_| {})
+        .unwrap();
     recorded.extend(frame(leader.seed, Message::Follow(LED)));
     recorded.extend(frame(leader.seed, records(LED, 1, Chain(0))));
     let mut again = Raw::connect(lone.peer);
@@ -159,7 +160,11 @@ async fn a_member_that_speaks_for_other_epochs_or_for_somebody_else_changes_noth
         say(&mut other, Message::Follow(epoch));
         loop {
             match heard(&mut other) {
-                Some(Message::Refused { epoch: refused, promised }) if refused == epoch && promised == LED => break,
+                Some(Message::Refused { epoch: refused, promised })
+                    if refused == epoch && promised == LED =>
+                {
+                    break;
+                }
                 Some(Message::Refused { .. }) => {}
                 answer => panic!("{answer:?}"),
             }
@@ -218,11 +223,14 @@ async fn floods_of_connections_and_of_frames_cost_a_bounded_amount_and_keep_nobo
     let before = lone.state().await;
     let held = resident();
     // A member that says the same old thing a hundred thousand times, and reads no answer.
-    let stale = frame(other.seed, Message::Beat {
-        epoch: Epoch { record: RecordEpoch(2), boot: Boot(5) },
-        committed: LogIndex(9),
-        round: 1,
-    });
+    let stale = frame(
+        other.seed,
+        Message::Beat {
+            epoch: Epoch { record: RecordEpoch(2), boot: Boot(5) },
+            committed: LogIndex(9),
+            round: 1,
+        },
+    );
     let many = stale.repeat(1000);
     let mut stream = other.stream.try_clone().unwrap();
     stream.set_write_timeout(Some(std::time::Duration::from_secs(5))).unwrap();

@@ -96,7 +96,8 @@ impl Lone {
         crate::world::within(async {
             loop {
                 let shards = self.control().shards().await;
-                if let Some(found) = shards.into_iter().find(|report| report.shard == SHARD && wanted(report)) {
+                if let Some(found) = shards.into_iter().find(|report| report.shard == SHARD && wanted(report))
+                {
                     return found;
                 }
                 tokio::time::sleep(HEARTBEAT).await;

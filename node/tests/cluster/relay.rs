@@ -86,7 +86,8 @@ impl Relay {
     /// What becomes of a frame, if it is not passed on.
     fn takes(&self, found: FrameKind) -> Option<Loss> {
         let mut state = self.state.0.lock().unwrap();
-        let loss = state.loss.filter(|loss| matches!(loss, Loss::All(kind) | Loss::Next(kind) if *kind == found))?;
+        let loss =
+            state.loss.filter(|loss| matches!(loss, Loss::All(kind) | Loss::Next(kind) if *kind == found))?;
         if loss == Loss::Next(found) {
             state.loss = None;
         }

@@ -16,8 +16,8 @@ use thalweg_node::seam::{Clock, SystemClock};
 use thalweg_node::telemetry::Metrics;
 use thalweg_node::types::{
     Boot, ClusterId, Configs, ContentType, Lifetime, Messages, ProducerId, ProducerStamp, ProducerState,
-    RecordEpoch, ReplicaId, ShardCount, ShardId, StartKey, StreamConfig, StreamName, Trail, VolumeIncarnation,
-    Voters,
+    RecordEpoch, ReplicaId, ShardCount, ShardId, StartKey, StreamConfig, StreamName, Trail,
+    VolumeIncarnation, Voters,
 };
 
 use crate::gated_disk::{Gate, GatedDir};
@@ -105,8 +105,7 @@ impl World {
                 )
             };
             let members: String = relays.iter().enumerate().map(member).collect();
-            let text =
-                format!("cluster: {}\nmembers:\n{members}leaders: [0, 1, 2]\n", "23".repeat(16));
+            let text = format!("cluster: {}\nmembers:\n{members}leaders: [0, 1, 2]\n", "23".repeat(16));
             let file = files.path().join(format!("cluster-{me}.yaml"));
             std::fs::write(&file, &text).unwrap();
             let mut config = Config {
@@ -211,7 +210,11 @@ fn plain() -> ContentType {
 pub(crate) fn creation(name: &StreamName) -> Create {
     Create {
         name: name.clone(),
-        config: StreamConfig { content_type: plain(), lifetime: Lifetime::Forever, ..StreamConfig::default() },
+        config: StreamConfig {
+            content_type: plain(),
+            lifetime: Lifetime::Forever,
+            ..StreamConfig::default()
+        },
         content_type_given: true,
         fork_offset_given: false,
         closed: false,
@@ -251,7 +254,6 @@ pub(crate) async fn append(
 
 pub(crate) async fn text(engine: &Engine, name: &StreamName) -> Result<String, ReadError> {
     let batch = engine.read(name, ReadFrom::Start, 1 << 20).await?;
-    let parts =
-        batch.segments.iter().map(|part| String::from_utf8_lossy(part.messages.wire()).into_owned());
+    let parts = batch.segments.iter().map(|part| String::from_utf8_lossy(part.messages.wire()).into_owned());
     Ok(parts.collect())
 }

@@ -58,7 +58,10 @@ fn lesson_a_damaged_record_is_never_sent_on_under_a_fresh_checksum() {
     let folder = log.disk.root().subdir("lane").unwrap();
     let mut segments: Vec<String> = folder.entries().unwrap().into_iter().map(|(name, _)| name).collect();
     segments.sort();
-    assert!(log.disk.flip(&format!("lane/{}", segments[segments.len() - 3]), 8 * 100_000), "there is such a bit");
+    assert!(
+        log.disk.flip(&format!("lane/{}", segments[segments.len() - 3]), 8 * 100_000),
+        "there is such a bit"
+    );
     let (sockets, roster) = listeners(2);
     let mut sockets = sockets.into_iter();
     let leader = Node::start(1, 1, sockets.next().unwrap(), &roster, options(Some(&log)));

@@ -59,7 +59,14 @@ impl Process {
 async fn leader(folder: &Path, amount: Amount, filled: usize) -> anyhow::Result<(Process, String)> {
     let address = format!("127.0.0.1:{}", free_ports(1)?.first().context("a port")?);
     let data = folder.join("leader").display().to_string();
-    let words = ["lead".into(), data, address.clone(), SHARDS.to_string(), filled.to_string(), amount.bytes.to_string()];
+    let words = [
+        "lead".into(),
+        data,
+        address.clone(),
+        SHARDS.to_string(),
+        filled.to_string(),
+        amount.bytes.to_string(),
+    ];
     let mut leader = Process::start(&words)?;
     leader.hear("ready").await?;
     Ok((leader, address))
@@ -67,7 +74,8 @@ async fn leader(folder: &Path, amount: Amount, filled: usize) -> anyhow::Result<
 
 fn follower(folder: &Path, address: &str, levels: &str, more: &[&str]) -> anyhow::Result<Process> {
     let data = folder.join("follower").display().to_string();
-    let mut words = vec!["follow".to_owned(), data, address.to_owned(), SHARDS.to_string(), levels.to_owned()];
+    let mut words =
+        vec!["follow".to_owned(), data, address.to_owned(), SHARDS.to_string(), levels.to_owned()];
     words.extend(more.iter().map(ToString::to_string));
     Process::start(&words)
 }
@@ -108,7 +116,11 @@ pub(super) async fn lone(folder: &Path, count: usize) -> anyhow::Result<Vec<u64>
     leader.say(&format!("lone {count}")).await?;
     let mut times = Vec::new();
     for _ in 0..count {
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "nanoseconds of a moment")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "nanoseconds of a moment"
+        )]
         times.push(follower.hear("lone").await? as u64);
     }
     follower.end().await?;

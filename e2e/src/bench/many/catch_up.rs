@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use anyhow::Context;
 
-use super::super::sample::median;
 use super::super::requests::message;
-use super::armdb;
+use super::super::sample::median;
 use super::append::{exactly, streams};
+use super::armdb;
 use super::bare::{self, Bare};
 use super::fleet::{Fleet, Kind};
 use super::level;
@@ -84,7 +84,12 @@ async fn round(common: &Common, kind: &Kind, amount: Amount) -> anyhow::Result<(
 }
 
 /// All rows for one amount: ours with and without syncs, the rival, the floors.
-pub(super) async fn rows(common: &Common, options: &NodeOptions, amount: Amount, with_armdb: bool) -> anyhow::Result<Vec<Row>> {
+pub(super) async fn rows(
+    common: &Common,
+    options: &NodeOptions,
+    amount: Amount,
+    with_armdb: bool,
+) -> anyhow::Result<Vec<Row>> {
     let mut synced = Row::new(amount, "thalweg, fsync always");
     let mut loose = Row::new(amount, "thalweg, fsync never");
     let mut rival = Row::new(amount, "armdb, not durable");
@@ -109,7 +114,9 @@ pub(super) async fn rows(common: &Common, options: &NodeOptions, amount: Amount,
 #[expect(clippy::cast_precision_loss, reason = "figures for people")]
 pub(super) fn table(title: &str, rows: &[Row]) -> String {
     use std::fmt::Write;
-    let mut text = format!("| {title} | who | MB/s | messages/s | ours ÷ this | before the first, s |\n|---|---|--:|--:|--:|--:|\n");
+    let mut text = format!(
+        "| {title} | who | MB/s | messages/s | ours ÷ this | before the first, s |\n|---|---|--:|--:|--:|--:|\n"
+    );
     let mut ours: Option<&Row> = None;
     for row in rows {
         if ours.is_none_or(|ours| ours.amount.bytes != row.amount.bytes) {

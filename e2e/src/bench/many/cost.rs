@@ -56,12 +56,14 @@ struct Share {
 }
 
 async fn spent(server: &Server) -> anyhow::Result<Spent> {
-    let page = Connection::open(server.address()).await?.exchange(&Request::draft("GET", "/metrics").end()).await?;
+    let page =
+        Connection::open(server.address()).await?.exchange(&Request::draft("GET", "/metrics").end()).await?;
     ensure!(page.head.status == 200, "/metrics: status {}", page.head.status);
     let page = std::str::from_utf8(&page.body)?;
     let sum = |name: &str| -> u64 {
         let lines = page.lines().filter_map(|line| line.strip_prefix(name));
-        let values = lines.filter(|rest| rest.starts_with(['{', ' '])).filter_map(|rest| rest.rsplit(' ').next());
+        let values =
+            lines.filter(|rest| rest.starts_with(['{', ' '])).filter_map(|rest| rest.rsplit(' ').next());
         values.filter_map(|value| value.parse::<u64>().ok()).sum()
     };
     Ok(Spent {
@@ -99,7 +101,8 @@ async fn round(common: &Common, kind: &Kind, clients: usize, appends: usize) -> 
     let clock = Stopwatch::start();
     exactly(scripts, appends).await?;
     let rate = appends as f64 / clock.elapsed().as_secs_f64();
-    let mut round = Round { rate, leader: Share::default(), follower: Share::default(), all: Share::default() };
+    let mut round =
+        Round { rate, leader: Share::default(), follower: Share::default(), all: Share::default() };
     let servers = fleet.servers();
     let followers = servers.len().saturating_sub(1).max(1) as f64;
     for (server, before) in servers.iter().zip(before) {

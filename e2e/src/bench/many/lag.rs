@@ -68,7 +68,12 @@ impl From<&Histogram> for Times {
 }
 
 /// Follows a stream on one node, and tells when each message came.
-async fn follow(at: SocketAddr, stream: String, to: mpsc::UnboundedSender<u64>, clock: Stopwatch) -> anyhow::Result<()> {
+async fn follow(
+    at: SocketAddr,
+    stream: String,
+    to: mpsc::UnboundedSender<u64>,
+    clock: Stopwatch,
+) -> anyhow::Result<()> {
     let mut events = EventStream::open(at, &stream, "-1").await?;
     ensure!(events.head().status == 200, "SSE: status {}", events.head().status);
     while let Some(event) = events.next().await? {
@@ -83,7 +88,11 @@ async fn follow(at: SocketAddr, stream: String, to: mpsc::UnboundedSender<u64>, 
 }
 
 /// Appends until it is dropped; counts what was answered.
-async fn press(fleet: &Fleet, load: Load, answered: mpsc::UnboundedSender<()>) -> anyhow::Result<JoinSet<anyhow::Result<()>>> {
+async fn press(
+    fleet: &Fleet,
+    load: Load,
+    answered: mpsc::UnboundedSender<()>,
+) -> anyhow::Result<JoinSet<anyhow::Result<()>>> {
     let (clients, pace) = match load {
         Load::None => return Ok(JoinSet::new()),
         Load::Paced(clients, rate) => {

@@ -40,7 +40,12 @@ pub(super) async fn ends(world: &World, nodes: &[usize]) -> anyhow::Result<Ends>
 
 /// Waits until all replicas of a node have committed, and hold on their disk, what the leaders have; says when it had the first and the last
 /// of what it lacked.
-pub(super) async fn reach(world: &World, node: usize, ends: &Ends, clock: &Stopwatch) -> anyhow::Result<(Duration, Duration)> {
+pub(super) async fn reach(
+    world: &World,
+    node: usize,
+    ends: &Ends,
+    clock: &Stopwatch,
+) -> anyhow::Result<(Duration, Duration)> {
     let mut first: Option<Duration> = None;
     let mut had: Option<u64> = None;
     loop {

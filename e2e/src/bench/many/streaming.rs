@@ -20,7 +20,12 @@ const CLIENTS: usize = 16;
 const BATCH: usize = 100;
 
 /// Seconds until both followers have everything that was written.
-async fn round(common: &Common, options: &NodeOptions, amount: Amount, fsync: FsyncMode) -> anyhow::Result<f64> {
+async fn round(
+    common: &Common,
+    options: &NodeOptions,
+    amount: Amount,
+    fsync: FsyncMode,
+) -> anyhow::Result<f64> {
     let mut fleet = Fleet::start(&ours(options, fsync), &common.folder).await?;
     let made = streams(&fleet, CLIENTS).await?;
     // A message is a string of a JSON array: two quotation marks and a comma are not counted.
@@ -29,7 +34,8 @@ async fn round(common: &Common, options: &NodeOptions, amount: Amount, fsync: Fs
     let mut scripts = Vec::new();
     for (at, name) in &made {
         let json = format!("json-{name}");
-        let create = Request::draft("PUT", &fleet.path(&json)).header("Content-Type", "application/json").body(b"");
+        let create =
+            Request::draft("PUT", &fleet.path(&json)).header("Content-Type", "application/json").body(b"");
         let head = crate::client::Connection::open(*at).await?.exchange(&create).await?.head;
         anyhow::ensure!(head.status == 201, "PUT {json}: status {}", head.status);
         let append = Request::draft("POST", &fleet.path(&json)).header("Content-Type", "application/json");
@@ -48,7 +54,12 @@ async fn round(common: &Common, options: &NodeOptions, amount: Amount, fsync: Fs
 }
 
 /// All rows.
-pub(super) async fn rows(common: &Common, options: &NodeOptions, amount: Amount, with_armdb: bool) -> anyhow::Result<Vec<Row>> {
+pub(super) async fn rows(
+    common: &Common,
+    options: &NodeOptions,
+    amount: Amount,
+    with_armdb: bool,
+) -> anyhow::Result<Vec<Row>> {
     let mut synced = Row::new(amount, "thalweg, two followers, fsync always");
     let mut loose = Row::new(amount, "thalweg, two followers, fsync never");
     let mut rival = Row::new(amount, "armdb, one follower, not durable");

@@ -51,7 +51,6 @@ fn configuration(node: usize, ports: &[u16], wal: &Path) -> anyhow::Result<Strin
 /// Ports that nobody has at this moment.
 pub(super) fn free_ports(count: usize) -> anyhow::Result<Vec<u16>> {
     // All held until the last is found, so that none comes twice.
-    let listeners =
-        (0..count).map(|_| TcpListener::bind(("127.0.0.1", 0))).collect::<Result<Vec<_>, _>>()?;
+    let listeners = (0..count).map(|_| TcpListener::bind(("127.0.0.1", 0))).collect::<Result<Vec<_>, _>>()?;
     listeners.iter().map(|listener| Ok(listener.local_addr()?.port())).collect()
 }

@@ -79,7 +79,11 @@ impl Common {
 
     fn check(&self, known: &[&str]) -> anyhow::Result<()> {
         let unknown = self.vs.iter().find(|name| !known.contains(&name.as_str()) && !name.contains('/'));
-        ensure!(unknown.is_none(), "{:?} is no rival here; known: {known:?}", unknown.unwrap_or(&String::new()));
+        ensure!(
+            unknown.is_none(),
+            "{:?} is no rival here; known: {known:?}",
+            unknown.unwrap_or(&String::new())
+        );
         Ok(())
     }
 }
@@ -108,7 +112,8 @@ impl Verb {
         say(&floor(&folder)?);
         if let Some(file) = file {
             let all = json!({ "machine": machine_facts(&folder), "figures": figures });
-            std::fs::write(&file, serde_json::to_vec_pretty(&all)?).with_context(|| file.display().to_string())?;
+            std::fs::write(&file, serde_json::to_vec_pretty(&all)?)
+                .with_context(|| file.display().to_string())?;
         }
         Ok(())
     }
@@ -117,7 +122,12 @@ impl Verb {
 fn floor(folder: &Path) -> anyhow::Result<String> {
     let floor = sync_floor(folder, Duration::from_secs(1))?;
     let micros = |share| floor.latency.quantile(share).as_secs_f64() * 1e6;
-    Ok(format!("Floor of the disk: {:.0} syncs/s, p50 {:.0} µs, p99 {:.0} µs.", floor.rate, micros(0.5), micros(0.99)))
+    Ok(format!(
+        "Floor of the disk: {:.0} syncs/s, p50 {:.0} µs, p99 {:.0} µs.",
+        floor.rate,
+        micros(0.5),
+        micros(0.99)
+    ))
 }
 
 async fn clusters(common: &Common, say: &mut impl FnMut(&str)) -> anyhow::Result<Value> {

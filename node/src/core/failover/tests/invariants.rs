@@ -70,7 +70,11 @@ fn i05_a_leader_is_chosen_by_what_the_seals_say_and_not_by_what_was_said_before(
     stage.tell(Input::Ended(id(0)));
     stage.now += Duration::from_millis(400);
     stage.tell(Input::Tick(stage.now));
-    assert_eq!((stage.answered.len(), stage.row().phase), (1, Phase::Sealing), "one seal of three is too few");
+    assert_eq!(
+        (stage.answered.len(), stage.row().phase),
+        (1, Phase::Sealing),
+        "one seal of three is too few"
+    );
     stage.pass(1);
     assert_eq!(stage.row().leader(), Ok(id(1)));
 }
@@ -107,7 +111,9 @@ fn i12_every_change_of_the_record_follows_a_read_past_the_caches() {
     for action in &stage.done {
         match action {
             Action::Read => read = true,
-            Action::Write(_) => assert!(std::mem::take(&mut read), "decided on rows that were not read for it"),
+            Action::Write(_) => {
+                assert!(std::mem::take(&mut read), "decided on rows that were not read for it")
+            }
             _ => {}
         }
     }

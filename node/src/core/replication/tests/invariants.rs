@@ -102,7 +102,11 @@ fn i03_acknowledgements_of_replicas_outside_the_set_commit_nothing_the_leaders_o
     let end = world.node(0).replica.history().end();
     hear(&mut world, 0, 1, ack(epoch(1, 1), end));
     hear(&mut world, 0, 9, ack(epoch(1, 1), end));
-    assert_eq!(world.node(0).replica.committed(), LogIndex(0), "one voter of three, the leader and a stranger");
+    assert_eq!(
+        world.node(0).replica.committed(),
+        LogIndex(0),
+        "one voter of three, the leader and a stranger"
+    );
     hear(&mut world, 0, 2, ack(epoch(1, 1), end));
     assert_eq!(world.node(0).replica.committed(), end);
 }
@@ -192,8 +196,12 @@ fn i10_a_change_that_a_new_leader_finds_counts_until_it_has_committed_in_its_own
     world.crash(2);
     world.write(0, "a");
     world.settle();
-    let told =
-        Input::Configure { ask: Ask(7), epoch: RecordEpoch(1), configs: changed.clone(), learners: Vec::new() };
+    let told = Input::Configure {
+        ask: Ask(7),
+        epoch: RecordEpoch(1),
+        configs: changed.clone(),
+        learners: Vec::new(),
+    };
     world.step(id(0), told);
     world.settle();
     world.crash(0);

@@ -24,7 +24,10 @@ fn lesson_a_leader_that_lost_unsynced_writes_and_its_followers_hold_the_same_aga
         world.node(number).log.iter().map(|entry| (entry.epoch, entry.payload.clone())).collect()
     };
     assert!(text(0) == text(1) && text(0) == text(2));
-    assert!(world.committed.iter().all(|entry| entry.payload != "lost by the leader"), "it was never committed");
+    assert!(
+        world.committed.iter().all(|entry| entry.payload != "lost by the leader"),
+        "it was never committed"
+    );
 }
 
 #[test]
