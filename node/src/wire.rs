@@ -112,8 +112,11 @@ pub trait Host: Send + Sync + 'static {
     fn is_current(&self, peer: Peer) -> bool;
     /// A peer tells of the last starts of members that it has met or heard of.
     fn starts_told(&self, from: ReplicaId, starts: &[KnownStart]);
-    /// A message arrived. Blocks while the node has as much to do as it may hold; that holds back the peer.
+    /// A message arrived. Blocks while the node has as much to do as it may hold; that holds back the peer. Nobody need hurry before
+    /// [`Self::rest`].
     fn heard(&self, from: ReplicaId, shard: ShardId, message: Message);
+    /// All that has arrived was handed over: whoever has something to do with it begins now.
+    fn rest(&self) {}
     /// A peer asks to which index it must have applied a shard that this node leads, to serve the reads that it has.
     fn read_asked(&self, from: ReplicaId, shard: ShardId, number: u64);
     /// The answer of a leader to such a question; `None`: it does not lead.

@@ -143,7 +143,8 @@ impl LaneOwner {
                 if self.says_something(shard, to, message)
                     && let Some(door) = self.duty.doors.get(&to)
                 {
-                    door.send(shard, message);
+                    door.put(shard, message);
+                    self.duty.spoken_to.insert(to);
                 }
             }
             _ => {

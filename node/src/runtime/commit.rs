@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::apply_queue::ApplyQueue;
 use super::group::{Due, Group, Pending};
-use super::lane::LaneOwner;
+use super::lane::{GROUP_BYTES_LARGE, LaneOwner};
 use super::mailbox::Mailbox;
 use super::owner::Service;
 use crate::codec::record::RecordKind;
@@ -40,6 +40,7 @@ impl LaneOwner {
         if self.duty.unsaved.is_empty() {
             return Ok(());
         }
+        self.wake_links();
         let tickets = std::mem::take(&mut self.duty.unsaved);
         let memory = |shard: &ShardId| Some((*shard, self.replica(*shard)?.memory().clone()));
         let memories: Vec<(ShardId, Memory)> = tickets.keys().filter_map(memory).collect();
@@ -61,6 +62,7 @@ impl LaneOwner {
             self.wait_in_line(answers);
             return Ok(());
         }
+        self.duty.writes_much = bytes >= GROUP_BYTES_LARGE;
         self.lane_metrics.records.inc_by(records.len() as u64);
         self.lane_metrics.group_size.observe(records.len() as u64);
         match self.durability.aol {
@@ -97,7 +99,7 @@ impl LaneOwner {
     /// Followers get what was just written while this disk syncs it.
     fn fill_ports(&mut self, records: &[Pending], batch: &Bytes) {
         if self.duty.ports.is_empty() {
-            return;
+            return self.wake_links();
         }
         for record in records {
             let Some(replica) = self.shards.get(&record.shard).and_then(|owner| owner.replica.as_ref())
@@ -117,7 +119,18 @@ impl LaneOwner {
             };
             self.duty.ports.values_mut().for_each(|port| port.fill(record.shard, &shipped));
         }
+        self.wake_links();
+    }
+
+    /// What was said to peers goes: before each wait for the disk, and at the end of a turn; in between it gathers, for one wake-up and
+    /// one call of the system.
+    fn wake_links(&mut self) {
         self.duty.ports.values_mut().for_each(crate::wire::Port::wake);
+        for leader in std::mem::take(&mut self.duty.spoken_to) {
+            if let Some(door) = self.duty.doors.get(&leader) {
+                door.wake();
+            }
+        }
     }
 
     fn make_durable(&mut self) -> Result<(), LaneError> {
@@ -214,7 +227,7 @@ impl LaneOwner {
     /// What is committed goes to the applier; links and senders of messages go on.
     fn hand_over(&mut self) {
         self.duty.holds.clear();
-        self.duty.ports.values_mut().for_each(crate::wire::Port::wake);
+        self.wake_links();
         let handed = std::mem::take(&mut self.duty.handed);
         let Some(last) = handed.records.iter().map(|(_, record)| record.position).max() else { return };
         // The lane's end lies behind the last record; what matters is that nothing before it is missing here.

@@ -39,6 +39,9 @@ use crate::wire::{Door, Port};
 
 /// Most bytes of records in one group: bounds how long the first of a group waits for the last.
 const GROUP_BYTES_MAX: u64 = 4 << 20;
+/// A group of this size pays for the blocks that it is the first to write: zeros written ahead of such groups would be the same bytes
+/// once more, and a sync more between two of them. A follower that catches up writes nothing else.
+pub(super) const GROUP_BYTES_LARGE: u64 = 1 << 20;
 /// Room that must be there before dropped entries are asked for again: a frame of them or two.
 const ROOM_TO_GO_ON: usize = 512 << 10;
 /// Streams of one shard that one sweep ends: a mass expiry delays no writer by more than a few milliseconds.
@@ -103,6 +106,10 @@ pub(crate) struct Duty {
     /// Room for what a replica says; kept so that it need not be made each time.
     pub(crate) effects: Vec<Effect>,
     pub(crate) ticked_at: Duration,
+    /// The last group was a large one.
+    pub(crate) writes_much: bool,
+    /// Leaders to whom something was said that is not on its way yet.
+    pub(crate) spoken_to: BTreeSet<ReplicaId>,
     /// What each leader was told last of each shard, if that was a confirmation, and when.
     pub(crate) confirmed: BTreeMap<(ReplicaId, ShardId), (Confirmation, Duration)>,
     /// Leaders whose entries were dropped for lack of room.
@@ -170,6 +177,10 @@ impl LaneOwner {
                 Ok(()) | Err(LaneError::Full) => {}
                 Err(error) => return Err(error),
             }
+        }
+        self.duty.writes_much &= !rested;
+        if self.duty.writes_much {
+            return Ok(());
         }
         self.log.tend().map(drop)
     }

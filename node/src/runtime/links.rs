@@ -81,14 +81,15 @@ impl Gate {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for a place.
-    fn enter(self: &Arc<Self>, bytes: u64) -> Hold {
+    /// Waits for a place; the owner must know then that it has something to do.
+    fn enter(self: &Arc<Self>, bytes: u64, mailbox: &Mailbox) -> Hold {
         let full = |state: &mut GateState| {
             !state.ended && state.bytes > 0 && state.bytes + bytes > WAITING_BYTES_MAX
         };
         let mut state = self.lock();
         if full(&mut state) {
             state.waiting += 1;
+            mailbox.wake();
             state = self.freed.wait_while(state, full).unwrap_or_else(PoisonError::into_inner);
             state.waiting -= 1;
         }
@@ -294,8 +295,12 @@ impl Host for Cluster {
             Message::Records(records) => records.entries.iter().map(|entry| entry.payload.len() as u64).sum(),
             _ => 0,
         };
-        let hold = gate.enter(MESSAGE_BYTES + payloads);
-        let _ended = mailbox.send(Job::Heard { from, shard, message: Box::new(message), hold });
+        let hold = gate.enter(MESSAGE_BYTES + payloads, mailbox);
+        let _ended = mailbox.post(Job::Heard { from, shard, message: Box::new(message), hold });
+    }
+
+    fn rest(&self) {
+        self.lanes.iter().for_each(|(mailbox, _)| mailbox.wake());
     }
 
     fn read_asked(&self, from: ReplicaId, shard: ShardId, number: u64) {
@@ -312,7 +317,7 @@ impl Host for Cluster {
         let Some((mailbox, gate)) = self.lane(shard) else { return };
         match read_errand(bytes) {
             Ok(asked) => {
-                let hold = gate.enter(MESSAGE_BYTES + bytes.len() as u64);
+                let hold = gate.enter(MESSAGE_BYTES + bytes.len() as u64, mailbox);
                 let asked = Box::new(asked);
                 let _ended = mailbox.send(Job::Errand { from, shard, number, asked, hold });
             }

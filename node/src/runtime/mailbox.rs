@@ -133,6 +133,26 @@ impl Mailbox {
         Ok(())
     }
 
+    /// Puts a job in that can wait until [`Self::wake`]; refused when the owner has ended.
+    pub(crate) fn post(&self, job: Job) -> Result<(), Ended> {
+        let mut inner = self.lock();
+        if inner.ended {
+            return Err(Ended);
+        }
+        inner.jobs.push(job);
+        Ok(())
+    }
+
+    /// Wakes the owner if it sleeps over jobs.
+    pub(crate) fn wake(&self) {
+        let mut inner = self.lock();
+        let wake = !inner.jobs.is_empty() && std::mem::take(&mut inner.sleeping);
+        drop(inner);
+        if wake {
+            self.arrived.notify_one();
+        }
+    }
+
     /// Takes all jobs, after waiting up to `patience` for the first; `into` is empty before.
     pub(crate) fn take(&self, into: &mut Vec<Job>, patience: Duration) {
         let mut inner = self.lock();
@@ -157,6 +177,25 @@ impl Mailbox {
 mod tests {
     use super::*;
     use std::sync::Arc;
+
+    #[test]
+    fn what_was_posted_is_taken_at_the_next_wake() {
+        let mailbox = Arc::new(Mailbox::default());
+        let owner = Arc::clone(&mailbox);
+        let thread = std::thread::spawn(move || {
+            let mut batch = Vec::new();
+            owner.take(&mut batch, Duration::from_secs(600));
+            batch.len()
+        });
+        while !mailbox.lock().sleeping {
+            std::thread::yield_now();
+        }
+        for position in 0..3 {
+            mailbox.post(Job::Release { upto: LanePosition(position), lean: false }).unwrap();
+        }
+        mailbox.wake();
+        assert_eq!(thread.join().unwrap(), 3);
+    }
 
     #[test]
     fn jobs_that_gather_are_taken_together_and_in_order() {

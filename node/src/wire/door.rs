@@ -26,7 +26,17 @@ impl Door {
 
     /// Sends a message, or drops it when the connection is gone.
     pub fn send(&self, shard: ShardId, message: &Message) {
+        self.put(shard, message);
+        self.wake();
+    }
+
+    /// The same, with those that follow: it goes with [`Self::wake`] at the latest.
+    pub fn put(&self, shard: ShardId, message: &Message) {
         self.line.say(false, |out| put_message(out, self.line.seed, shard, message));
+    }
+
+    /// Sends what was put in.
+    pub fn wake(&self) {
         self.line.bell.ring();
     }
 

@@ -68,6 +68,12 @@ impl Inlet {
         Ok(Frame { kind: head.kind, shard: head.shard, payload })
     }
 
+    /// Whether the next frame is here, whole.
+    pub(super) fn holds_frame(&self) -> bool {
+        let head = self.buffer.first_chunk().and_then(|bytes| FrameHead::decode(bytes).ok());
+        head.is_some_and(|head| self.buffer.len() >= FRAME_HEAD_BYTES + head.payload_bytes)
+    }
+
     /// The next bytes, which are no frame.
     pub(super) fn take<const N: usize>(&mut self, source: &mut impl Read) -> Result<[u8; N], InletError> {
         self.fill(source, N)?;

@@ -25,12 +25,15 @@ pub(super) fn hear(
         Direction::Accepted => FrameKind::is_leaders,
     };
     while line.is_open() {
+        if !inlet.holds_frame() {
+            host.rest();
+        }
         match next(line, &mut inlet, allowed, shards) {
             Ok((shard, said)) => {
                 line.answered();
                 // What arrived before the connection was given up, and was not read, is not handed on.
                 if !line.is_open() {
-                    return;
+                    break;
                 }
                 let peer = line.peer.id;
                 match said {
@@ -52,6 +55,7 @@ pub(super) fn hear(
             Err(InletError::Codec(error)) => line.close(Ended::Garbled(error)),
         }
     }
+    host.rest();
 }
 
 fn next(

@@ -1,5 +1,6 @@
 //! How fast a follower that has nothing gets all that its leaders have, beside a rival's, a bare connection, and a bare disk behind it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -12,9 +13,8 @@ use super::bare::{self, Bare};
 use super::fleet::{Fleet, Kind};
 use super::level;
 use super::verbs::Common;
-use crate::server::{FsyncMode, NodeOptions};
+use crate::server::NodeOptions;
 use crate::stopwatch::Stopwatch;
-use std::sync::Arc;
 
 /// Clients that fill.
 const CLIENTS: usize = 64;
@@ -52,8 +52,8 @@ impl Row {
 }
 
 /// Our nodes, with a log that keeps everything, and looks that come often.
-pub(super) fn ours(options: &NodeOptions, fsync: FsyncMode) -> Kind {
-    let mut options = NodeOptions { fsync, ..options.clone() };
+pub(super) fn ours(options: &NodeOptions) -> Kind {
+    let mut options = options.clone();
     options.extra.extend(["--follower-log-max", "8GiB", "--heartbeat", "10ms"].map(str::to_owned));
     Kind::Ours(3, options)
 }
@@ -83,31 +83,28 @@ async fn round(common: &Common, kind: &Kind, amount: Amount) -> anyhow::Result<(
     Ok(times)
 }
 
-/// All rows for one amount: ours with and without syncs, the rival, the floors.
+/// All rows for one amount: ours, the rival, the floors.
 pub(super) async fn rows(
     common: &Common,
     options: &NodeOptions,
     amount: Amount,
     with_armdb: bool,
 ) -> anyhow::Result<Vec<Row>> {
-    let mut synced = Row::new(amount, "thalweg, fsync always");
-    let mut loose = Row::new(amount, "thalweg, fsync never");
+    let mut synced = Row::new(amount, "thalweg, each group synced");
     let mut rival = Row::new(amount, "armdb, not durable");
     let mut socket = Row::new(amount, "bare loopback");
     let mut disk = Row::new(amount, "bare loopback, written and synced every 4 MiB");
     for _ in 0..common.rounds {
-        for (row, fsync) in [(&mut synced, FsyncMode::Always), (&mut loose, FsyncMode::Never)] {
-            let (first, last) = round(common, &ours(options, fsync), amount).await.context("thalweg")?;
-            row.before.push(first.as_secs_f64());
-            row.seconds.push((last - first).as_secs_f64());
-        }
+        let (first, last) = round(common, &ours(options), amount).await.context("thalweg")?;
+        synced.before.push(first.as_secs_f64());
+        synced.seconds.push((last - first).as_secs_f64());
         if with_armdb {
             rival.seconds.push(armdb::catch_up(&common.folder, amount).await.context("armdb")?);
         }
         socket.seconds.push(bare::carry(&common.folder, amount, Bare::Socket)?);
         disk.seconds.push(bare::carry(&common.folder, amount, Bare::Disk)?);
     }
-    Ok([synced, loose, rival, socket, disk].into_iter().filter(|row| !row.seconds.is_empty()).collect())
+    Ok([synced, rival, socket, disk].into_iter().filter(|row| !row.seconds.is_empty()).collect())
 }
 
 /// The table; the first row of an amount is ours.
