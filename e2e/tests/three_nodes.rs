@@ -6,6 +6,8 @@
 //! in CI), `TEST_SEED` repeats a run, `TEST_CONFORMANCE=all` runs the suite through each node.
 #![expect(clippy::print_stdout, reason = "the figures are the evidence")]
 
+#[path = "three_nodes/costs.rs"]
+mod costs;
 #[path = "three_nodes/disks.rs"]
 mod disks;
 #[path = "three_nodes/gaps.rs"]

@@ -173,6 +173,7 @@ impl LaneOwner {
         }
         if rested && self.unmarked && self.unsynced_since.is_none() {
             self.unmarked = false;
+            self.lane_metrics.marks.inc();
             match self.log.mark() {
                 Ok(()) | Err(LaneError::Full) => {}
                 Err(error) => return Err(error),

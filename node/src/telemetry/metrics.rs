@@ -237,6 +237,8 @@ lane_group! {
         written: Counter = "log_written_bytes";
         /// Syncs of the log.
         fsyncs: Counter = "log_fsyncs";
+        /// Marks of how far the log was synced, written when the lane rested; each is a sync more.
+        marks: Counter = "log_marks";
         /// Time that one sync of the log took.
         fsync_time: TimeHistogram = "log_fsync_seconds";
         /// Records that one group commit made durable.
