@@ -24,6 +24,10 @@ pub const ERRAND_FRAME_BYTES_MAX: usize = 1 << 20;
 pub const RECORDS_BYTES_TARGET: usize = 256 << 10;
 /// Entries of one frame: a receiver needs less than half a megabyte to hold as many, however small they are.
 pub const RECORDS_ENTRIES_MAX: usize = 4096;
+/// Bytes of a snapshot in one frame: as with entries, a beat behind it is not late.
+pub const PIECE_BYTES_MAX: usize = 256 << 10;
+/// A piece, the key of its file and where it stands.
+const PIECE_FRAME_BYTES_MAX: usize = PIECE_BYTES_MAX + 64;
 /// One entry of the largest size, or many small ones, each with at most 31 bytes in front, and the frame's own numbers.
 const RECORDS_FRAME_BYTES_MAX: usize = RECORD_PAYLOAD_BYTES_MAX + 256;
 
@@ -55,6 +59,10 @@ pub enum FrameKind {
     ReadAnswered = 21,
     /// Leader: what came of an errand.
     ErrandAnswered = 22,
+    /// Leader: have a snapshot.
+    Offer = 23,
+    /// Leader: a piece of it.
+    Piece = 24,
     /// Follower: what I have.
     Report = 32,
     /// Follower: a later epoch is promised.
@@ -65,11 +73,13 @@ pub enum FrameKind {
     ReadAsked = 35,
     /// Follower: do this where you lead.
     ErrandAsked = 36,
+    /// Follower: send me so much of the snapshot.
+    PieceAsked = 37,
 }
 
 impl FrameKind {
     /// All of them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 19] = [
         Self::Hello,
         Self::Welcome,
         Self::Refusal,
@@ -81,11 +91,14 @@ impl FrameKind {
         Self::Beat,
         Self::ReadAnswered,
         Self::ErrandAnswered,
+        Self::Offer,
+        Self::Piece,
         Self::Report,
         Self::Refused,
         Self::Ack,
         Self::ReadAsked,
         Self::ErrandAsked,
+        Self::PieceAsked,
     ];
 
     /// The kind of a number, if this version knows it.
@@ -112,6 +125,7 @@ impl FrameKind {
         match self {
             Self::Hello | Self::Welcome | Self::Refusal | Self::Agreed => HANDSHAKE_FRAME_BYTES_MAX,
             Self::Records => RECORDS_FRAME_BYTES_MAX,
+            Self::Piece => PIECE_FRAME_BYTES_MAX,
             Self::ErrandAsked | Self::ErrandAnswered => ERRAND_FRAME_BYTES_MAX,
             _ => CONTROL_FRAME_BYTES_MAX,
         }

@@ -49,11 +49,15 @@ pub(crate) struct ShardReplay {
     pub(crate) tail: VecDeque<Uncommitted>,
     /// Why the shard cannot be served, if it cannot.
     pub(crate) damage: Option<String>,
+    /// A record that does not join the tables. Where those came from a leader, it may be one that was taken back before.
+    misfit: Option<String>,
     /// The first record that the tables' checkpoint lacks.
     pub(crate) first: Option<LanePosition>,
     settling: Settling,
     /// What the tables held when they were opened.
     base: (History, Vec<(LogIndex, Configs)>),
+    /// Up to here the tables came as a whole, from a leader: what the log says of earlier records is about other tables.
+    seeded: LogIndex,
     /// The log was cut to here, below what the tables hold, and has not come back there yet.
     taken_back: Option<LogIndex>,
     pending: Vec<Committed>,
@@ -76,17 +80,21 @@ impl ShardReplay {
     pub(crate) fn new(mut tables: Tables, settling: Settling) -> Self {
         // On a full volume everything is applied all the same: what finds no room waits in memory.
         tables.bound_late(u64::MAX);
-        let (base, damage) = match base_of(&tables) {
-            Ok(base) => (base, None),
-            Err(reason) => ((History::default(), Vec::new()), Some(reason)),
+        let seeded = tables.reader().patient().seeded().map_err(|error| error.to_string());
+        let found = seeded.and_then(|seeded| Ok((base_of(&tables)?, seeded)));
+        let ((base, seeded), damage) = match found {
+            Ok(found) => (found, None),
+            Err(reason) => (((History::default(), Vec::new()), LogIndex(0)), Some(reason)),
         };
         Self {
             history: base.0.clone(),
             voters: base.1.clone(),
             tail: VecDeque::new(),
+            seeded,
             taken_back: None,
             tables,
             damage,
+            misfit: None,
             first: None,
             settling,
             base,
@@ -130,7 +138,7 @@ impl ShardReplay {
         if header.kind == RecordKind::Cut {
             return self.cut(header.index, header.chain);
         }
-        if !header.kind.is_chained() || self.damage.is_some() {
+        if !header.kind.is_chained() || self.damage.is_some() || self.misfit.is_some() {
             return;
         }
         if header.index >= self.base.0.end() {
@@ -141,12 +149,12 @@ impl ShardReplay {
         }
         self.first.get_or_insert(header.position);
         if header.index != self.last().next() {
-            self.damage =
+            self.misfit =
                 Some(format!("its log misses the records {} to {}", self.last().next(), header.index.0 - 1));
             return;
         }
         if header.chain != self.history.chain() {
-            self.damage = Some(format!("its log does not continue its tables at record {}", header.index));
+            self.misfit = Some(format!("its log does not continue its tables at record {}", header.index));
             return;
         }
         self.hold(Uncommitted {
@@ -161,7 +169,7 @@ impl ShardReplay {
 
     fn hold(&mut self, entry: Uncommitted) {
         if entry.epoch < self.history.last_epoch() {
-            self.damage = Some(format!("record {} is of an epoch that was over", entry.index));
+            self.misfit = Some(format!("record {} is of an epoch that was over", entry.index));
             return;
         }
         if entry.kind == RecordKind::Config {
@@ -203,6 +211,14 @@ impl ShardReplay {
     /// The records behind `index` were taken back. They were not committed; those that took their place may be in the
     /// tables by now.
     fn cut(&mut self, index: LogIndex, chain: Chain) {
+        if index < self.seeded {
+            // What it takes back was never a part of these tables.
+            self.misfit = None;
+            (self.history, self.voters) = self.base.clone();
+            self.tail.clear();
+            self.first = None;
+            return;
+        }
         if index < self.base.0.end() {
             self.taken_back = Some(index);
             (self.history, self.voters) = self.base.clone();
@@ -223,6 +239,9 @@ impl ShardReplay {
 
     /// The log was read to its end: applies what gathered.
     pub(crate) fn finish(&mut self) {
+        if let Some(misfit) = self.misfit.take() {
+            self.damage.get_or_insert(misfit);
+        }
         if let Some(reached) = self.taken_back {
             let end = self.base.0.end();
             self.damage.get_or_insert(format!(
@@ -248,7 +267,7 @@ impl ShardReplay {
 }
 
 /// The log's shape and the voters, as far as the tables hold them.
-fn base_of(tables: &Tables) -> Result<(History, Vec<(LogIndex, Configs)>), String> {
+pub(super) fn base_of(tables: &Tables) -> Result<(History, Vec<(LogIndex, Configs)>), String> {
     let state = tables.state();
     let start = |start: &EpochStart| core_start(start.epoch, start.first);
     let starts = state.epochs.iter().map(start).collect();

@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use super::line::{Ended, Line};
 use super::message::{Said, put_message, put_said};
+use super::parcel::PieceAsk;
 use crate::codec::frame::ERRAND_FRAME_BYTES_MAX;
 use crate::core::replication::Message;
 use crate::types::ShardId;
@@ -33,6 +34,13 @@ impl Door {
     /// Asks the leader up to where reads must have applied; `false` when the connection is gone.
     pub fn ask_read(&self, shard: ShardId, number: u64) -> bool {
         self.line.say(false, |out| put_said(out, self.line.seed, shard, &Said::ReadAsked(number)));
+        self.line.bell.ring();
+        self.line.is_open()
+    }
+
+    /// Asks the leader for a part of what it offered; `false` when the connection is gone.
+    pub fn ask_piece(&self, shard: ShardId, ask: PieceAsk) -> bool {
+        self.line.say(false, |out| put_said(out, self.line.seed, shard, &Said::PieceAsked(ask)));
         self.line.bell.ring();
         self.line.is_open()
     }

@@ -38,6 +38,8 @@ pub(super) fn hear(
                     Said::ReadAnswered(number, upto) => host.read_answered(peer, shard, number, upto),
                     Said::ErrandAsked(number, bytes) => host.errand_asked(peer, shard, number, &bytes),
                     Said::ErrandAnswered(number, bytes) => host.errand_answered(peer, shard, number, &bytes),
+                    Said::PieceAsked(ask) => line.ask_piece(shard, ask),
+                    Said::Piece(piece) => host.piece(peer, shard, piece),
                     Said::Message(message) => {
                         if let Message::Ack { epoch, synced, .. } = message {
                             line.acknowledge(shard, epoch, synced);

@@ -16,7 +16,9 @@ use thalweg_node::types::{
     Boot, Chain, ClusterId, Epoch, LaneId, LogIndex, Member, RecordEpoch, ReplicaId, Roster, ShardCount,
     ShardId, VolumeIncarnation,
 };
-use thalweg_node::wire::{Door, Host, Identity, LinkOptions, Links, Peer, Port, Shipped, Shipping, Stranger};
+use thalweg_node::wire::{
+    Door, Host, Identity, LinkOptions, Links, Peer, Piece, Port, Shipped, Shipping, Stranger,
+};
 
 /// How long something may take that must happen.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
@@ -33,6 +35,8 @@ pub(crate) enum Event {
     ReadAnswered(ShardId, u64, Option<LogIndex>),
     ErrandAsked(ShardId, u64, Bytes),
     ErrandAnswered(ShardId, u64, Bytes),
+    Lacks(ReplicaId, ShardId, Epoch),
+    Piece(ShardId, Piece),
 }
 
 /// A host that writes down what it is told, and waits in `heard` while its gate is shut.
@@ -113,6 +117,14 @@ impl Host for TestHost {
 
     fn errand_answered(&self, _from: ReplicaId, shard: ShardId, number: u64, bytes: &Bytes) {
         self.tell(Event::ErrandAnswered(shard, number, bytes.clone()));
+    }
+
+    fn lacks(&self, peer: ReplicaId, shard: ShardId, epoch: Epoch) {
+        self.tell(Event::Lacks(peer, shard, epoch));
+    }
+
+    fn piece(&self, _from: ReplicaId, shard: ShardId, piece: Piece) {
+        self.tell(Event::Piece(shard, piece));
     }
 }
 

@@ -4,5 +4,6 @@ mod electing;
 mod following;
 mod leading;
 mod membership;
+mod seeding;
 mod walk;
 mod world;

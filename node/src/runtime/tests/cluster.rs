@@ -16,17 +16,22 @@ const NODES: usize = 3;
 /// How long something may take that must happen.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-struct World {
-    nodes: Vec<Running>,
+pub(super) struct World {
+    pub(super) nodes: Vec<Running>,
+    pub(super) configs: Vec<Config>,
     _directory: tempfile::TempDir,
 }
 
 impl World {
     fn start() -> Self {
+        Self::start_with(|_| {})
+    }
+
+    pub(super) fn start_with(change: impl Fn(&mut Config)) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let peers: Vec<_> = (0..NODES).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
         let peers: Vec<_> = peers.into_iter().map(|socket| socket.local_addr().unwrap()).collect();
-        let start_one = |(me, peer): (usize, &SocketAddr)| {
+        let config_of = |(me, peer): (usize, &SocketAddr)| {
             // Each calls itself by the default name, and the others by others.
             let own = NodeName::standalone();
             let member = |(id, peer): (usize, &SocketAddr)| {
@@ -41,7 +46,7 @@ impl World {
             let file = directory.path().join(format!("cluster-{me}.yaml"));
             let text = format!("cluster: {cluster}\nmembers:\n{members}leaders: [0, 1, 2]\n");
             std::fs::write(&file, &text).unwrap();
-            let config = Config {
+            let mut config = Config {
                 data: directory.path().join(format!("n{me}")),
                 shards: ShardCount::new(4).unwrap(),
                 cluster_id: Some(ClusterFile::parse(&text).unwrap().cluster),
@@ -50,19 +55,31 @@ impl World {
                 heartbeat: Duration::from_millis(20),
                 ..Config::default()
             };
-            let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-            start(&config, &clock, Arc::new(Metrics::new(config.lanes))).unwrap()
+            change(&mut config);
+            config
         };
-        let nodes = peers.iter().enumerate().map(start_one).collect();
-        Self { nodes, _directory: directory }
+        let configs: Vec<Config> = peers.iter().enumerate().map(config_of).collect();
+        let nodes = configs.iter().map(start_one).collect();
+        Self { nodes, configs, _directory: directory }
     }
 
-    fn engine(&self, node: usize) -> &Engine {
+    /// The last node goes down, and comes up again.
+    pub(super) async fn down(&mut self) {
+        let node = self.nodes.pop().unwrap();
+        node.engine.close();
+        tokio::task::spawn_blocking(move || node.stop()).await.unwrap();
+    }
+
+    pub(super) fn up(&mut self) {
+        self.nodes.push(start_one(&self.configs[self.nodes.len()]));
+    }
+
+    pub(super) fn engine(&self, node: usize) -> &Engine {
         &self.nodes[node].engine
     }
 
     /// A name in a shard that this node leads first.
-    fn led_by(&self, node: usize, prefix: &str) -> StreamName {
+    pub(super) fn led_by(&self, node: usize, prefix: &str) -> StreamName {
         let count = self.engine(0).shared.count;
         let mut names =
             (0..).map(|number| StreamName::from_bytes(format!("{prefix}{number}").as_bytes()).unwrap());
@@ -70,7 +87,7 @@ impl World {
     }
 
     /// Every shard is led.
-    async fn led(&self) {
+    pub(super) async fn led(&self) {
         for node in &self.nodes {
             eventually(|| {
                 node.engine
@@ -87,7 +104,7 @@ impl World {
         }
     }
 
-    async fn stop(self) {
+    pub(super) async fn stop(self) {
         for node in self.nodes {
             node.engine.close();
             tokio::task::spawn_blocking(move || node.stop()).await.unwrap();
@@ -95,7 +112,7 @@ impl World {
     }
 }
 
-async fn eventually(what: impl Fn() -> bool) {
+pub(super) async fn eventually(what: impl Fn() -> bool) {
     let waiting = async {
         while !what() {
             tokio::time::sleep(Duration::from_millis(2)).await;
@@ -104,7 +121,12 @@ async fn eventually(what: impl Fn() -> bool) {
     tokio::time::timeout(PATIENCE, waiting).await.expect("it takes far too long");
 }
 
-fn plain() -> ContentType {
+fn start_one(config: &Config) -> Running {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    start(config, &clock, Arc::new(Metrics::new(config.lanes))).unwrap()
+}
+
+pub(super) fn plain() -> ContentType {
     ContentType::parse("text/plain").unwrap()
 }
 
@@ -120,7 +142,7 @@ fn creation(name: &StreamName, lifetime: Lifetime) -> Create {
     }
 }
 
-async fn make(engine: &Engine, name: &StreamName) {
+pub(super) async fn make(engine: &Engine, name: &StreamName) {
     engine.create(creation(name, Lifetime::Forever), None).await.unwrap();
 }
 
@@ -143,7 +165,7 @@ async fn fork(engine: &Engine, name: &StreamName, source: &StreamName) -> Create
     engine.create(creation(name, lifetime), Some(request)).await.unwrap()
 }
 
-async fn text(engine: &Engine, name: &StreamName) -> String {
+pub(super) async fn text(engine: &Engine, name: &StreamName) -> String {
     let batch = engine.read(name, ReadFrom::Start, 1 << 20).await.unwrap();
     batch.segments.iter().map(|part| String::from_utf8_lossy(part.messages.wire()).into_owned()).collect()
 }
