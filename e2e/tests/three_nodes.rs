@@ -12,6 +12,8 @@ mod costs;
 mod disks;
 #[path = "three_nodes/gaps.rs"]
 mod gaps;
+#[path = "three_nodes/seeding.rs"]
+mod seeding;
 #[path = "three_nodes/speaking.rs"]
 mod speaking;
 #[path = "three_nodes/troubles.rs"]

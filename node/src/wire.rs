@@ -21,6 +21,7 @@ mod links;
 mod message;
 mod options;
 mod outbox;
+mod parcel;
 mod port;
 mod reader;
 mod registry;
@@ -33,6 +34,7 @@ pub use door::Door;
 pub use links::Links;
 pub use message::{KnownStart, Said, decode_said, put_said};
 pub use options::LinkOptions;
+pub use parcel::{Parcel, Piece, PieceAsk};
 pub use port::Port;
 
 use std::sync::Arc;
@@ -125,6 +127,10 @@ pub trait Host: Send + Sync + 'static {
     fn errand_asked(&self, from: ReplicaId, shard: ShardId, number: u64, bytes: &Bytes);
     /// What came of an errand of this node.
     fn errand_answered(&self, from: ReplicaId, shard: ShardId, number: u64, bytes: &Bytes);
+    /// The log of a shard that is shipped to a peer, in this epoch, no longer has what that peer lacks.
+    fn lacks(&self, peer: ReplicaId, shard: ShardId, epoch: Epoch);
+    /// A piece of a file that was asked for. Does not block: no more is sent than was asked for.
+    fn piece(&self, from: ReplicaId, shard: ShardId, piece: Piece);
 }
 
 /// From where on, and as what, a shard's log is shipped.

@@ -61,6 +61,8 @@ impl World {
                 Effect::Opened(epoch) => self.opened(node, shard, epoch),
                 Effect::Closed(epoch) => self.closed(node, shard, epoch),
                 Effect::Suspended | Effect::Resumed => {}
+                // Logs of this world keep everything, so nobody is seeded.
+                Effect::Image(_) | Effect::Fetch { .. } | Effect::Unfetch | Effect::Install(_) => {}
                 Effect::RoundBegun(round) => {
                     let reads = std::mem::take(&mut local.reads);
                     local.rounds.push_back((round, reads));

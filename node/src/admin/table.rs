@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::words::{Follower, Shard, ShardRole};
+use super::words::{Follower, Seeding, Shard, ShardRole};
 
 const HEADS: [&str; 9] =
     ["shard", "role", "leader", "promised", "end", "synced", "committed", "applied", "voters"];
@@ -20,6 +20,9 @@ pub(super) fn table(shards: &[Shard]) -> String {
     for (shard, row) in shards.iter().zip(&rows) {
         text.push_str(&line(row, &widths));
         shard.followers.iter().for_each(|follower| put_follower(&mut text, follower));
+        if let Some(Seeding { index, bytes, done }) = shard.seeding {
+            let _ = writeln!(text, "       fetches a snapshot up to {index}: {done} of {bytes} bytes");
+        }
         if let ShardRole::Halted(why) | ShardRole::Damaged(why) = &shard.role {
             // Writing to a text cannot fail.
             let _ = writeln!(text, "       {why}");
@@ -66,8 +69,14 @@ fn voters(configs: &crate::types::Configs) -> String {
 }
 
 fn put_follower(text: &mut String, follower: &Follower) {
-    let Follower { replica, is_shipped, held, lag_entries, lag_bytes, lag_ms, silent_ms } = follower;
-    let fed = if *is_shipped { "" } else { ", gets nothing" };
+    let Follower { replica, is_shipped, held, lag_entries, lag_bytes, lag_ms, silent_ms, seeding } = follower;
+    let fed = match seeding {
+        Some(Seeding { index, bytes, done }) => {
+            format!(", gets a snapshot up to {index}: {done} of {bytes} bytes")
+        }
+        None if *is_shipped => String::new(),
+        None => ", gets nothing".to_owned(),
+    };
     let heard = silent_ms.map_or_else(|| "never heard".to_owned(), |ms| format!("heard {ms} ms ago"));
     let _ = writeln!(
         text,

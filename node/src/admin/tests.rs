@@ -16,8 +16,8 @@ use crate::core::failover::NodePulse;
 use crate::core::replication::{Answer, Refusal, Standing as Stood};
 use crate::runtime::ProgressNow;
 use crate::runtime::{
-    FollowerReport, JoinError, NodeReport, Order, ShardReport, ShardRole as Role, SnapshotReport,
-    Unanswered as NoAnswer,
+    FollowerReport, JoinError, NodeReport, Order, SeedingReport, ShardReport, ShardRole as Role,
+    SnapshotReport, Unanswered as NoAnswer,
 };
 use crate::types::{
     Boot, ClusterId, ConfigVersion, Configs, Epoch, LogIndex, RecordEpoch, ReplicaId, Roster, ShardId,
@@ -162,8 +162,10 @@ fn reports() -> Vec<ShardReport> {
         lag_bytes: 1200,
         lag: Duration::from_millis(40),
         silent: Some(Duration::from_millis(12)),
+        seeding: None,
     };
-    let absent = FollowerReport { is_shipped: false, held: LogIndex(0), silent: None, ..follower };
+    let seeding = Some(SeedingReport { index: LogIndex(15), bytes: 4000, done: 1000 });
+    let absent = FollowerReport { is_shipped: false, held: LogIndex(0), silent: None, seeding, ..follower };
     let leading = ShardReport {
         shard: ShardId(0),
         role: Role::Leading,
@@ -175,6 +177,7 @@ fn reports() -> Vec<ShardReport> {
         applied: LogIndex(12),
         configs: Some(configs().with_next(Voters::new([0, 1].map(ReplicaId)).unwrap())),
         followers: BTreeMap::from([(ReplicaId(0), follower), (ReplicaId(2), absent)]),
+        seeding: None,
     };
     let damaged = ShardReport {
         shard: ShardId(11),
@@ -182,6 +185,7 @@ fn reports() -> Vec<ShardReport> {
         leader: None,
         configs: None,
         followers: BTreeMap::new(),
+        seeding,
         ..leading
     };
     vec![leading, damaged]

@@ -19,7 +19,7 @@ pub use asks::{Addressee, Batch, ConfigAsk, Drain, LeadAsk, SealAsk, Shutdown};
 pub use log::{EpochStart, History, HistoryWords, Standing, VoterSet, VoterSets};
 pub use outcome::{Answered, Answers, Halt, Outcome, Refused, RefusedWhy, Seal, Unanswered, UnansweredWhy};
 pub use pulse::{Pulse, Role, ShardPulse};
-pub use shards::{Follower, Shard, ShardRole, Shards};
+pub use shards::{Follower, Seeding, Shard, ShardRole, Shards};
 pub use snapshots::{ShardSnapshot, SnapshotAsk, Snapshots, UnderWay};
 pub use status::{Member, MemberList, Members, Status};
 pub use trouble::{Fate, Trouble};

@@ -24,6 +24,10 @@ pub const ERRAND_FRAME_BYTES_MAX: usize = 1 << 20;
 pub const RECORDS_BYTES_TARGET: usize = 256 << 10;
 /// Entries of one frame: a receiver needs less than half a megabyte to hold as many, however small they are.
 pub const RECORDS_ENTRIES_MAX: usize = 4096;
+/// Bytes of a snapshot in one frame: as with entries, a beat behind it is not late.
+pub const PIECE_BYTES_MAX: usize = 256 << 10;
+/// A piece, the key of its file and where it stands.
+const PIECE_FRAME_BYTES_MAX: usize = PIECE_BYTES_MAX + 64;
 /// One entry of the largest size, or many small ones, each with at most 31 bytes in front, and the frame's own numbers.
 const RECORDS_FRAME_BYTES_MAX: usize = RECORD_PAYLOAD_BYTES_MAX + 256;
 
@@ -57,6 +61,10 @@ pub enum FrameKind {
     ReadAnswered = 21,
     /// Leader: what came of an errand.
     ErrandAnswered = 22,
+    /// Leader: have a snapshot.
+    Offer = 23,
+    /// Leader: a piece of it.
+    Piece = 24,
     /// Follower: what I have.
     Report = 32,
     /// Follower: a later epoch is promised.
@@ -69,11 +77,13 @@ pub enum FrameKind {
     ErrandAsked = 36,
     /// Follower: the last starts of members that I have met or heard of.
     Starts = 37,
+    /// Follower: send me so much of the snapshot.
+    PieceAsked = 38,
 }
 
 impl FrameKind {
     /// All of them.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 21] = [
         Self::Hello,
         Self::Welcome,
         Self::Refusal,
@@ -86,12 +96,15 @@ impl FrameKind {
         Self::Beat,
         Self::ReadAnswered,
         Self::ErrandAnswered,
+        Self::Offer,
+        Self::Piece,
         Self::Report,
         Self::Refused,
         Self::Ack,
         Self::ReadAsked,
         Self::ErrandAsked,
         Self::Starts,
+        Self::PieceAsked,
     ];
 
     /// The kind of a number, if this version knows it.
@@ -120,6 +133,7 @@ impl FrameKind {
                 HANDSHAKE_FRAME_BYTES_MAX
             }
             Self::Records => RECORDS_FRAME_BYTES_MAX,
+            Self::Piece => PIECE_FRAME_BYTES_MAX,
             Self::ErrandAsked | Self::ErrandAnswered => ERRAND_FRAME_BYTES_MAX,
             _ => CONTROL_FRAME_BYTES_MAX,
         }

@@ -113,6 +113,14 @@ pub struct SnapshotHeader {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SnapshotKey(u32);
 
+impl SnapshotKey {
+    /// It tells one snapshot from any other.
+    #[must_use]
+    pub const fn number(self) -> u32 {
+        self.0
+    }
+}
+
 impl SnapshotHeader {
     /// The header's bytes and the key of what follows. Epochs beyond [`EPOCHS_MAX`] are left out, the oldest ones first.
     #[must_use]

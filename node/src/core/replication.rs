@@ -5,6 +5,7 @@
 mod effect;
 mod election;
 mod history;
+mod image;
 mod input;
 mod memory;
 mod message;
@@ -16,6 +17,7 @@ mod starts;
 pub use effect::{Answer, Effect, Halt, Refusal, SealAnswer};
 pub use election::{Sealed, sees_every_commit, winners};
 pub use history::{Common, EpochStart, History, HistoryError};
+pub use image::Image;
 pub use input::{Ask, Input, Lead, Standing};
 pub use memory::{Memory, Ticket};
 pub use message::{Entry, Message, Records, Report};

@@ -139,12 +139,13 @@ pub enum Failure {
         /// What was found.
         reason: Arc<str>,
     },
-    /// Refused: the device failed this shard's tables; they are being opened again, and then it is served again.
-    #[error("shard {shard} is being opened again after its device failed: {reason}")]
+    /// Refused: the device failed this shard's tables, or others take their place; they are being opened again, and then it is
+    /// served again.
+    #[error("shard {shard} is being opened again: {reason}")]
     ShardReopening {
         /// Which.
         shard: ShardId,
-        /// What the device answered.
+        /// What the device answered, or who replaces them.
         reason: Arc<str>,
     },
     /// Refused: this shard's tables are being compacted or opened again, and memory does not hold what was asked for.

@@ -8,13 +8,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::apply_queue::{Committed, record_bytes};
-use super::mailbox::{Job, Mailbox};
+use super::mailbox::{Installed, Job, Mailbox};
 use super::replay;
 use super::shared::Shared;
 use super::trouble::{State, Trouble};
 use crate::codec::record::RecordKind;
 use crate::store::aol::LaneReader;
-use crate::store::tables::{LATE_BYTES_MAX, Tables, TablesError};
+use crate::store::tables::{LATE_BYTES_MAX, Tables, TablesError, Unreplaced};
 use crate::types::{LaneId, LanePosition, LogIndex, Op, ShardId, StreamId};
 
 /// Rows of deleted streams that one round removes per shard: keeps a round short when a huge stream was deleted.
@@ -189,6 +189,40 @@ impl ShardApplier {
         if let Some(open) = shared.open_shard(self.shard) {
             open.suspend(&error.to_string());
         }
+    }
+
+    /// Puts the file that a leader's snapshot became in the place of the tables; how many bytes of records leave memory with
+    /// the old ones.
+    pub(crate) fn replace(&mut self, log_is_durable: bool) -> u64 {
+        let waiting = self.waiting_bytes();
+        let outcome = match self.trouble.is_none() && log_is_durable {
+            true => self.tables.replace(),
+            false => Err(Unreplaced::Kept(TablesError::Busy)),
+        };
+        let installed = outcome.and_then(|()| {
+            let base = replay::base_of(&self.tables);
+            base.map_err(|reason| Unreplaced::Unknown(TablesError::Damaged { reason: reason.into() }))
+        });
+        let outcome = match installed {
+            Ok((history, voters)) => {
+                // All of it is in the new file.
+                self.stuck.clear();
+                self.undurable = None;
+                self.reported = history.end();
+                (self.reaping, self.full) = (true, false);
+                let voters = voters.into_iter().next_back().map(|(_, configs)| configs);
+                Ok(Box::new(Installed { history, voters }))
+            }
+            Err(error) => {
+                if matches!(error, Unreplaced::Unknown(_)) {
+                    // Nobody opens it again before the next start: the lane would not know what it holds.
+                    self.trouble.condemn();
+                }
+                Err(error)
+            }
+        };
+        let _ended = self.mailbox.send(Job::Installed { shard: self.shard, outcome });
+        waiting - self.waiting_bytes()
     }
 
     fn recover(&mut self, now: Duration, shared: &Shared) {

@@ -85,6 +85,12 @@ impl Applier {
                 applier.take(records);
             }
         }
+        for shard in work.replaced {
+            let is_durable = self.log_is_durable();
+            if let Some(applier) = self.shards.get_mut(&shard) {
+                self.queue.done(applier.replace(is_durable));
+            }
+        }
         if work.log_begs == Some(true) {
             self.room.lend_to_the_log();
         }

@@ -33,6 +33,8 @@ pub(crate) struct Work {
     pub(crate) ended: bool,
     /// A write found no room in the log; whether one of them was a deletion.
     pub(crate) log_begs: Option<bool>,
+    /// Shards whose files are to be replaced, behind all that is in here of them.
+    pub(crate) replaced: BTreeSet<ShardId>,
 }
 
 /// The queue of all shards.
@@ -120,13 +122,19 @@ impl ApplyQueue {
         self.work.notify_one();
     }
 
+    /// The file of a shard is to be replaced.
+    pub(crate) fn replace(&self, shard: ShardId) {
+        self.lock().waiting.replaced.insert(shard);
+        self.work.notify_one();
+    }
+
     /// Waits up to `patience` for enough work, then takes all there is.
     pub(crate) fn take(&self, patience: Duration) -> Work {
         let inner = self.lock();
         // What stands still for lack of room is tried again at the usual pace, not at full speed.
         let idle = |inner: &mut Inner| {
             let calm = inner.stalled || (inner.bytes < inner.limit / 2 && !inner.hurry);
-            calm && inner.log_begs.is_none() && inner.lanes_running > 0
+            calm && inner.log_begs.is_none() && inner.waiting.replaced.is_empty() && inner.lanes_running > 0
         };
         let waited = self.work.wait_timeout_while(inner, patience, idle);
         let mut inner = waited.unwrap_or_else(PoisonError::into_inner).0;

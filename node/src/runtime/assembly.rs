@@ -27,6 +27,7 @@ use super::membership::Membership;
 use super::owner::{Log, ShardOwner};
 use super::replay::{Replays, ShardReplay};
 use super::room::Room;
+use super::seeding::Workshop;
 use super::shared::{Shard, Shared, Slot};
 use super::snapshots::{SnapshotPace, SnapshotTaker, Triggers};
 use super::start::Running;
@@ -41,6 +42,7 @@ use crate::config::{Config, Size, SnapshotCompression};
 use crate::core::{CoreLimits, ShardCore};
 use crate::seam::Clock;
 use crate::store::aol::{Lane, LaneReader};
+use crate::store::reserve::Spare;
 use crate::store::snapshots::WriteOptions;
 use crate::store::tables::Reader;
 use crate::telemetry::Metrics;
@@ -124,6 +126,7 @@ impl Parts<'_> {
         let links = self.links(&shared, readers)?;
         running.threads = threads(owners, applier, sweeper, snapshots, &fatal, &queue)?;
         running.threads.extend(listener(&shared, &fatal, &queue)?);
+        running.threads.extend(self.seeding(&shared, &fatal, &queue)?);
         running.links = links;
         running.volume = Some(self.volume);
         Ok(running)
@@ -173,6 +176,29 @@ impl Parts<'_> {
         let logs = if config.aol == AolMode::Never { Vec::new() } else { logs.to_vec() };
         let (root, cluster) = (Arc::clone(&self.volume.root), self.volume.cluster());
         SnapshotTaker::new(Arc::clone(shared), Arc::clone(&self.metrics), root, cluster, logs, pace)
+    }
+
+    /// Fetches what leaders offer, in a cluster.
+    fn seeding(
+        &self,
+        shared: &Arc<Shared>,
+        fatal: &Fatal,
+        queue: &Arc<ApplyQueue>,
+    ) -> anyhow::Result<Option<JoinHandle<()>>> {
+        let Some(cluster) = shared.cluster.get() else { return Ok(None) };
+        let shards = self.volume.layout.shards;
+        let workshop = Workshop {
+            root: Arc::clone(&self.volume.root),
+            cluster: self.volume.cluster(),
+            shards,
+            cache_bytes: usize::try_from(self.config.table_cache.get())? / usize::from(shards.get()),
+            spare: Arc::clone(&self.volume.reserve) as Arc<dyn Spare>,
+            free_bytes_min: self.volume.reserve.wanted(),
+        };
+        let (seeding, shared) = (Arc::clone(&cluster.seeding), Arc::clone(shared));
+        let guard = Watch::over(fatal, None, queue);
+        let thread = std::thread::Builder::new().name("seeding".to_owned());
+        Ok(Some(thread.spawn(move || guard.watch(|| seeding.run(&shared, &workshop)))?))
     }
 
     /// What replicas remember that never remembered anything.

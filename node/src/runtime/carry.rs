@@ -46,6 +46,10 @@ impl LaneOwner {
                         port.unship(shard);
                     }
                 }
+                Effect::Image(to) => self.seed(shard, to),
+                Effect::Fetch { from, image } => self.fetch(shard, from, image),
+                Effect::Unfetch => self.unfetch(shard),
+                Effect::Install(_) => self.install(shard),
                 Effect::Committed(upto) => self.publish(shard, upto),
                 Effect::Opened(_) => {
                     if let Some(owner) = self.shards.get_mut(&shard) {
@@ -147,6 +151,7 @@ impl LaneOwner {
                     self.duty.spoken_to.insert(to);
                 }
             }
+            Message::Offer { .. } => self.offer(shard, to, message),
             _ => {
                 if let Some(port) = self.duty.ports.get_mut(&to) {
                     port.send(shard, message);
@@ -262,6 +267,7 @@ impl LaneOwner {
     pub(super) fn close(&mut self, shard: ShardId) {
         let Some(owner) = self.shards.get_mut(&shard) else { return };
         owner.stop_serving();
+        self.duty.seeds.drop_shard(shard);
         let mut waiters: Vec<Waiter> = owner.line.take_answers().map(|waiting| waiting.waiter).collect();
         for asker in owner.line.take_reads() {
             self.answer_read(shard, asker, None);

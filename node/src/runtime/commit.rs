@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::apply_queue::ApplyQueue;
 use super::group::{Due, Group, Pending};
-use super::lane::{GROUP_BYTES_LARGE, LaneOwner};
+use super::lane::{Duty, GROUP_BYTES_LARGE, LaneOwner};
 use super::mailbox::Mailbox;
 use super::owner::Service;
 use crate::codec::record::RecordKind;
@@ -27,12 +27,18 @@ impl LaneOwner {
         loop {
             self.save()?;
             self.commit()?;
-            if self.group.is_empty() && self.duty.unsaved.is_empty() && self.duty.cuts.is_empty() {
+            if self.is_settled() {
                 break;
             }
         }
         self.hand_over();
         Ok(())
+    }
+
+    /// Whether nothing waits for the disk.
+    fn is_settled(&self) -> bool {
+        let Duty { unsaved, cuts, seeded, .. } = &self.duty;
+        self.group.is_empty() && unsaved.is_empty() && cuts.is_empty() && seeded.is_empty()
     }
 
     /// Saves what replicas must not forget: all of it in one change of the superblock.
@@ -58,7 +64,8 @@ impl LaneOwner {
     fn commit(&mut self) -> Result<(), LaneError> {
         let Group { mut records, answers, bytes } = std::mem::take(&mut self.group);
         let cuts = std::mem::take(&mut self.duty.cuts);
-        if records.is_empty() && cuts.is_empty() {
+        let seeded = std::mem::take(&mut self.duty.seeded);
+        if records.is_empty() && cuts.is_empty() && seeded.is_empty() {
             self.wait_in_line(answers);
             return Ok(());
         }
@@ -93,6 +100,7 @@ impl LaneOwner {
         for (shard, (to, chain)) in cuts {
             self.step(shard, Input::Cut { to, chain });
         }
+        seeded.into_iter().for_each(|(shard, installed)| self.seeded(shard, installed));
         Ok(())
     }
 
@@ -225,7 +233,7 @@ impl LaneOwner {
     }
 
     /// What is committed goes to the applier; links and senders of messages go on.
-    fn hand_over(&mut self) {
+    pub(super) fn hand_over(&mut self) {
         self.duty.holds.clear();
         self.wake_links();
         let handed = std::mem::take(&mut self.duty.handed);

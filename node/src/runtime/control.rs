@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::mailbox::{Job, Question};
+use super::seeding::SeedingReport;
 use super::shared::Shared;
 use super::vault::Vault;
 use crate::core::failover::NodePulse;
@@ -67,6 +68,8 @@ pub struct ShardReport {
     pub configs: Option<Configs>,
     /// As a leader: how far each follower is.
     pub followers: BTreeMap<ReplicaId, FollowerReport>,
+    /// As a follower that lacks what the leader's log no longer has: how far its snapshot is fetched.
+    pub seeding: Option<SeedingReport>,
 }
 
 /// What a replica does.
@@ -103,6 +106,8 @@ pub struct FollowerReport {
     pub lag: Duration,
     /// For how long nothing was heard of it; `None`: never in this epoch.
     pub silent: Option<Duration>,
+    /// How far a snapshot was sent to it, if it is being seeded.
+    pub seeding: Option<SeedingReport>,
 }
 
 /// The order to lead, or the news of who votes.
@@ -268,6 +273,7 @@ impl ShardReport {
             applied: LogIndex(0),
             configs: None,
             followers: BTreeMap::new(),
+            seeding: None,
         }
     }
 }

@@ -17,8 +17,9 @@ use super::errands::{Asked, UNHEARD};
 use super::fatal::Fatal;
 use super::group::{Body, Due, Group, Pending};
 use super::links::Hold;
-use super::mailbox::{Answered, Job, Mailbox, Question, Waiter};
+use super::mailbox::{Answered, Installed, Job, Mailbox, Question, Waiter};
 use super::owner::{Decided, Service, ShardOwner};
+use super::seeds::Seeds;
 use super::shared::Shared;
 use super::tally::Cause;
 use super::vault::Vault;
@@ -96,6 +97,10 @@ pub(crate) struct Duty {
     pub(crate) unsaved: BTreeMap<ShardId, Ticket>,
     /// Cuts that are durable once this turn is synced.
     pub(crate) cuts: BTreeMap<ShardId, (LogIndex, Chain)>,
+    /// Tables that were replaced; the log says so once this turn is synced.
+    pub(crate) seeded: BTreeMap<ShardId, Installed>,
+    /// Followers that are seeded.
+    pub(crate) seeds: Seeds,
     /// What is committed and goes to the applier at the end of the turn.
     pub(crate) handed: Handed,
     /// Places of messages whose entries are written in this turn.
@@ -241,6 +246,10 @@ impl LaneOwner {
             }
             Job::Read { shard, asker } => self.read(shard, asker),
             Job::Ask { shard, question, answer } => self.ask(shard, *question, answer),
+            Job::Lacks { peer, shard, epoch } => self.step(shard, Input::Lacks { to: peer, epoch }),
+            Job::Fetched { shard, image } => self.step(shard, Input::Fetched(*image)),
+            Job::Unfetched { shard } => self.step(shard, Input::Unseeded),
+            Job::Installed { shard, outcome } => self.installed(shard, outcome.map(|installed| *installed)),
             Job::Join(me) => self.join(me),
             Job::Vouched => self.each_shard(|_| Input::Vouched),
             Job::PutBack(met) => self.each_shard(|_| Input::PutBack(met)),
@@ -301,11 +310,14 @@ impl LaneOwner {
     }
 
     /// What of the log is let go: the last of it stays for followers that fall behind, unless the volume is full.
-    fn spared_for_followers(&self, upto: LanePosition, lean: bool) -> LanePosition {
+    fn spared_for_followers(&mut self, upto: LanePosition, lean: bool) -> LanePosition {
         if self.shared.cluster.get().is_none() || lean {
             return upto;
         }
-        upto.min(LanePosition(self.log.tail().0.saturating_sub(self.follower_log_max)))
+        let tail = self.log.tail();
+        let spared = LanePosition(tail.0.saturating_sub(self.follower_log_max));
+        let seeds = self.duty.seeds.floor(tail, self.follower_log_max).unwrap_or(spared);
+        upto.min(spared).min(seeds)
     }
 
     /// An elector asks a replica. Whoever is not there does not answer: the sender is dropped.
@@ -376,6 +388,7 @@ impl LaneOwner {
         self.each_shard(|_| Input::Tick(now));
         self.open_the_rest();
         self.feed();
+        self.tend_seeds(now);
         self.tell(now);
         self.shared.tell_touches();
     }

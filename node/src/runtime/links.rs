@@ -14,13 +14,14 @@ use super::errands::{Errands, read_errand};
 use super::line::Asker;
 use super::mailbox::{Job, Mailbox};
 use super::read_index::ReadIndex;
+use super::seeding::Seeding;
 use super::touches::Touches;
 use super::vault::Vault;
 use super::whereabouts::Whereabouts;
 use crate::codec::roster::encode_roster;
 use crate::core::replication::Message;
-use crate::types::{LogIndex, ReplicaId, Roster, ShardId, Start, Trail};
-use crate::wire::{Door, Host, Identity, KnownStart, Links, Peer, Port, Stranger};
+use crate::types::{Epoch, LogIndex, ReplicaId, Roster, ShardId, Start, Trail};
+use crate::wire::{Door, Host, Identity, KnownStart, Links, Peer, Piece, Port, Stranger};
 
 /// Bytes of messages that may wait for one lane; a message that is larger goes alone.
 const WAITING_BYTES_MAX: u64 = 8 << 20;
@@ -44,6 +45,8 @@ pub(crate) struct Cluster {
     /// What this node asks of leaders elsewhere, and tells them.
     pub(super) errands: Errands,
     pub(super) touches: Touches,
+    /// What this node fetches from leaders.
+    pub(super) seeding: Arc<Seeding>,
     /// Set once they run.
     pub(super) links: OnceLock<Weak<Links>>,
 }
@@ -144,6 +147,7 @@ impl Cluster {
             reads: ReadIndex::new(boot),
             errands: Errands::new(boot),
             touches: Touches::default(),
+            seeding: Arc::default(),
             links: OnceLock::new(),
         }
     }
@@ -220,6 +224,7 @@ impl Cluster {
             gate.end();
         }
         self.errands.end();
+        self.seeding.end();
     }
 
     /// A member whose volume nobody had seen is the one that came first.
@@ -328,5 +333,15 @@ impl Host for Cluster {
 
     fn errand_answered(&self, from: ReplicaId, _shard: ShardId, number: u64, bytes: &Bytes) {
         self.errands.answered(from, number, bytes);
+    }
+
+    fn lacks(&self, peer: ReplicaId, shard: ShardId, epoch: Epoch) {
+        if let Some((mailbox, _)) = self.lane(shard) {
+            let _ended = mailbox.send(Job::Lacks { peer, shard, epoch });
+        }
+    }
+
+    fn piece(&self, from: ReplicaId, shard: ShardId, piece: Piece) {
+        self.seeding.arrived(from, shard, piece);
     }
 }

@@ -125,6 +125,7 @@ impl LaneOwner {
             applied: owner.applied,
             configs: replica.configs().cloned(),
             followers: followers.collect(),
+            seeding: self.shared.cluster.get().and_then(|cluster| cluster.seeding.report(owner.shard)),
         };
         Some((report, self.pulse(owner, replica, now)))
     }
@@ -147,6 +148,7 @@ impl LaneOwner {
             lag_bytes: from.map_or(0, |from| self.log.tail().0.saturating_sub(from.0)),
             lag: owner.line.lacking_since(held).map_or(Duration::ZERO, |since| now.saturating_sub(since)),
             silent: seen.and_then(|seen| seen.silent),
+            seeding: self.duty.seeds.report(owner.shard, id),
         }
     }
 

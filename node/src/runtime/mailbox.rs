@@ -13,9 +13,12 @@ use super::control::Order;
 use super::errands::Asked;
 use super::line::Asker;
 use super::links::Hold;
-use crate::core::replication::{self, Message, Standing};
+use crate::core::replication::{self, History, Image, Message, Standing};
 use crate::core::{Command, Reply};
-use crate::types::{Boot, LanePosition, LogIndex, Parent, RecordEpoch, ReplicaId, ShardId, StreamId};
+use crate::store::tables::Unreplaced;
+use crate::types::{
+    Boot, Configs, Epoch, LanePosition, LogIndex, Parent, RecordEpoch, ReplicaId, ShardId, StreamId,
+};
 use crate::wire::{Door, Port};
 
 /// What a command came to.
@@ -56,6 +59,15 @@ pub(crate) enum Question {
     Configure(Order),
 }
 
+/// Tables that took the place of a shard's own.
+#[derive(Debug)]
+pub(crate) struct Installed {
+    /// The shape of the log that they stand for.
+    pub(crate) history: History,
+    /// The sets of voters in it.
+    pub(crate) voters: Option<Configs>,
+}
+
 /// What the owner of a lane is asked to do.
 #[derive(Debug)]
 pub(crate) enum Job {
@@ -68,13 +80,26 @@ pub(crate) enum Job {
         hold: Hold,
     },
     /// A connection to a follower is there.
-    Dialled { peer: ReplicaId, port: Box<Port> },
+    Dialled {
+        peer: ReplicaId,
+        port: Box<Port>,
+    },
     /// A connection from a leader is there.
-    Accepted { peer: ReplicaId, door: Door },
+    Accepted {
+        peer: ReplicaId,
+        door: Door,
+    },
     /// Reads wait for proof that this replica leads.
-    Read { shard: ShardId, asker: Asker },
+    Read {
+        shard: ShardId,
+        asker: Asker,
+    },
     /// An elector asks.
-    Ask { shard: ShardId, question: Box<Question>, answer: oneshot::Sender<replication::Answer> },
+    Ask {
+        shard: ShardId,
+        question: Box<Question>,
+        answer: oneshot::Sender<replication::Answer>,
+    },
     /// The node was told who it is.
     Join(ReplicaId),
     /// Another member remembers this start.
@@ -82,13 +107,49 @@ pub(crate) enum Job {
     /// This volume is an older copy of itself: others have met this start, of which it knows nothing.
     PutBack(Boot),
     /// Decide, make durable, answer.
-    Command { shard: ShardId, command: Command, waiter: Waiter },
+    Command {
+        shard: ShardId,
+        command: Command,
+        waiter: Waiter,
+    },
     /// A node asks for something that the leader of this shard decides.
-    Errand { from: ReplicaId, shard: ShardId, number: u64, asked: Box<Asked>, hold: Hold },
+    Errand {
+        from: ReplicaId,
+        shard: ShardId,
+        number: u64,
+        asked: Box<Asked>,
+        hold: Hold,
+    },
+    /// The log of a shard no longer has what a follower lacks.
+    Lacks {
+        peer: ReplicaId,
+        shard: ShardId,
+        epoch: Epoch,
+    },
+    /// An image is here as a whole, or was not fetched.
+    Fetched {
+        shard: ShardId,
+        image: Box<Image>,
+    },
+    Unfetched {
+        shard: ShardId,
+    },
+    /// It is in the place of the shard's tables, or not.
+    Installed {
+        shard: ShardId,
+        outcome: Result<Box<Installed>, Unreplaced>,
+    },
     /// The tables of a shard hold everything up to here.
-    Applied { shard: ShardId, index: LogIndex, changed: Vec<StreamId> },
+    Applied {
+        shard: ShardId,
+        index: LogIndex,
+        changed: Vec<StreamId>,
+    },
     /// Nothing before this position is needed any more; `lean`: the volume is full, so nothing is kept to be used again.
-    Release { upto: LanePosition, lean: bool },
+    Release {
+        upto: LanePosition,
+        lean: bool,
+    },
     /// Finish what is here, close the log, end.
     Stop,
 }

@@ -64,6 +64,8 @@ pub(crate) struct ShardOwner {
     pub(super) marks: VecDeque<(LogIndex, LanePosition)>,
     /// When which stream ends unless something renews it; looked at again when the time comes.
     pub(crate) deadlines: Deadlines,
+    /// Views that changed with the tables under them, and whose readers are to be told.
+    pub(super) stirred: Vec<Arc<StreamView>>,
     /// Streams whose creation is decided and not committed: seen by nobody.
     pub(crate) unpublished: HashSet<StreamId>,
 }
@@ -108,6 +110,7 @@ impl ShardOwner {
             core_is_current: true,
             marks,
             deadlines,
+            stirred: Vec::new(),
             unpublished: HashSet::new(),
         }
     }

@@ -54,6 +54,8 @@ pub(crate) struct ShardReplay {
     settling: Settling,
     /// What the tables held when they were opened.
     base: (History, Vec<(LogIndex, Configs)>),
+    /// Up to here the tables came as a whole, from a leader: what the log says of earlier records is about other tables.
+    seeded: LogIndex,
     /// The log was cut to here, below what the tables hold, and has not come back there yet.
     taken_back: Option<LogIndex>,
     /// The first record that does not continue what was read, and why: damage, unless it was cut later. A tail that was
@@ -79,14 +81,17 @@ impl ShardReplay {
     pub(crate) fn new(mut tables: Tables, settling: Settling) -> Self {
         // On a full volume everything is applied all the same: what finds no room waits in memory.
         tables.bound_late(u64::MAX);
-        let (base, damage) = match base_of(&tables) {
-            Ok(base) => (base, None),
-            Err(reason) => ((History::default(), Vec::new()), Some(reason)),
+        let seeded = tables.reader().patient().seeded().map_err(|error| error.to_string());
+        let found = seeded.and_then(|seeded| Ok((base_of(&tables)?, seeded)));
+        let ((base, seeded), damage) = match found {
+            Ok(found) => (found, None),
+            Err(reason) => (((History::default(), Vec::new()), LogIndex(0)), Some(reason)),
         };
         Self {
             history: base.0.clone(),
             voters: base.1.clone(),
             tail: VecDeque::new(),
+            seeded,
             taken_back: None,
             strange: None,
             tables,
@@ -170,7 +175,8 @@ impl ShardReplay {
 
     fn hold(&mut self, entry: Uncommitted) {
         if entry.epoch < self.history.last_epoch() {
-            self.damage = Some(format!("record {} is of an epoch that was over", entry.index));
+            let reason = format!("record {} is of an epoch that was over", entry.index);
+            self.strange = Some((entry.index, reason));
             return;
         }
         if entry.kind == RecordKind::Config {
@@ -214,11 +220,13 @@ impl ShardReplay {
     fn cut(&mut self, index: LogIndex, chain: Chain) {
         self.strange.take_if(|(from, _)| index < *from);
         if index < self.base.0.end() {
-            self.taken_back = Some(index);
+            // What is taken back before the tables came as a whole was never a part of them.
+            self.taken_back = (index >= self.seeded).then_some(index).or(self.taken_back);
             (self.history, self.voters) = self.base.clone();
             self.tail.clear();
             self.pending.clear();
             self.pending_bytes = 0;
+            self.first = None;
             return;
         }
         if index < self.committed() {
@@ -261,7 +269,7 @@ impl ShardReplay {
 }
 
 /// The log's shape and the voters, as far as the tables hold them.
-fn base_of(tables: &Tables) -> Result<(History, Vec<(LogIndex, Configs)>), String> {
+pub(super) fn base_of(tables: &Tables) -> Result<(History, Vec<(LogIndex, Configs)>), String> {
     let state = tables.state();
     let start = |start: &EpochStart| core_start(start.epoch, start.first);
     let starts = state.epochs.iter().map(start).collect();

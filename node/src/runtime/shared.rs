@@ -147,6 +147,11 @@ impl Shard {
         self.turn(Health::Reopening(reason.into()));
     }
 
+    /// Refuses everything until [`Self::resume`], because a leader's snapshot takes the place of the tables.
+    pub(crate) fn begin_replacing(&self) {
+        self.turn(Health::Reopening("a leader's snapshot takes the place of its tables".into()));
+    }
+
     /// Serves again: the tables hold again what they held.
     pub(crate) fn resume(&self) {
         tracing::info!(shard = self.id.0, "the shard is served again");

@@ -18,6 +18,7 @@ use crate::types::{
 };
 
 mod cluster;
+mod seeding;
 
 const RESIDENT_MAX: u32 = 16;
 

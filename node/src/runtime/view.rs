@@ -147,6 +147,34 @@ impl StreamView {
         }
     }
 
+    /// Shows what other tables hold of the stream, which are further than all that was seen; whoever waits for changes is told
+    /// by the caller.
+    pub(crate) fn begin_again(&self, meta: &StreamMeta, index: LogIndex) {
+        let mut inner = self.lock();
+        let written_at = inner.written_at.max(meta.touched_at);
+        *inner = Inner {
+            config: Arc::new(meta.config.clone()),
+            parent: meta.parent,
+            base: meta.base,
+            earliest: meta.earliest,
+            tail: meta.tail,
+            closed: meta.closed,
+            pins: meta.pins,
+            retired: meta.retired,
+            gone: false,
+            written_at,
+            index,
+            segments: VecDeque::new(),
+        };
+    }
+
+    /// The stream is no more.
+    pub(crate) fn end(&self, index: LogIndex) {
+        let mut inner = self.lock();
+        (inner.gone, inner.pins, inner.index) = (true, 0, index);
+        inner.segments.clear();
+    }
+
     /// Whether the tables have its last change.
     pub(crate) fn evictable(&self, applied: LogIndex) -> bool {
         self.lock().index <= applied

@@ -294,6 +294,33 @@ impl ShardViews {
         }
     }
 
+    /// Other tables are behind this from now on, which hold everything up to `index`: what is resident shows what `found` says
+    /// they have, and nothing is known beside. Gives the views, so that whoever waits for their changes is told.
+    pub(crate) fn begin_again<E>(
+        &self,
+        index: LogIndex,
+        found: impl Fn(StreamId) -> Result<Option<StreamMeta>, E>,
+    ) -> Result<Vec<Arc<StreamView>>, E> {
+        let mut inner = self.lock();
+        let views: Vec<Arc<StreamView>> = inner.by_id.values().map(Arc::clone).collect();
+        for view in &views {
+            match found(view.id)? {
+                Some(meta) => view.begin_again(&meta, index),
+                None => {
+                    view.end(index);
+                    inner.read_times.take(view.id);
+                    inner.remove(view);
+                }
+            }
+        }
+        inner.by_name.retain(|_, entry| matches!(entry, Entry::Here(_)));
+        inner.recent.clear();
+        inner.recent_order.clear();
+        inner.turned += 1;
+        inner.applied = index;
+        Ok(views)
+    }
+
     /// Keeps the number of resident streams within its bound.
     pub(crate) fn evict(&self) {
         self.lock().evict(self.resident_max);

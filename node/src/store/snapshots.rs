@@ -18,5 +18,5 @@ pub use directory::{Pinned, SNAPSHOTS_FOLDER, Snapshots, existing, file_name, in
 pub use error::{Part, SnapshotError};
 pub use progress::{Progress, ProgressNow};
 pub use reader::SnapshotFile;
-pub use restore::{Restored, restore, restore_newest};
+pub use restore::{Restored, restore, restore_newest, restore_successor};
 pub use writer::{Step, Taken, WriteOptions, Writing};

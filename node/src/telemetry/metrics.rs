@@ -220,6 +220,18 @@ group! {
     }
 }
 
+group! {
+    /// Moved by what seeds a follower with a leader's snapshot.
+    SeedingMetrics {
+        /// Shards of this node whose tables were replaced by a leader's snapshot.
+        seeded: Counter = "seedings";
+        /// Snapshots of leaders that were not fetched or not installed; each is tried again.
+        failed: Counter = "seeding_failures";
+        /// Bytes of snapshots received from leaders.
+        received: Counter = "seeding_received_bytes";
+    }
+}
+
 impl SnapshotMetrics {
     /// How far the one under way is.
     pub fn show(&self, rows: u64, rows_total: u64) {
@@ -269,6 +281,8 @@ pub struct Metrics {
     pub snapshots: SnapshotMetrics,
     /// Links, followers and replicas, in a cluster.
     pub peers: Peers,
+    /// Seeding of followers.
+    pub seeding: SeedingMetrics,
     lanes: Vec<LaneMetrics>,
     refusals: Family<Code, Counter>,
     registry: Registry,
@@ -293,6 +307,7 @@ impl Metrics {
             subscriptions: SubscriptionMetrics::register(&mut registry),
             snapshots: SnapshotMetrics::register(&mut registry),
             peers: Peers::register(&mut registry),
+            seeding: SeedingMetrics::register(&mut registry),
             lanes: LaneMetrics::register(&mut registry, lanes.max(1)),
             refusals,
             registry,

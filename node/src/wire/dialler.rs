@@ -72,7 +72,7 @@ fn once(desk: &Arc<Desk>, id: ReplicaId) -> Result<(), Unshaken> {
     };
     let outcome = match hears {
         Ok(reader) => {
-            Writer::new(Arc::clone(&line), Arc::clone(options), sources).run();
+            Writer::new(Arc::clone(&line), &desk.host, Arc::clone(options), sources).run();
             // A reader that panicked has said so; the connection is over either way.
             let _ = reader.join();
             Ok(())

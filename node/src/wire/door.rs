@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use super::line::{Ended, Line};
 use super::message::{KnownStart, Said, put_message, put_said};
+use super::parcel::PieceAsk;
 use crate::codec::frame::ERRAND_FRAME_BYTES_MAX;
 use crate::core::replication::Message;
 use crate::types::ShardId;
@@ -52,6 +53,13 @@ impl Door {
         let said = Said::Starts(starts);
         self.line.say(false, |out| put_said(out, self.line.seed, ShardId(0), &said));
         self.line.bell.ring();
+    }
+
+    /// Asks the leader for a part of what it offered; `false` when the connection is gone.
+    pub fn ask_piece(&self, shard: ShardId, ask: PieceAsk) -> bool {
+        self.line.say(false, |out| put_said(out, self.line.seed, shard, &Said::PieceAsked(ask)));
+        self.line.bell.ring();
+        self.line.is_open()
     }
 
     /// Ends the connection, because entries were dropped for lack of room: a new one sends them again.

@@ -105,7 +105,7 @@ impl Doorman {
             return Ok(());
         }
         let writes = {
-            let writer = Writer::new(Arc::clone(&line), Arc::clone(&desk.options), Vec::new());
+            let writer = Writer::new(Arc::clone(&line), &desk.host, Arc::clone(&desk.options), Vec::new());
             thread::Builder::new().name(format!("answer-{}", line.peer.id.0)).spawn(move || writer.run())
         };
         if let Ok(writer) = writes {

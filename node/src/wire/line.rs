@@ -13,6 +13,7 @@ use super::accounts::{Account, Progress};
 use super::bell::Bell;
 use super::handshake::Shaken;
 use super::outbox::{Command, Outbox};
+use super::parcel::PieceAsk;
 use crate::codec::CodecError;
 use crate::types::{Epoch, LogIndex, ShardId};
 
@@ -72,6 +73,7 @@ pub(super) struct Line {
     outbox: Mutex<Outbox>,
     outbox_bytes_max: usize,
     acks: Mutex<BTreeMap<ShardId, (Epoch, LogIndex)>>,
+    asks: Mutex<BTreeMap<ShardId, PieceAsk>>,
     /// Since when an answer is due, in milliseconds and one; zero when none is.
     owed: AtomicU64,
     progress: Mutex<Progress>,
@@ -100,6 +102,7 @@ impl Line {
             outbox: Mutex::default(),
             outbox_bytes_max,
             acks: Mutex::default(),
+            asks: Mutex::default(),
             owed: AtomicU64::default(),
             progress: Mutex::default(),
             ended: OnceLock::new(),
@@ -169,6 +172,17 @@ impl Line {
     /// What was confirmed since the last call.
     pub(super) fn take_acks(&self) -> BTreeMap<ShardId, (Epoch, LogIndex)> {
         std::mem::take(&mut lock(&self.acks))
+    }
+
+    /// A follower asks for a part of a file; a later question stands for an earlier one.
+    pub(super) fn ask_piece(&self, shard: ShardId, ask: PieceAsk) {
+        lock(&self.asks).insert(shard, ask);
+        self.bell.ring();
+    }
+
+    /// What was asked for since the last call.
+    pub(super) fn take_asks(&self) -> BTreeMap<ShardId, PieceAsk> {
+        std::mem::take(&mut lock(&self.asks))
     }
 
     /// Something that must be answered is about to be sent.

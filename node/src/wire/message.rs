@@ -3,11 +3,12 @@
 
 use bytes::Bytes;
 
+use super::parcel::{Piece, PieceAsk};
 use crate::codec::CodecError;
 use crate::codec::fields::{Cursor, put_blob, put_number, put_u8};
 use crate::codec::frame::{FrameKind, RECORDS_ENTRIES_MAX, put_frame};
 use crate::codec::record::RecordKind;
-use crate::core::replication::{Entry, EpochStart, History, Message, Records, Report};
+use crate::core::replication::{Entry, EpochStart, History, Image, Message, Records, Report};
 use crate::types::limits::RECORD_PAYLOAD_BYTES_MAX;
 use crate::types::{Boot, Chain, Epoch, LogIndex, RecordEpoch, ShardId, Start, StartKey, VolumeIncarnation};
 
@@ -18,6 +19,7 @@ const CHAIN_BYTES: usize = 8;
 const INCARNATION_BYTES: usize = 16;
 /// Bytes of the shortest start that is told of: a volume, a boot, a key.
 const KNOWN_START_BYTES_MIN: usize = INCARNATION_BYTES + 1 + 8;
+const KEY_BYTES: usize = 4;
 
 /// What a frame says once hands are shaken.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,6 +36,10 @@ pub enum Said {
     ErrandAnswered(u64, Bytes),
     /// The last starts of members' volumes that a follower has met or heard of.
     Starts(Vec<KnownStart>),
+    /// A follower asks for a part of the snapshot that it was offered.
+    PieceAsked(PieceAsk),
+    /// A piece of it.
+    Piece(Piece),
 }
 
 /// A start of a volume that somebody has met.
@@ -48,6 +54,8 @@ impl Said {
             Self::ErrandAsked(..) => FrameKind::ErrandAsked,
             Self::ErrandAnswered(..) => FrameKind::ErrandAnswered,
             Self::Starts(_) => FrameKind::Starts,
+            Self::PieceAsked(_) => FrameKind::PieceAsked,
+            Self::Piece(_) => FrameKind::Piece,
         }
     }
 }
@@ -64,6 +72,7 @@ pub(super) const fn kind_of(message: &Message) -> FrameKind {
         Message::Records(_) => FrameKind::Records,
         Message::Beat { .. } => FrameKind::Beat,
         Message::Ack { .. } => FrameKind::Ack,
+        Message::Offer { .. } => FrameKind::Offer,
     }
 }
 
@@ -82,6 +91,16 @@ pub fn put_said(out: &mut Vec<u8>, seed: u32, shard: ShardId, said: &Said) -> Re
             out.extend_from_slice(bytes);
         }
         Said::Starts(starts) => put_starts(out, starts),
+        Said::PieceAsked(PieceAsk { key, from, upto }) => {
+            out.extend_from_slice(&key.to_le_bytes());
+            put_number(out, *from);
+            put_number(out, *upto);
+        }
+        Said::Piece(Piece { key, at, bytes }) => {
+            out.extend_from_slice(&key.to_le_bytes());
+            put_number(out, *at);
+            out.extend_from_slice(bytes);
+        }
     })
 }
 
@@ -116,6 +135,11 @@ fn put_body(out: &mut Vec<u8>, message: &Message) {
         }
         Message::Differs { at, .. } => put_epoch(out, *at),
         Message::Records(records) => put_records(out, records),
+        Message::Offer { image, .. } => {
+            out.extend_from_slice(&image.key.to_le_bytes());
+            put_number(out, image.bytes);
+            put_history(out, &image.history);
+        }
         Message::Beat { committed: index, round, .. } | Message::Ack { synced: index, round, .. } => {
             put_number(out, index.0);
             put_number(out, *round);
@@ -126,10 +150,14 @@ fn put_body(out: &mut Vec<u8>, message: &Message) {
 fn put_report(out: &mut Vec<u8>, report: &Report) {
     put_number(out, report.number);
     put_number(out, report.committed.0);
-    put_number(out, report.history.end().0);
-    put_chain(out, report.history.chain());
-    put_number(out, report.history.starts().len() as u64);
-    for start in report.history.starts() {
+    put_history(out, &report.history);
+}
+
+fn put_history(out: &mut Vec<u8>, history: &History) {
+    put_number(out, history.end().0);
+    put_chain(out, history.chain());
+    put_number(out, history.starts().len() as u64);
+    for start in history.starts() {
         put_epoch(out, start.epoch);
         put_number(out, start.first.0);
     }
@@ -178,6 +206,15 @@ pub fn decode_said(kind: FrameKind, payload: &Bytes) -> Result<Said, CodecError>
                 _ => Said::ErrandAnswered(number, bytes),
             });
         }
+        FrameKind::PieceAsked => {
+            let (key, from) = (key(&mut cursor)?, cursor.number(WHAT)?);
+            Said::PieceAsked(PieceAsk { key, from, upto: cursor.number(WHAT)? })
+        }
+        // A piece, too.
+        FrameKind::Piece => {
+            let (key, at) = (key(&mut cursor)?, cursor.number(WHAT)?);
+            return Ok(Said::Piece(Piece { key, at, bytes: cursor.own(cursor.rest()) }));
+        }
         _ => Said::Message(message(kind, &mut cursor)?),
     };
     cursor.end(WHAT)?;
@@ -193,6 +230,10 @@ fn message(kind: FrameKind, cursor: &mut Cursor<'_>) -> Result<Message, CodecErr
         FrameKind::Adopt => Message::Adopt { epoch, report: cursor.number(WHAT)?, common: index(cursor)? },
         FrameKind::Differs => Message::Differs { epoch, at: self::epoch(cursor)? },
         FrameKind::Records => Message::Records(records(epoch, cursor)?),
+        FrameKind::Offer => {
+            let (key, bytes) = (key(cursor)?, cursor.number(WHAT)?);
+            Message::Offer { epoch, image: Image { key, bytes, history: history(cursor)? } }
+        }
         FrameKind::Beat => Message::Beat { epoch, committed: index(cursor)?, round: cursor.number(WHAT)? },
         FrameKind::Ack => Message::Ack { epoch, synced: index(cursor)?, round: cursor.number(WHAT)? },
         _ => return Err(CodecError::Impossible(WHAT)),
@@ -236,8 +277,17 @@ fn chain(cursor: &mut Cursor<'_>) -> Result<Chain, CodecError> {
     bytes.try_into().map(|bytes| Chain(u64::from_le_bytes(bytes))).map_err(|_| CodecError::Truncated(WHAT))
 }
 
+fn key(cursor: &mut Cursor<'_>) -> Result<u32, CodecError> {
+    let bytes = cursor.take(KEY_BYTES, WHAT)?;
+    bytes.try_into().map(u32::from_le_bytes).map_err(|_| CodecError::Truncated(WHAT))
+}
+
 fn report(epoch: Epoch, cursor: &mut Cursor<'_>) -> Result<Report, CodecError> {
     let (number, committed) = (cursor.number(WHAT)?, index(cursor)?);
+    Ok(Report { epoch, number, history: history(cursor)?, committed })
+}
+
+fn history(cursor: &mut Cursor<'_>) -> Result<History, CodecError> {
     let (end, end_chain) = (index(cursor)?, chain(cursor)?);
     let count = cursor.size(WHAT)?;
     if count > cursor.rest().len() / START_BYTES_MIN {
@@ -245,11 +295,9 @@ fn report(epoch: Epoch, cursor: &mut Cursor<'_>) -> Result<Report, CodecError> {
     }
     let mut starts = Vec::with_capacity(count);
     for _ in 0..count {
-        let epoch = self::epoch(cursor)?;
-        starts.push(EpochStart { epoch, first: index(cursor)? });
+        starts.push(EpochStart { epoch: epoch(cursor)?, first: index(cursor)? });
     }
-    let history = History::new(starts, end, end_chain).map_err(|_| CodecError::Impossible(WHAT))?;
-    Ok(Report { epoch, number, history, committed })
+    History::new(starts, end, end_chain).map_err(|_| CodecError::Impossible(WHAT))
 }
 
 fn records(epoch: Epoch, cursor: &mut Cursor<'_>) -> Result<Records, CodecError> {

@@ -1,6 +1,6 @@
 //! What waits for a writer: control messages, encoded already, and orders what to ship.
 
-use super::Shipping;
+use super::{Parcel, Shipping};
 use crate::codec::CodecError;
 use crate::types::ShardId;
 
@@ -14,6 +14,8 @@ pub(super) enum Command {
     Ship(ShardId, Shipping),
     /// Nothing of it any more.
     Unship(ShardId),
+    /// A file that may be asked for.
+    Parcel(ShardId, Parcel),
 }
 
 /// What waits. The bytes were said before the orders count, so the answer to a report goes ahead of the entries.

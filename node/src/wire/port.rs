@@ -10,7 +10,7 @@ use rtrb::{Consumer, Producer, RingBuffer};
 use super::line::Line;
 use super::message::{Said, put_message, put_said};
 use super::outbox::Command;
-use super::{Shipped, Shipping};
+use super::{Parcel, Shipped, Shipping};
 use crate::core::replication::Message;
 use crate::types::{LogIndex, ShardId};
 
@@ -88,6 +88,13 @@ impl Port {
     pub fn ship(&mut self, shard: ShardId, shipping: Shipping) {
         self.line.order(Command::Ship(shard, shipping));
         self.stirred = true;
+    }
+
+    /// Says something of a file, and sends of that what is asked for, until no more entries of the shard are to be sent.
+    pub fn offer(&mut self, shard: ShardId, message: &Message, parcel: Parcel) {
+        // Before the peer can ask.
+        self.line.order(Command::Parcel(shard, parcel));
+        self.send(shard, message);
     }
 
     /// Sends no more entries of a shard.

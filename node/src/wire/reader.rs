@@ -42,6 +42,8 @@ pub(super) fn hear(
                     Said::ErrandAsked(number, bytes) => host.errand_asked(peer, shard, number, &bytes),
                     Said::ErrandAnswered(number, bytes) => host.errand_answered(peer, shard, number, &bytes),
                     Said::Starts(starts) => host.starts_told(peer, &starts),
+                    Said::PieceAsked(ask) => line.ask_piece(shard, ask),
+                    Said::Piece(piece) => host.piece(peer, shard, piece),
                     Said::Message(message) => {
                         if let Message::Ack { epoch, synced, .. } = message {
                             line.acknowledge(shard, epoch, synced);

@@ -27,7 +27,7 @@ pub(super) enum Stage {
     Level(LanePosition),
     /// From nowhere until the follower has confirmed more; then from the files.
     Held(LanePosition),
-    /// From nowhere: the log no longer has it. Here a snapshot would be sent.
+    /// From nowhere: the log no longer has it, and the follower is to be seeded.
     NeedsSnapshot,
 }
 
@@ -64,6 +64,8 @@ pub(super) struct Shipment {
     pending_bytes: usize,
     /// What the first of them follows.
     base: (LogIndex, Chain),
+    /// The node was told that the log no longer has what comes next.
+    is_told: bool,
 }
 
 struct Offer<'a> {
@@ -91,7 +93,18 @@ impl Shipment {
             pending: Vec::new(),
             pending_bytes: 0,
             base: (sent, chain.unwrap_or_default()),
+            is_told: false,
         }
+    }
+
+    /// The epoch in which it is shipped.
+    pub(super) const fn epoch(&self) -> Epoch {
+        self.shipping.epoch
+    }
+
+    /// Whether the follower turned out to need a snapshot since this was asked last.
+    pub(super) fn begins_to_need_snapshot(&mut self) -> bool {
+        self.stage == Stage::NeedsSnapshot && !std::mem::replace(&mut self.is_told, true)
     }
 
     /// The last entry that was sent or goes into the next frame.

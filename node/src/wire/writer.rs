@@ -7,11 +7,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use super::Host;
 use super::accounts::Progress;
 use super::line::{Ended, Line};
-use super::message::put_message;
+use super::message::{Said, put_message, put_said};
 use super::options::LinkOptions;
 use super::outbox::{Command, Outbox};
+use super::parcel::Parcels;
 use super::shipment::{Shipment, Stage};
 use super::source::{Shipments, Source};
 use crate::core::replication::Message;
@@ -21,13 +23,14 @@ use crate::types::ShardId;
 const KEPT_BYTES: usize = 2 << 20;
 
 /// The writer of one connection.
-#[derive(Debug)]
 pub(super) struct Writer {
     line: Arc<Line>,
+    host: Arc<dyn Host>,
     options: Arc<LinkOptions>,
     /// Where entries come from, by lane; none on a connection that the peer dialled.
     sources: Vec<Source>,
     shipments: Shipments,
+    parcels: Parcels,
     outbox: Outbox,
     out: Vec<u8>,
     owes: bool,
@@ -37,12 +40,19 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn new(line: Arc<Line>, options: Arc<LinkOptions>, sources: Vec<Source>) -> Self {
+    pub(super) fn new(
+        line: Arc<Line>,
+        host: &Arc<dyn Host>,
+        options: Arc<LinkOptions>,
+        sources: Vec<Source>,
+    ) -> Self {
         Self {
             line,
+            host: Arc::clone(host),
             options,
             sources,
             shipments: Shipments::new(),
+            parcels: Parcels::default(),
             outbox: Outbox::default(),
             out: Vec::new(),
             owes: false,
@@ -71,6 +81,9 @@ impl Writer {
                 shipment.confirm(epoch, synced);
             }
         }
+        for (shard, ask) in self.line.take_asks() {
+            self.parcels.ask(shard, ask);
+        }
         let mut busy = self.collect()?;
         for (shard, shipment) in &mut self.shipments {
             flush(&self.line, &mut self.out, &mut self.owes, (*shard, shipment))?;
@@ -94,14 +107,18 @@ impl Writer {
                     let shipment = Shipment::new(shipping, start, self.options.window_bytes);
                     self.shipments.insert(shard, shipment);
                 }
-                Command::Unship(shard) => drop(self.shipments.remove(&shard)),
+                Command::Unship(shard) => {
+                    self.shipments.remove(&shard);
+                    self.parcels.take_away(shard);
+                }
+                Command::Parcel(shard, parcel) => self.parcels.put(shard, parcel),
             }
         }
     }
 
     /// Collects entries from the rings and the files; whether there may be more.
     fn collect(&mut self) -> Result<bool, Ended> {
-        let Self { line, sources, shipments, out, owes, options, .. } = self;
+        let Self { line, sources, shipments, parcels, out, owes, options, .. } = self;
         let mut flush = |shard, shipment: &mut Shipment| flush(line, out, owes, (shard, shipment));
         let mut busy = false;
         for source in sources.iter_mut() {
@@ -116,6 +133,11 @@ impl Writer {
             if let Some(bytes) = source.scan(shipments, &mut flush)? {
                 (busy, collected) = (true, collected + bytes);
             }
+        }
+        // One piece in each turn, so that entries and beats wait for no more than that.
+        if let Some((shard, piece)) = parcels.next() {
+            (busy, collected) = (true, collected + piece.bytes.len());
+            put_said(out, line.seed, shard, &Said::Piece(piece))?;
         }
         if let Some(rate) = options.catch_up_bytes_per_second {
             let nanos = (collected as u64).saturating_mul(1_000_000_000) / rate.max(1);
@@ -139,14 +161,16 @@ impl Writer {
                 }
             };
         }
-        for shard in progress.needs_snapshot.difference(&self.progress.needs_snapshot) {
-            let sent = self.shipments.get(shard).map(Shipment::sent).unwrap_or_default();
-            tracing::warn!(
-                peer = self.line.peer.id.0,
-                shard = shard.0,
-                after = sent.0,
-                "the log no longer has what a follower lacks: it needs a snapshot"
-            );
+        for (shard, shipment) in &mut self.shipments {
+            if shipment.begins_to_need_snapshot() {
+                tracing::info!(
+                    peer = self.line.peer.id.0,
+                    shard = shard.0,
+                    after = shipment.sent().0,
+                    "the log no longer has what a follower lacks: it needs a snapshot"
+                );
+                self.host.lacks(self.line.peer.id, *shard, shipment.epoch());
+            }
         }
         if progress != self.progress {
             self.line.set_progress(progress.clone());
@@ -194,7 +218,8 @@ impl Writer {
         if due.is_some_and(|due| due <= now) {
             return self.line.close(Ended::Silent(self.options.silence_timeout));
         }
-        let reads = self.shipments.values().any(|one| matches!(one.stage, Stage::Behind(_) | Stage::Riding));
+        let reads = self.shipments.values().any(|one| matches!(one.stage, Stage::Behind(_) | Stage::Riding))
+            || self.parcels.is_due();
         let scan = reads.then_some(self.next_scan);
         let wake = due.into_iter().chain(scan).min();
         self.line.bell.sleep(wake.map(|at| at.saturating_sub(now)));

@@ -7,6 +7,8 @@ mod peers;
 #[cfg(test)]
 mod raw;
 #[cfg(test)]
+mod seeding;
+#[cfg(test)]
 mod shipping;
 #[cfg(test)]
 mod strangers;

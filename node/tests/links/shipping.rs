@@ -30,15 +30,15 @@ fn ship(log: &Log, port: &mut Port) {
 }
 
 /// A leader with so many followers, the ports to them and their doors.
-struct World {
-    leader: Node,
-    followers: Vec<Node>,
-    ports: Vec<Port>,
-    doors: Vec<Door>,
+pub(crate) struct World {
+    pub(crate) leader: Node,
+    pub(crate) followers: Vec<Node>,
+    pub(crate) ports: Vec<Port>,
+    pub(crate) doors: Vec<Door>,
 }
 
 impl World {
-    fn start(log: &Log, followers: u32, change: impl FnOnce(&mut LinkOptions)) -> Self {
+    pub(crate) fn start(log: &Log, followers: u32, change: impl FnOnce(&mut LinkOptions)) -> Self {
         let (sockets, roster) = listeners(followers + 1);
         let mut leading = options(Some(log));
         change(&mut leading);
@@ -77,7 +77,7 @@ impl World {
         panic!("{:?}", self.report());
     }
 
-    fn stop(self) {
+    pub(crate) fn stop(self) {
         self.followers.iter().for_each(|follower| follower.host.shut(false));
         self.leader.links.stop();
         self.followers.iter().for_each(|follower| follower.links.stop());
@@ -197,6 +197,14 @@ fn a_follower_that_lacks_what_the_log_no_longer_has_is_said_to_need_a_snapshot()
     let mut world = World::start(&log, 1, |_| {});
     ship(&log, &mut world.ports[0]);
     let report = world.until(|report| report.needs_snapshot.len() == usize::from(SHARDS));
+    let told = (0..SHARDS).map(|_| {
+        world.leader.next(|event| match event {
+            Event::Lacks(peer, shard, epoch) => Some((peer.0, shard, epoch)),
+            _ => None,
+        })
+    });
+    let told: BTreeSet<_> = told.collect();
+    assert_eq!(told, (0..SHARDS).map(|shard| (2, ShardId(shard), LED)).collect(), "each once");
     assert!(report.is_connected && report.catching_up.is_empty());
     world.ports[0].unship(ShardId(1));
     world.ports[0].wake();

@@ -17,7 +17,7 @@ use thalweg_node::types::{
     ShardId, Start, StartKey, Trail, VolumeIncarnation,
 };
 use thalweg_node::wire::{
-    Door, Host, Identity, KnownStart, LinkOptions, Links, Peer, Port, Shipped, Shipping, Stranger,
+    Door, Host, Identity, KnownStart, LinkOptions, Links, Peer, Piece, Port, Shipped, Shipping, Stranger,
 };
 
 /// How long something may take that must happen.
@@ -37,6 +37,8 @@ pub(crate) enum Event {
     ErrandAnswered(ShardId, u64, Bytes),
     PutBack(ReplicaId, Start),
     Starts(ReplicaId, Vec<KnownStart>),
+    Lacks(ReplicaId, ShardId, Epoch),
+    Piece(ShardId, Piece),
 }
 
 /// A host that writes down what it is told, and waits in `heard` while its gate is shut.
@@ -127,6 +129,14 @@ impl Host for TestHost {
 
     fn errand_answered(&self, _from: ReplicaId, shard: ShardId, number: u64, bytes: &Bytes) {
         self.tell(Event::ErrandAnswered(shard, number, bytes.clone()));
+    }
+
+    fn lacks(&self, peer: ReplicaId, shard: ShardId, epoch: Epoch) {
+        self.tell(Event::Lacks(peer, shard, epoch));
+    }
+
+    fn piece(&self, _from: ReplicaId, shard: ShardId, piece: Piece) {
+        self.tell(Event::Piece(shard, piece));
     }
 }
 

@@ -45,6 +45,8 @@ mod metrics;
 #[cfg(test)]
 mod refused_starts;
 #[cfg(test)]
+mod seeding_crash;
+#[cfg(test)]
 mod snapshot_crash;
 #[cfg(test)]
 mod snapshot_cut;

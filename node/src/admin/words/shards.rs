@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{VoterSets, millis};
-use crate::runtime::{self, FollowerReport, ShardReport};
+use crate::runtime::{self, FollowerReport, SeedingReport, ShardReport};
 use crate::types::{Epoch, LogIndex, ReplicaId, ShardId};
 
 /// How every shard stands on a node: `GET /admin/shards`.
@@ -40,6 +40,32 @@ pub struct Shard {
     pub configs: Option<VoterSets>,
     /// As a leader: how far each follower is.
     pub followers: Vec<Follower>,
+    /// As a follower that lacks what the leader's log no longer has: how far its snapshot is fetched.
+    pub seeding: Option<Seeding>,
+}
+
+/// How far a snapshot of a leader is on its way to a follower.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Seeding {
+    /// The last entry that it holds.
+    pub index: LogIndex,
+    /// Bytes of its file.
+    pub bytes: u64,
+    /// Bytes of that which were sent, or have arrived.
+    pub done: u64,
+}
+
+impl From<SeedingReport> for Seeding {
+    fn from(SeedingReport { index, bytes, done }: SeedingReport) -> Self {
+        Self { index, bytes, done }
+    }
+}
+
+impl From<Seeding> for SeedingReport {
+    fn from(Seeding { index, bytes, done }: Seeding) -> Self {
+        Self { index, bytes, done }
+    }
 }
 
 /// What a replica does.
@@ -80,6 +106,8 @@ pub struct Follower {
     pub lag_ms: u64,
     /// For how long nothing was heard of it; none: never in this epoch.
     pub silent_ms: Option<u64>,
+    /// How far a snapshot was sent to it, if it is being seeded.
+    pub seeding: Option<Seeding>,
 }
 
 impl From<ShardReport> for Shard {
@@ -92,6 +120,7 @@ impl From<ShardReport> for Shard {
             lag_bytes: follower.lag_bytes,
             lag_ms: millis(follower.lag),
             silent_ms: follower.silent.map(millis),
+            seeding: follower.seeding.map(Into::into),
         };
         Self {
             shard: report.shard,
@@ -104,6 +133,7 @@ impl From<ShardReport> for Shard {
             applied: report.applied,
             configs: report.configs.map(VoterSets),
             followers: report.followers.into_iter().map(follower).collect(),
+            seeding: report.seeding.map(Into::into),
         }
     }
 }
@@ -118,6 +148,7 @@ impl From<Shard> for ShardReport {
                 lag_bytes: follower.lag_bytes,
                 lag: Duration::from_millis(follower.lag_ms),
                 silent: follower.silent_ms.map(Duration::from_millis),
+                seeding: follower.seeding.map(Into::into),
             };
             (follower.replica, report)
         };
@@ -132,6 +163,7 @@ impl From<Shard> for ShardReport {
             applied: shard.applied,
             configs: shard.configs.map(|sets| sets.0),
             followers: shard.followers.into_iter().map(follower).collect(),
+            seeding: shard.seeding.map(Into::into),
         }
     }
 }

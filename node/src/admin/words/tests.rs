@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 use super::*;
 use crate::core::failover::{self, NodePulse, RoleSeen};
 use crate::core::replication::{self as core, Answer, Refusal, SealAnswer};
-use crate::runtime::{self, FollowerReport, NodeReport, Order, ShardReport};
+use crate::runtime::{self, FollowerReport, NodeReport, Order, SeedingReport, ShardReport};
 use crate::types::{
     self, Boot, Chain, ClusterId, ConfigVersion, Configs, Epoch, LogIndex, RecordEpoch, ReplicaId, Roster,
     ShardId, VolumeIncarnation, Voters,
@@ -181,21 +181,47 @@ fn report() -> impl Strategy<Value = ShardReport> {
         ".{0,9}".prop_map(runtime::ShardRole::Halted),
         ".{0,9}".prop_map(runtime::ShardRole::Damaged),
     ];
-    let follower = (any::<bool>(), index(), any::<(u64, u64)>(), time(), option::of(time())).prop_map(
-        |(is_shipped, held, (lag_entries, lag_bytes), lag, silent)| FollowerReport {
+    let seeding = || {
+        let seeding = (index(), any::<(u64, u64)>());
+        option::of(seeding.prop_map(|(index, (bytes, done))| SeedingReport { index, bytes, done }))
+    };
+    let times = (time(), option::of(time()));
+    let follower = (any::<bool>(), index(), any::<(u64, u64)>(), times, seeding()).prop_map(
+        |(is_shipped, held, (lag_entries, lag_bytes), (lag, silent), seeding)| FollowerReport {
             is_shipped,
             held,
             lag_entries,
             lag_bytes,
             lag,
             silent,
+            seeding,
         },
     );
-    let followers = btree_map(replica(), follower, 0..4);
+    let followers = (btree_map(replica(), follower, 0..4), seeding());
     let places = [index(), index(), index(), index()];
     (shard(), role, epoch(), option::of(replica()), places, option::of(configs()), followers).prop_map(
-        |(shard, role, promised, leader, [end, synced, committed, applied], configs, followers)| {
-            ShardReport { shard, role, promised, leader, end, synced, committed, applied, configs, followers }
+        |(
+            shard,
+            role,
+            promised,
+            leader,
+            [end, synced, committed, applied],
+            configs,
+            (followers, seeding),
+        )| {
+            ShardReport {
+                shard,
+                role,
+                promised,
+                leader,
+                end,
+                synced,
+                committed,
+                applied,
+                configs,
+                followers,
+                seeding,
+            }
         },
     )
 }

@@ -1,6 +1,7 @@
 //! What a replica wants done.
 
 use super::History;
+use super::Image;
 use super::input::{Ask, Standing};
 use super::memory::Ticket;
 use super::message::{Entry, Message};
@@ -42,6 +43,20 @@ pub enum Effect {
     },
     /// Send it no more entries.
     Unship(ReplicaId),
+    /// Get an image to seed a follower with, keep the log behind it, and say so.
+    Image(ReplicaId),
+    /// Fetch an image from the leader, in the background, and say so once it is here as a whole and was checked.
+    Fetch {
+        /// Who has it.
+        from: ReplicaId,
+        /// Which.
+        image: Image,
+    },
+    /// Nothing need be fetched any more.
+    Unfetch,
+    /// Put the image that was fetched in the place of all that is here, so that a crash leaves the one or the other, and
+    /// say so.
+    Install(Image),
     /// Entries up to here are committed: they may be applied, and answers that rest on them given.
     Committed(LogIndex),
     /// It leads and has committed an entry of its epoch: writes may be taken once all that is committed is applied.

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::History;
+use super::Image;
 use super::memory::Ticket;
 use super::message::Message;
 use crate::types::{Boot, Chain, Configs, Epoch, LogIndex, RecordEpoch, ReplicaId};
@@ -49,6 +51,31 @@ pub enum Input {
         /// Who gets the log without voting.
         learners: Vec<ReplicaId>,
     },
+    /// As a leader of this epoch: the log no longer has what a follower lacks.
+    Lacks {
+        /// Who.
+        to: ReplicaId,
+        /// The epoch in which it was shipped to.
+        epoch: Epoch,
+    },
+    /// The image that was asked for is there, and the log behind it is kept.
+    Imaged {
+        /// For whom.
+        to: ReplicaId,
+        /// What it is.
+        image: Image,
+    },
+    /// An image is here as a whole, and was checked.
+    Fetched(Image),
+    /// An image is in the place of what was here, durably.
+    Seeded {
+        /// The shape of the log that it stands for, read back from the disk.
+        history: History,
+        /// The sets of voters in it.
+        voters: Option<Configs>,
+    },
+    /// An image was not fetched or not installed; what was here is here still.
+    Unseeded,
     /// A linearizable read waits for proof that this replica still leads.
     Read,
     /// Another member remembers this start of the node, durably: it is known not to be that of an older disk.

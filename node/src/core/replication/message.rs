@@ -4,7 +4,7 @@
 
 use bytes::Bytes;
 
-use super::History;
+use super::{History, Image};
 use crate::codec::record::RecordKind;
 use crate::types::{Chain, Epoch, LogIndex};
 
@@ -40,6 +40,13 @@ pub enum Message {
     },
     /// Leader: entries behind `after`.
     Records(Records),
+    /// Leader: what you lack is no longer in my log; have an image of it, and the log from there on.
+    Offer {
+        /// The leader's epoch.
+        epoch: Epoch,
+        /// The image.
+        image: Image,
+    },
     /// Leader: nothing new but this.
     Beat {
         /// The leader's epoch.
@@ -109,6 +116,7 @@ impl Message {
             | Self::Adopt { epoch, .. }
             | Self::Differs { epoch, .. }
             | Self::Beat { epoch, .. }
+            | Self::Offer { epoch, .. }
             | Self::Ack { epoch, .. } => *epoch,
             Self::Report(report) => report.epoch,
             Self::Records(records) => records.epoch,

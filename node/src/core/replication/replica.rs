@@ -10,6 +10,7 @@ mod following;
 mod leading;
 mod reading;
 mod sealing;
+mod seeding;
 mod seen;
 mod vouching;
 
@@ -45,6 +46,8 @@ pub struct Replica {
     vouched: bool,
     /// Who asked to be followed before that.
     asked_early: Option<(ReplicaId, Epoch)>,
+    /// An image is being put in the place of the log, whoever offered it: until that is done the log is neither.
+    installing: Option<History>,
     /// Seals that wait for the disk.
     seals: Vec<SealAsk>,
     /// Reports to leaders, counted: only the newest may be answered.
@@ -116,6 +119,7 @@ impl Replica {
             cutting: false,
             vouched,
             asked_early: None,
+            installing: None,
             seals: Vec::new(),
             reports: 0,
             now: Duration::ZERO,
@@ -150,6 +154,11 @@ impl Replica {
             Input::Configure { ask, epoch, configs, learners } => {
                 self.configure(ask, epoch, &configs, learners, out);
             }
+            Input::Lacks { to, epoch } => self.lacks(to, epoch, out),
+            Input::Imaged { to, image } => self.imaged(to, image, out),
+            Input::Fetched(image) => self.fetched(image, out),
+            Input::Seeded { history, voters } => self.seeded(history, voters, out),
+            Input::Unseeded => self.unseeded(out),
             Input::Read => self.read(out),
             Input::Vouched => self.vouched_for(out),
             Input::PutBack(met) => self.was_put_back(met, out),
@@ -246,6 +255,7 @@ impl Replica {
             Message::Adopt { epoch, report, common } => self.adopt(from, (epoch, report, common), out),
             Message::Differs { epoch, at } => self.differ(from, epoch, at, out),
             Message::Records(records) => self.take(from, records, out),
+            Message::Offer { epoch, image } => self.offered(from, epoch, image, out),
             Message::Beat { epoch, committed, round } => self.beat(from, (epoch, committed, round), out),
             Message::Report(report) => self.reported(from, &report, out),
             Message::Refused { epoch, promised } => {
@@ -302,6 +312,7 @@ impl Replica {
     /// It leads no more, if it did, and follows nobody.
     fn step_down(&mut self, out: &mut Vec<Effect>) {
         self.heard_leader = self.now;
+        self.forgo(out);
         if let Role::Leading(leading) = std::mem::replace(&mut self.role, Role::Waiting)
             && let Some(epoch) = leading.writes()
         {

@@ -7,6 +7,7 @@ mod invariants;
 mod leading;
 mod lessons;
 mod membership;
+mod seeding;
 mod vouching;
 mod walk;
 mod world;

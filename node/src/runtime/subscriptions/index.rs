@@ -16,7 +16,8 @@ use tokio::sync::Notify;
 use super::work::{Work, work_of};
 use crate::codec::subscription::{get_link, get_link_key, get_subscription};
 use crate::types::{
-    Grant, Link, Offset, Op, ShardId, Space, StreamId, StreamName, Subscription, SubscriptionId, UnixMillis,
+    Grant, Link, Offset, Op, ShardCount, ShardId, Space, StreamId, StreamName, Subscription, SubscriptionId,
+    UnixMillis,
 };
 
 /// What is committed of all subscriptions.
@@ -178,6 +179,16 @@ impl SubscriptionIndex {
         inner.put(shard, space, key, value, |_| tail);
         self.links.store(inner.links, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// Forgets what a shard said: its tables were replaced, and say it anew.
+    pub(crate) fn forget(&self, shard: ShardId, count: ShardCount) {
+        if !self.active.load(Ordering::Relaxed) {
+            return;
+        }
+        let mut inner = self.lock();
+        inner.forget(shard, count);
+        self.links.store(inner.links, Ordering::Relaxed);
     }
 
     /// Waits until there may be something to do.
@@ -399,6 +410,30 @@ impl Inner {
             entry.links.remove(&name);
             self.links = self.links.saturating_sub(1);
             entry.pending.remove(&name);
+            self.tidy(&id);
+        }
+    }
+
+    fn forget(&mut self, shard: ShardId, count: ShardCount) {
+        self.streams.retain(|(at, _), _| *at != shard);
+        let ids: Vec<SubscriptionId> = self.entries.keys().cloned().collect();
+        for id in ids {
+            let Some(entry) = self.entries.get_mut(&id) else { continue };
+            entry.shares.remove(&shard);
+            if id.home(count) == shard {
+                entry.subscription = None;
+            }
+            let gone: Vec<StreamName> = entry
+                .links
+                .iter()
+                .filter(|(_, ((at, _), _))| *at == shard)
+                .map(|(name, _)| name.clone())
+                .collect();
+            for name in gone {
+                entry.links.remove(&name);
+                entry.pending.remove(&name);
+                self.links = self.links.saturating_sub(1);
+            }
             self.tidy(&id);
         }
     }

@@ -18,8 +18,9 @@ const NODES: usize = 3;
 /// How long something may take that must happen.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-struct World {
-    nodes: Vec<Running>,
+pub(super) struct World {
+    pub(super) nodes: Vec<Running>,
+    pub(super) configs: Vec<Config>,
     _directory: tempfile::TempDir,
 }
 
@@ -60,17 +61,32 @@ fn begin(config: &Config) -> Running {
 
 impl World {
     fn start() -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let nodes = configs(directory.path()).iter().map(begin).collect();
-        Self { nodes, _directory: directory }
+        Self::start_with(|_| {})
     }
 
-    fn engine(&self, node: usize) -> &Engine {
+    pub(super) fn start_with(change: impl Fn(&mut Config)) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let mut configs = configs(directory.path());
+        configs.iter_mut().for_each(change);
+        let nodes = configs.iter().map(begin).collect();
+        Self { nodes, configs, _directory: directory }
+    }
+
+    /// The last node goes down, and comes up again.
+    pub(super) async fn down(&mut self) {
+        end(self.nodes.pop().unwrap()).await;
+    }
+
+    pub(super) fn up(&mut self) {
+        self.nodes.push(begin(&self.configs[self.nodes.len()]));
+    }
+
+    pub(super) fn engine(&self, node: usize) -> &Engine {
         &self.nodes[node].engine
     }
 
     /// A name in a shard that this node leads first.
-    fn led_by(&self, node: usize, prefix: &str) -> StreamName {
+    pub(super) fn led_by(&self, node: usize, prefix: &str) -> StreamName {
         let count = self.engine(0).shared.count;
         let mut names =
             (0..).map(|number| StreamName::from_bytes(format!("{prefix}{number}").as_bytes()).unwrap());
@@ -78,7 +94,7 @@ impl World {
     }
 
     /// Every shard is led.
-    async fn led(&self) {
+    pub(super) async fn led(&self) {
         for node in &self.nodes {
             eventually(|| {
                 node.engine
@@ -95,19 +111,19 @@ impl World {
         }
     }
 
-    async fn stop(self) {
+    pub(super) async fn stop(self) {
         for node in self.nodes {
             end(node).await;
         }
     }
 }
 
-async fn end(node: Running) {
+pub(super) async fn end(node: Running) {
     node.engine.close();
     tokio::task::spawn_blocking(move || node.stop()).await.unwrap();
 }
 
-async fn eventually(what: impl Fn() -> bool) {
+pub(super) async fn eventually(what: impl Fn() -> bool) {
     let waiting = async {
         while !what() {
             tokio::time::sleep(Duration::from_millis(2)).await;
@@ -116,7 +132,7 @@ async fn eventually(what: impl Fn() -> bool) {
     tokio::time::timeout(PATIENCE, waiting).await.expect("it takes far too long");
 }
 
-fn plain() -> ContentType {
+pub(super) fn plain() -> ContentType {
     ContentType::parse("text/plain").unwrap()
 }
 
@@ -132,7 +148,7 @@ fn creation(name: &StreamName, lifetime: Lifetime) -> Create {
     }
 }
 
-async fn make(engine: &Engine, name: &StreamName) {
+pub(super) async fn make(engine: &Engine, name: &StreamName) {
     engine.create(creation(name, Lifetime::Forever), None).await.unwrap();
 }
 
@@ -155,7 +171,7 @@ async fn fork(engine: &Engine, name: &StreamName, source: &StreamName) -> Create
     engine.create(creation(name, lifetime), Some(request)).await.unwrap()
 }
 
-async fn text(engine: &Engine, name: &StreamName) -> String {
+pub(super) async fn text(engine: &Engine, name: &StreamName) -> String {
     let batch = engine.read(name, ReadFrom::Start, 1 << 20).await.unwrap();
     batch.segments.iter().map(|part| String::from_utf8_lossy(part.messages.wire()).into_owned()).collect()
 }

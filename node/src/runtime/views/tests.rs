@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::super::view::tests::meta;
 use super::*;
 use crate::seam::{Clock, SystemClock};
-use crate::types::Lifetime;
+use crate::types::{Lifetime, Offset};
 
 const RESIDENT_MAX: usize = 16;
 const TTL_SECONDS: u64 = 60;
@@ -123,4 +123,32 @@ fn recent_names_are_taken_in_pieces_and_none_is_missed() {
     );
     views.publish(&[Op::Delete { stream: StreamId(12) }], LogIndex(count + 1), None, |_, _| {});
     assert!(views.recent("even/", None, 1)[0].1.is_none(), "a deleted name has no view");
+}
+
+#[test]
+fn what_is_resident_shows_other_tables_once_they_are_behind_it_and_whoever_held_it_sees_that() {
+    let views = views();
+    let named = |id: u64, name: &str| meta(id, name, Lifetime::Forever);
+    let create = |meta: &StreamMeta, index: u64| {
+        views.publish(&[Op::Create(Box::new(meta.clone()))], LogIndex(index), None, |_, _| {});
+    };
+    let metas = [named(1, "grows"), named(2, "ends"), named(3, "ends before")];
+    metas.iter().zip(1..).for_each(|(meta, index)| create(meta, index));
+    views.publish(&[Op::Delete { stream: StreamId(3) }], LogIndex(4), None, |_, _| {});
+    let held: Vec<_> = (1..=3).map(|id| views.by_id(StreamId(id)).unwrap()).collect();
+    let ticket = views.ticket();
+    let tail = Offset { messages: 7, bytes: 70 };
+    let found = |stream: StreamId| {
+        Ok::<_, ()>((stream == StreamId(1)).then(|| StreamMeta { tail, closed: true, ..metas[0].clone() }))
+    };
+    assert_eq!(views.begin_again(LogIndex(9), found).unwrap().len(), 3);
+    let seen = held[0].snapshot(UnixMillis(0));
+    assert_eq!((seen.state.tail, seen.state.closed, seen.memory_from, seen.gone), (tail, true, tail, false));
+    assert!(held[1].snapshot(UnixMillis(0)).gone && held[2].snapshot(UnixMillis(0)).gone);
+    assert!(matches!(views.by_name(&metas[0].name), Known::Here(_)));
+    for meta in &metas[1..] {
+        assert!(matches!(views.by_name(&meta.name), Known::AskTables(_)), "{}", meta.name);
+    }
+    assert!(views.recent("", None, 9).is_empty(), "the tables know all names");
+    assert!(views.install(&named(4, "read before"), ticket).is_none(), "the old tables said it");
 }

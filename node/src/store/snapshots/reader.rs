@@ -81,6 +81,18 @@ impl SnapshotFile {
         &self.header
     }
 
+    /// What tells it from any other snapshot.
+    #[must_use]
+    pub const fn key(&self) -> SnapshotKey {
+        self.key
+    }
+
+    /// The file, to be read as it is.
+    #[must_use]
+    pub fn file(&self) -> &Arc<dyn File> {
+        &self.file
+    }
+
     /// What it says of its blocks.
     #[must_use]
     pub const fn footer(&self) -> &SnapshotFooter {

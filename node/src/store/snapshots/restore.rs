@@ -29,7 +29,24 @@ pub fn restore(
 ) -> Result<ShardState, SnapshotError> {
     // The cluster is the caller's to judge; of another shard nothing fits.
     snapshot.must_be(Identity { layout: snapshot.header().cluster.0, ..place.identity })?;
-    let mut rebuild = Rebuild::begin(place)?;
+    fill(snapshot, Rebuild::begin(place)?, progress)
+}
+
+/// Makes of a snapshot of this very cluster the file that may take the place of the one which the shard has.
+pub fn restore_successor(
+    snapshot: &SnapshotFile,
+    place: &Place,
+    progress: &Progress,
+) -> Result<ShardState, SnapshotError> {
+    snapshot.must_be(place.identity)?;
+    fill(snapshot, Rebuild::begin_successor(place)?, progress)
+}
+
+fn fill(
+    snapshot: &SnapshotFile,
+    mut rebuild: Rebuild,
+    progress: &Progress,
+) -> Result<ShardState, SnapshotError> {
     let state = snapshot.walk(progress, |block| {
         rebuild.append(block.table, block.rows()).map_err(|error| match error {
             TablesError::Corrupt { cause, .. } => Refused::Bytes(cause),

@@ -62,6 +62,10 @@ impl Source {
         (self.open)()
     }
 
+    pub(super) fn place(&self) -> Option<&Place> {
+        self.place.as_ref()
+    }
+
     pub(super) fn stored_bytes(&self) -> u64 {
         let file = |place: &Place| place.directory.open(&file_name(place.identity.shard));
         let bytes = |file: Arc<dyn File>| file.stored_bytes();
@@ -120,11 +124,39 @@ impl Place {
         locked(&file)
     }
 
+    /// A new file under its temporary name, whether the shard has a file or not.
+    pub(super) fn begin_successor(&self) -> Result<TableFile, TablesError> {
+        let name = temporary_name(&file_name(self.identity.shard));
+        locked(&empty(self.directory.as_ref(), &name).map_err(|error| device(&error))?)
+    }
+
     /// Gives the file, which its database has synced and let go, its name.
     pub(super) fn show_file(&self) -> Result<(), TablesError> {
-        let name = file_name(self.identity.shard);
-        let shown = self.directory.rename(&temporary_name(&name), &name).and_then(|()| self.directory.sync());
+        self.show_as(&file_name(self.identity.shard))
+    }
+
+    /// Gives it the name of what may take the place of the shard's file.
+    pub(super) fn show_successor(&self) -> Result<(), TablesError> {
+        self.show_as(&successor_name(self.identity.shard))
+    }
+
+    fn show_as(&self, name: &str) -> Result<(), TablesError> {
+        let temporary = temporary_name(&file_name(self.identity.shard));
+        let shown = self.directory.rename(&temporary, name).and_then(|()| self.directory.sync());
         shown.map_err(|error| device(&error))
+    }
+
+    /// The name of a complete file that waits to take the place of the shard's own.
+    pub(super) fn successor(&self) -> String {
+        successor_name(self.identity.shard)
+    }
+
+    /// Removes a successor, if there is one: what nobody will put in the place of the shard's file.
+    pub fn drop_successor(&self) -> io::Result<()> {
+        match self.directory.remove(&successor_name(self.identity.shard)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
     }
 
     /// Removes what [`Self::begin_file`] began.
@@ -135,6 +167,10 @@ impl Place {
 
 fn temporary_name(name: &str) -> String {
     format!("{name}.new")
+}
+
+fn successor_name(shard: ShardId) -> String {
+    format!("{}.next", file_name(shard))
 }
 
 impl Tables {

@@ -22,7 +22,7 @@ use crate::codec::CodecError;
 use crate::codec::fields::Cursor;
 use crate::codec::meta::{get_pin, get_producer_state};
 use crate::types::{
-    Offset, PinId, PinOp, ProducerId, ProducerState, Retention, Segment, ShardId, Space, StreamId,
+    LogIndex, Offset, PinId, PinOp, ProducerId, ProducerState, Retention, Segment, ShardId, Space, StreamId,
     StreamName, UnixMillis,
 };
 
@@ -247,6 +247,11 @@ impl Reader {
     /// Larger than every stream id that was ever used in the shard.
     pub fn next_stream(&self) -> Result<StreamId, TablesError> {
         self.state().map(|state| state.next_stream)
+    }
+
+    /// The last record that is applied.
+    pub fn applied(&self) -> Result<LogIndex, TablesError> {
+        self.state().map(|state| state.applied.index)
     }
 
     /// The state of the shard without its epochs.

@@ -11,8 +11,10 @@ use redb::{CursorError, Database, Durability, Key, TableDefinition, WriteTransac
 use super::begin;
 use super::content::check;
 use super::fault::{TablesError, corrupt, other};
+use super::file::TableFile;
 use super::late::{CatchUp, LateWrites};
 use super::open::{Place, checked, device, guarded, load, make_tables, open_database, write_identity};
+use super::replace::note_seeded;
 use super::schema::{CHUNKS, DOOMED, EXPIRY, FACTS, NAMES, PINS, PRODUCERS, STATE, STREAMS};
 use super::state::ShardState;
 use crate::codec::CodecError;
@@ -38,6 +40,8 @@ pub struct Rebuild {
     work: Option<Work>,
     /// The file has its name.
     is_shown: bool,
+    /// It is to take the place of the file that the shard has.
+    is_successor: bool,
 }
 
 /// The database and its transaction; let go before the file is named or removed.
@@ -60,10 +64,21 @@ impl std::fmt::Debug for Work {
 impl Rebuild {
     /// Begins a file. Fails if the shard has one.
     pub fn begin(place: &Place) -> Result<Self, TablesError> {
+        Self::begin_on(place, place.begin_file()?, false)
+    }
+
+    /// Begins a file beside the one that the shard has, to take its place by [`super::Tables::replace`]. At its end it stands
+    /// under a name of its own; one that stands there already goes.
+    pub fn begin_successor(place: &Place) -> Result<Self, TablesError> {
+        place.drop_successor().map_err(|error| device(&error))?;
+        Self::begin_on(place, place.begin_successor()?, true)
+    }
+
+    fn begin_on(place: &Place, file: TableFile, is_successor: bool) -> Result<Self, TablesError> {
         let cache_bytes = place.cache_bytes.max(CACHE_BYTES_MIN);
-        let (file, behind) = place.begin_file()?.synced_behind();
+        let (file, behind) = file.synced_behind();
         let layer = LateWrites::new(file, place.spare.clone());
-        let mut rebuild = Self { place: place.clone(), work: None, is_shown: false };
+        let mut rebuild = Self { place: place.clone(), work: None, is_shown: false, is_successor };
         let late = layer.handle();
         let database = guarded(|| open_database(checked(layer, cache_bytes), cache_bytes))?;
         let uncommitted_max = cache_bytes as u64 / COMMIT_PART;
@@ -112,6 +127,9 @@ impl Rebuild {
         let finished = guarded(|| {
             settled?;
             write_identity(work.transaction()?, self.place.identity)?;
+            if self.is_successor {
+                note_seeded(work.transaction()?, self.place.identity.shard)?;
+            }
             work.commit(true)?;
             load(&work.database, self.place.identity)
         });
@@ -121,7 +139,7 @@ impl Rebuild {
             Ok(())
         });
         let state = finished.and_then(|state| caught_up.and(closed).map(|()| state))?;
-        self.place.show_file()?;
+        if self.is_successor { self.place.show_successor() } else { self.place.show_file() }?;
         self.is_shown = true;
         Ok(state)
     }

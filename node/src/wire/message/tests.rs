@@ -81,6 +81,9 @@ fn any_said() -> impl Strategy<Value = Said> {
             synced,
             round
         }),
+        (any_epoch(), any::<u32>(), any::<u64>(), any_history()).prop_map(|(epoch, key, bytes, history)| {
+            Message::Offer { epoch, image: Image { history, bytes, key } }
+        }),
     ];
     prop_oneof![
         6 => message.prop_map(Said::Message),
@@ -89,6 +92,8 @@ fn any_said() -> impl Strategy<Value = Said> {
         1 => (any::<u64>(), any::<Vec<u8>>()).prop_map(|(number, bytes)| Said::ErrandAsked(number, bytes.into())),
         1 => (any::<u64>(), any::<Vec<u8>>()).prop_map(|(number, bytes)| Said::ErrandAnswered(number, bytes.into())),
         1 => prop::collection::vec(any_start(), 0..9).prop_map(Said::Starts),
+        1 => (any::<u32>(), any::<u64>(), any::<u64>()).prop_map(|(key, from, upto)| Said::PieceAsked(PieceAsk { key, from, upto })),
+        1 => (any::<u32>(), any::<u64>(), any::<Vec<u8>>()).prop_map(|(key, at, bytes)| Said::Piece(Piece { key, at, bytes: bytes.into() })),
     ]
 }
 

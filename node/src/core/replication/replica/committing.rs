@@ -29,7 +29,7 @@ impl Replica {
             }
         };
         peer.heard = Some(now);
-        if peer.link == Link::Shipping {
+        if peer.link.is_served() {
             out.push(Effect::Unship(from));
         }
         peer.link = Link::Adopting(common);

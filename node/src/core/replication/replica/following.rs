@@ -2,6 +2,7 @@
 //! its disk. Invariant: it confirms only what it holds of *this* epoch's leader, and cuts nothing that is committed.
 
 use super::super::effect::{Effect, Halt};
+use super::super::image::Image;
 use super::super::memory::Ticket;
 use super::super::message::{Message, Records, Report};
 use super::{Replica, Role};
@@ -12,7 +13,9 @@ use crate::types::{Chain, Epoch, LogIndex, ReplicaId};
 pub(super) struct Following {
     leader: ReplicaId,
     epoch: Epoch,
-    stage: Stage,
+    pub(super) stage: Stage,
+    /// What it fetches to be seeded with.
+    pub(super) image: Option<Image>,
     /// What the leader says is committed; counts once this log is the leader's, as far as it is on this disk.
     committed: LogIndex,
     /// The leader's last round, to be echoed.
@@ -26,7 +29,7 @@ impl Following {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stage {
+pub(super) enum Stage {
     /// The promise is on its way to the disk.
     Promising(Ticket),
     /// It has told what it has.
@@ -35,6 +38,8 @@ enum Stage {
     Cutting,
     /// All of its log is the leader's, and it takes entries.
     Taking,
+    /// All of its log is the leader's, and is being replaced by an image.
+    Installing,
 }
 
 impl Replica {
@@ -52,10 +57,12 @@ impl Replica {
             let ticket = self.kept.change(|memory| memory.promised = epoch);
             out.push(Effect::Save(ticket));
         }
+        self.forgo(out);
         self.role = Role::Following(Following {
             leader,
             epoch,
             stage: Stage::Promising(self.kept.newest()),
+            image: None,
             committed: LogIndex(0),
             round: 0,
         });
@@ -143,9 +150,12 @@ impl Replica {
     ) {
         let Some(following) = self.following(from, epoch) else { return self.refuse_beat(from, epoch, out) };
         following.round = following.round.max(round);
-        if following.stage == Stage::Taking {
+        let stage = following.stage;
+        if stage == Stage::Taking {
             following.committed = following.committed.max(committed);
             self.commit_as_told(out);
+        }
+        if matches!(stage, Stage::Taking | Stage::Installing) {
             self.confirm(out);
         }
     }
@@ -158,12 +168,12 @@ impl Replica {
         }
     }
 
-    /// The promise is on the disk, or more of the log is. What a cut takes away is not told of.
+    /// The promise is on the disk, or more of the log is. What a cut or an image takes away is not told of.
     pub(super) fn follower_moved(&mut self, out: &mut Vec<Effect>) {
-        let cutting = self.cutting;
+        let changing = self.is_changing();
         let Role::Following(following) = &mut self.role else { return };
         match following.stage {
-            Stage::Promising(ticket) if self.kept.holds(ticket) && !cutting => {
+            Stage::Promising(ticket) if self.kept.holds(ticket) && !changing => {
                 following.stage = Stage::Reported;
                 self.report(out);
             }
@@ -171,12 +181,12 @@ impl Replica {
                 self.commit_as_told(out);
                 self.confirm(out);
             }
-            Stage::Promising(_) | Stage::Reported | Stage::Cutting => {}
+            Stage::Promising(_) | Stage::Reported | Stage::Cutting | Stage::Installing => {}
         }
     }
 
     /// Whom it follows, if that is who speaks, in that epoch; takes note that it was heard of.
-    fn following(&mut self, from: ReplicaId, epoch: Epoch) -> Option<&mut Following> {
+    pub(super) fn following(&mut self, from: ReplicaId, epoch: Epoch) -> Option<&mut Following> {
         let now = self.now;
         let Role::Following(following) = &mut self.role else { return None };
         let meant = following.leader == from && following.epoch == epoch;
@@ -191,7 +201,7 @@ impl Replica {
         self.commit(committed, out);
     }
 
-    fn report(&mut self, out: &mut Vec<Effect>) {
+    pub(super) fn report(&mut self, out: &mut Vec<Effect>) {
         let Role::Following(Following { leader, epoch, .. }) = self.role else { return };
         self.reports += 1;
         let (number, history) = (self.reports, self.history.clone());

@@ -81,6 +81,15 @@ pub(super) enum Link {
     Adopting(LogIndex),
     /// It gets entries.
     Shipping,
+    /// The log no longer has the entries that it lacks: it gets an image.
+    Seeding,
+}
+
+impl Link {
+    /// Its log is this leader's as far as it goes.
+    pub(super) const fn is_served(self) -> bool {
+        matches!(self, Self::Shipping | Self::Seeding)
+    }
 }
 
 /// Rounds of heartbeats that prove leadership to reads.
@@ -143,7 +152,7 @@ impl Leading {
     pub(super) fn connected(&mut self, to: ReplicaId, out: &mut Vec<Effect>) {
         let Some(epoch) = self.writes() else { return };
         if let Some(peer) = self.peers.get_mut(&to) {
-            if peer.link == Link::Shipping {
+            if peer.link.is_served() {
                 out.push(Effect::Unship(to));
                 peer.patience = ASK_AGAIN_MIN;
             }
@@ -156,7 +165,7 @@ impl Leading {
     pub(super) fn ask_again(&mut self, now: Duration, out: &mut Vec<Effect>) {
         let mut due = Vec::new();
         for (id, peer) in
-            self.peers.iter_mut().filter(|(_, peer)| peer.link != Link::Shipping && peer.again <= now)
+            self.peers.iter_mut().filter(|(_, peer)| !peer.link.is_served() && peer.again <= now)
         {
             peer.patience = (peer.patience * 2).clamp(ASK_AGAIN_MIN, ASK_AGAIN_MAX);
             peer.again = now + peer.patience;

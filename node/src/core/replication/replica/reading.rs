@@ -3,7 +3,6 @@
 
 use super::super::effect::Effect;
 use super::super::message::Message;
-use super::leading::Link;
 use super::{Replica, Role};
 
 impl Replica {
@@ -44,7 +43,7 @@ impl Replica {
     pub(super) fn tell_followers(&self, out: &mut Vec<Effect>) {
         let Role::Leading(leading) = &self.role else { return };
         let (epoch, committed, round) = (leading.epoch, self.committed, leading.rounds.begun);
-        let shipping = leading.peers.iter().filter(|(_, peer)| peer.link == Link::Shipping);
+        let shipping = leading.peers.iter().filter(|(_, peer)| peer.link.is_served());
         let beats = shipping
             .map(|(to, _)| Effect::Send { to: *to, message: Message::Beat { epoch, committed, round } });
         out.extend(beats);

@@ -30,10 +30,10 @@ impl Replica {
         self.answer_seals(out);
     }
 
-    /// Answers the seals once all that the answers say is on the disk: the whole log, without what is being cut, and the
-    /// newest promise, which may be a later one than that of the seal.
+    /// Answers the seals once all that the answers say is on the disk: the whole log, without what is being cut or
+    /// replaced, and the newest promise, which may be a later one than that of the seal.
     pub(super) fn answer_seals(&mut self, out: &mut Vec<Effect>) {
-        if !self.kept.holds(self.kept.newest()) || self.synced < self.history.end() || self.cutting {
+        if !self.kept.holds(self.kept.newest()) || self.synced < self.history.end() || self.is_changing() {
             return;
         }
         let promised = self.kept.get().promised;
@@ -73,7 +73,7 @@ impl Replica {
         let standing = self.standing();
         // One epoch has one leader: whoever promised this one to somebody who leads it is not meant.
         let taken = promised.boot > Boot(0);
-        if standing != expected || self.synced != standing.end || self.cutting || taken {
+        if standing != expected || self.synced != standing.end || self.is_changing() || taken {
             return refuse(ask, Refusal::Changed(standing), out);
         }
         let epoch = Epoch { record, boot: self.boot };

@@ -39,6 +39,8 @@ pub struct FollowerSeen {
     pub held: LogIndex,
     /// It gets entries.
     pub is_shipped: bool,
+    /// It gets an image, because the log no longer has what it lacks.
+    pub is_seeded: bool,
     /// For how long nothing was heard of it; `None`: never in this epoch.
     pub silent: Option<Duration>,
 }
@@ -82,6 +84,7 @@ impl Replica {
             id: *id,
             held: peer.held,
             is_shipped: peer.link == Link::Shipping,
+            is_seeded: peer.link == Link::Seeding,
             silent: peer.heard.map(|heard| self.now.saturating_sub(heard)),
         })
     }

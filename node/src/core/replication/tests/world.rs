@@ -7,8 +7,8 @@ use bytes::Bytes;
 use crate::codec::record::{RecordKind, chain_after};
 use crate::codec::voters::{decode_configs, encode_configs};
 use crate::core::replication::{
-    Answer, Ask, Effect, Entry, Found, History, Input, Lead, Memory, Message, Records, Replica, SealAnswer,
-    Standing, Ticket,
+    Answer, Ask, Effect, Entry, Found, History, Image, Input, Lead, Memory, Message, Records, Replica,
+    SealAnswer, Standing, Ticket,
 };
 use crate::types::{Boot, Chain, Configs, Epoch, LogIndex, RecordEpoch, ReplicaId, Voters};
 
@@ -27,6 +27,13 @@ pub(super) struct Node {
     shipping: BTreeMap<ReplicaId, LogIndex>,
     pub(super) down: bool,
     pub(super) halted: bool,
+    /// Entries up to here are no longer in the log.
+    pub(super) released: LogIndex,
+    /// Followers that are to get an image.
+    pub(super) seeds: Vec<ReplicaId>,
+    /// What it fetches, and what is on its way to its place.
+    pub(super) fetching: Option<Image>,
+    pub(super) installing: Option<Image>,
 }
 
 /// A message under way to one boot of its receiver.
@@ -100,6 +107,10 @@ impl Node {
             shipping: BTreeMap::new(),
             down: false,
             halted: false,
+            released: LogIndex(0),
+            seeds: Vec::new(),
+            fetching: None,
+            installing: None,
         }
     }
 
@@ -167,6 +178,10 @@ impl World {
                 Effect::Send { to, message } => self.post(me, to, message),
                 Effect::Ship { to, after } => drop(node.shipping.insert(to, after)),
                 Effect::Unship(to) => drop(node.shipping.remove(&to)),
+                Effect::Image(to) => node.seeds.push(to),
+                Effect::Fetch { image, .. } => node.fetching = Some(image),
+                Effect::Unfetch => node.fetching = None,
+                Effect::Install(image) => node.installing = Some(image),
                 Effect::Committed(upto) => self.committed(me, upto),
                 Effect::Closed(epoch) => {
                     node.shipping.clear();
@@ -199,6 +214,11 @@ impl World {
             node.shipping.iter().filter(|(_, sent)| **sent < end).map(|(to, sent)| (*to, *sent)).collect();
         for (to, after) in due {
             let node = self.nodes.get_mut(&me).unwrap();
+            if after < node.released {
+                node.shipping.remove(&to);
+                self.step(me, Input::Lacks { to, epoch });
+                continue;
+            }
             node.shipping.insert(to, end);
             let entries = node.log[usize::try_from(after.0).unwrap()..].to_vec();
             let (chain, committed) = (node.chain_at(after), node.replica.committed());
@@ -252,6 +272,37 @@ impl World {
             node.synced = node.synced.min(node.log.len());
             self.step(id(number), Input::Cut { to, chain });
         }
+    }
+
+    /// An image of a replica's log up to an entry.
+    pub(super) fn image(&self, number: u32, upto: u64) -> Image {
+        let mut history = History::default();
+        let entries = self.node(number).log.iter().take(usize::try_from(upto).unwrap());
+        entries.for_each(|entry| history.push(entry.epoch, after(&history, entry)));
+        Image { history, bytes: 1, key: u32::try_from(upto).unwrap() }
+    }
+
+    /// A leader's snapshot up to an entry is there.
+    pub(super) fn imaged(&mut self, number: u32, to: u32, upto: u64) {
+        let image = self.image(number, upto);
+        self.step(id(number), Input::Imaged { to: id(to), image });
+    }
+
+    /// What a follower fetches is here as a whole.
+    pub(super) fn fetched(&mut self, number: u32) {
+        let image = self.node(number).fetching.clone().unwrap();
+        self.step(id(number), Input::Fetched(image));
+    }
+
+    /// What it installs, of the log of another one, is in its place.
+    pub(super) fn seeded(&mut self, number: u32, from: u32) {
+        let entries = self.node(from).log.clone();
+        let node = self.nodes.get_mut(&id(number)).unwrap();
+        let history = node.installing.take().unwrap().history;
+        node.log = entries.into_iter().take(usize::try_from(history.end().0).unwrap()).collect();
+        node.synced = node.log.len();
+        let voters = node.log.iter().rev().find_map(configs_of);
+        self.step(id(number), Input::Seeded { history, voters });
     }
 
     pub(super) fn deliver(&mut self, place: usize) {

@@ -1,0 +1,286 @@
+//! Promise: a follower that is seeded may lose its power at any moment. It starts with what it had, or with all of what it
+//! was sent; its promises are kept, and no shard refuses service.
+//!
+//! Three nodes, of which the third one's disk is simulated and recorded while it comes back behind the logs of the others.
+
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use thalweg_node::config::{ClusterFile, Config, NodeName, Size};
+use thalweg_node::core::{Append, Create};
+use thalweg_node::runtime::{Engine, Running, start_on};
+use thalweg_node::seam::disk::simulated::{History, Random, Replay, SimulatedDisk};
+use thalweg_node::seam::{Clock, SystemClock};
+use thalweg_node::store::superblock::SuperblockStore;
+use thalweg_node::store::tables::{Identity, Tables};
+use thalweg_node::telemetry::Metrics;
+use thalweg_node::types::{
+    ContentType, Epoch, LogIndex, Messages, ShardCount, ShardId, StreamConfig, StreamName,
+};
+
+use super::engine_world::block_on;
+use super::tier;
+
+const NODES: usize = 3;
+/// The first node leads it.
+const SHARD: ShardId = ShardId(0);
+const APPEND_BYTES: usize = 16 << 10;
+/// Appends before the third node goes away, while it is away, and after it is back.
+const APPENDS: [usize; 3] = [4, 40, 4];
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Moments of a replacement that are cut at behind the first one, each in several ways.
+const STEPS: usize = 24;
+
+struct World {
+    configs: Vec<Config>,
+    disks: Vec<SimulatedDisk>,
+    name: StreamName,
+    _files: tempfile::TempDir,
+}
+
+fn cluster_file(me: usize, peers: &[SocketAddr]) -> String {
+    let member = |(id, peer): (usize, &SocketAddr)| {
+        let node = if id == me { NodeName::standalone().to_string() } else { format!("n{id}") };
+        format!("  - {{id: {id}, node: {node}, peer: '{peer}', client: '127.0.0.1:{}'}}\n", 40_000 + id)
+    };
+    let members: String = peers.iter().enumerate().map(member).collect();
+    format!("cluster: {}\nmembers:\n{members}leaders: [0, 1, 2]\n", "0123456789abcdef".repeat(2))
+}
+
+fn config(me: usize, peers: &[SocketAddr], files: &Path) -> Config {
+    let text = cluster_file(me, peers);
+    let file = files.join(format!("cluster-{me}.yaml"));
+    std::fs::write(&file, &text).unwrap();
+    Config {
+        data: files.join(format!("n{me}")),
+        shards: ShardCount::new(2).unwrap(),
+        cluster_id: Some(ClusterFile::parse(&text).unwrap().cluster),
+        cluster_file: Some(file),
+        peer_listen: peers[me],
+        heartbeat: Duration::from_millis(20),
+        segment_size: Size::kib(64),
+        segment_size_max: Size::kib(64),
+        follower_log_max: Size::kib(128),
+        checkpoint_log_size: Size::kib(64),
+        checkpoint_interval: Duration::from_millis(100),
+        ..Config::default()
+    }
+}
+
+impl World {
+    fn new(seed: u64) -> Self {
+        let files = tempfile::tempdir().unwrap();
+        let sockets: Vec<_> = (0..NODES).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+        let peers: Vec<_> = sockets.into_iter().map(|socket| socket.local_addr().unwrap()).collect();
+        let configs = (0..NODES).map(|me| config(me, &peers, files.path())).collect();
+        let disk = |node| SimulatedDisk::new(seed * 10 + node).with_whole_sectors();
+        let disks = (0..NODES as u64).map(disk).collect();
+        let count = ShardCount::new(2).unwrap();
+        let names = (0..).map(|number| StreamName::from_bytes(format!("s{number}").as_bytes()).unwrap());
+        let name = { names }.find(|name| name.shard(count) == SHARD).unwrap();
+        Self { configs, disks, name, _files: files }
+    }
+
+    fn start(&self, node: usize) -> (Running, Arc<Metrics>) {
+        let metrics = Arc::new(Metrics::new(1));
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let root = self.disks[node].root();
+        (start_on(root, &self.configs[node], &clock, Arc::clone(&metrics)).unwrap(), metrics)
+    }
+}
+
+fn letter(number: usize) -> u8 {
+    b'a' + u8::try_from(number % 26).unwrap()
+}
+
+async fn append(engine: &Engine, name: &StreamName, number: usize) {
+    let append = Append {
+        name: name.clone(),
+        content_type: ContentType::parse("text/plain"),
+        body: Ok(Messages::single(Bytes::from(vec![letter(number); APPEND_BYTES]))),
+        close: false,
+        producer: None,
+        seq: None,
+        if_match: None,
+    };
+    let answered = tokio::time::timeout(PATIENCE, engine.append(append)).await;
+    answered.expect("a leader answers").unwrap();
+}
+
+async fn create(engine: &Engine, name: &StreamName) {
+    let content_type = ContentType::parse("text/plain").unwrap();
+    let create = Create {
+        name: name.clone(),
+        config: StreamConfig { content_type, ..StreamConfig::default() },
+        content_type_given: true,
+        fork_offset_given: false,
+        closed: false,
+        body: Ok(None),
+        fork: None,
+    };
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    while engine.create(create.clone(), None).await.is_err() {
+        assert!(tokio::time::Instant::now() < deadline, "nobody leads");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// Looks until something is so.
+async fn eventually(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    while !is_so().await {
+        assert!(tokio::time::Instant::now() < deadline, "{what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+async fn committed(running: &Running) -> LogIndex {
+    let reports = running.control().shards().await;
+    reports.iter().find(|report| report.shard == SHARD).map(|report| report.committed).unwrap_or_default()
+}
+
+/// How much of the stream the tables of a disk hold, and up to which record they came as a whole.
+fn held(disk: &SimulatedDisk, world: &World) -> (u64, LogIndex) {
+    let directory = disk.root().subdir("tables").unwrap();
+    let layout = world.configs[2].cluster_id.unwrap().0;
+    let identity = Identity { shard: SHARD, shards: ShardCount::new(2).unwrap(), layout };
+    let tables = Tables::open(&directory, identity, 1 << 20).unwrap();
+    let reader = tables.reader();
+    let entry = reader.stream_by_name(&world.name).unwrap().expect("the stream is there");
+    let (mut from, tail) = (entry.meta.earliest, entry.meta.tail);
+    while from != tail {
+        for part in reader.read(entry.meta.id, from, tail, 1 << 20).unwrap() {
+            let mut number = usize::try_from(part.start.messages).unwrap();
+            for message in part.messages.wire().chunks(APPEND_BYTES) {
+                assert!(message.iter().all(|byte| *byte == letter(number)), "message {number}");
+                number += 1;
+            }
+            from = part.messages.end(part.start);
+        }
+    }
+    (tail.messages, reader.seeded().unwrap())
+}
+
+fn promised(disk: &SimulatedDisk) -> Epoch {
+    let found = SuperblockStore::peek(disk.root().as_ref()).unwrap().unwrap();
+    found.shards.get(&SHARD).map(|memory| memory.promised).unwrap_or_default()
+}
+
+/// The third node's life from when it comes back until it has everything.
+fn record(world: &World) -> History {
+    let (first, first_metrics) = world.start(0);
+    let (second, _) = world.start(1);
+    let (third, _) = world.start(2);
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(async {
+        create(&first.engine, &world.name).await;
+        for number in 0..APPENDS[0] {
+            append(&first.engine, &world.name, number).await;
+        }
+        let upto = committed(&first).await;
+        eventually("the third one has it", async || committed(&third).await >= upto).await;
+    });
+    third.stop();
+    runtime.block_on(async {
+        for number in APPENDS[0]..APPENDS[0] + APPENDS[1] {
+            append(&first.engine, &world.name, number).await;
+        }
+        let lane = first_metrics.lane(0).unwrap();
+        let gone = async || lane.written.get() > u64::try_from(lane.log.get()).unwrap() + 256 * 1024;
+        eventually("the log is let go", gone).await;
+    });
+    let (history, third) = world.disks[2].record(|| {
+        let (third, metrics) = world.start(2);
+        runtime.block_on(async {
+            eventually("it is seeded", async || metrics.seeding.seeded.get() > 0).await;
+            let numbers = APPENDS[0] + APPENDS[1]..APPENDS.iter().sum();
+            for number in numbers {
+                append(&first.engine, &world.name, number).await;
+            }
+            let upto = committed(&first).await;
+            eventually("it follows on", async || committed(&third).await >= upto).await;
+        });
+        third
+    });
+    for running in [third, first, second] {
+        running.stop();
+    }
+    history
+}
+
+/// The moment at which the file that takes the place of the shard's own first has its name.
+fn replacement(history: &History) -> usize {
+    let mut replay = history.replay();
+    for moment in 0..=history.moments() {
+        replay.advance(moment);
+        let names = replay.disk().root().subdir("tables").unwrap().list().unwrap();
+        if names.iter().any(|name| name.ends_with(".next")) {
+            return moment;
+        }
+    }
+    panic!("nothing was made to take a place")
+}
+
+#[derive(Debug, Default)]
+struct Tally {
+    images: usize,
+    /// Images that started with the tables before.
+    old: usize,
+    /// With what the leader sent.
+    new: usize,
+}
+
+fn look_at(world: &World, replay: &Replay, random: &mut Random, what: &str, tally: &mut Tally) {
+    let disk = match random.chance(20) {
+        true => replay.disk().after_kill(random.next()),
+        false => replay.disk().after_power_cut(random.next()),
+    };
+    let before = promised(&disk);
+    tally.images += 1;
+    // Nobody is there; what it has is its own.
+    let config = Config { peer_listen: SocketAddr::from(([127, 0, 0, 1], 0)), ..world.configs[2].clone() };
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let running = start_on(disk.root(), &config, &clock, Arc::new(Metrics::new(1)));
+    let running = running.unwrap_or_else(|error| panic!("{what}: does not start: {error:#}"));
+    assert_eq!(running.report.damaged, [], "{what}");
+    let report = block_on(running.control().shards()).into_iter().find(|report| report.shard == SHARD);
+    assert!(report.is_some_and(|report| report.promised >= before), "{what}: the promise is kept");
+    running.stop();
+    let (messages, seeded) = held(&disk, world);
+    let [first, away, _] = APPENDS.map(|count| count as u64);
+    match seeded {
+        LogIndex(0) => {
+            tally.old += 1;
+            assert_eq!(messages, first, "{what}");
+        }
+        _ => {
+            tally.new += 1;
+            assert!(messages >= first + away, "{what}: {messages} messages");
+        }
+    }
+}
+
+#[test]
+fn no_power_cut_while_a_follower_is_seeded_leaves_anything_but_the_old_or_the_new() {
+    let mut tally = Tally::default();
+    let seed = tier::seed() + 1;
+    let world = World::new(seed);
+    let history = record(&world);
+    let (first, mut random) = (replacement(&history), Random::new(seed));
+    let mut cuts: Vec<usize> = (0..tier::crash_images() / 20)
+        .map(|_| usize::try_from(random.below(history.moments() as u64 + 1)).unwrap())
+        .collect();
+    cuts.extend((0..STEPS).map(|step| first + step));
+    cuts.sort_unstable();
+    let mut replay = history.replay();
+    for moment in cuts {
+        replay.advance(moment);
+        let what = format!("seed {seed}, cut at {moment} of {}, replaced from {first} on", history.moments());
+        look_at(&world, &replay, &mut random, &what, &mut tally);
+    }
+    println!("{tally:?}");
+    assert!(tally.old > STEPS / 8 && tally.new > STEPS / 8, "{tally:?}");
+}
