@@ -29,7 +29,7 @@ pub(crate) const SHARDS: u16 = 4;
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The cluster of all tests.
-pub(crate) const CLUSTER: ClusterId = ClusterId([0x0123_u16.to_be_bytes()[1]; 16]);
+pub(crate) const CLUSTER: ClusterId = ClusterId([0x23; 16]);
 
 /// The volume of a member that a test plays.
 pub(crate) fn volume(id: u32) -> VolumeIncarnation {
