@@ -54,7 +54,7 @@ async fn a_disk_that_was_put_back_by_one_start_is_found_out_and_takes_no_part_fo
     copy(&configs[2].data, &image);
     let node = begin(&configs[2]);
     let met = boot(&node);
-    let peers = [&one, &other].map(|peer| cluster(peer));
+    let peers = [&one, &other].map(cluster);
     let incarnation = cluster(&node).identity().incarnation;
     let earlier = Peer { id: ReplicaId(2), incarnation, boot: Boot(met.0 - 1) };
     eventually(|| peers.iter().all(|peer| !peer.is_current(earlier))).await;
