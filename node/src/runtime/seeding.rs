@@ -27,7 +27,9 @@ use crate::wire::{Piece, PieceAsk};
 const WINDOW_BYTES: u64 = 4 << 20;
 /// A leader that sends nothing for so long has other things to do, or is gone: whoever leads then is told anew what is here.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// After a failure, the next attempt waits so long, and twice as long each time, up to a minute: a volume without room is not
+/// A leader that no longer has what it offered is told anew what is here after so long, unless it speaks first.
+const ORDER_MAX: Duration = Duration::from_millis(500);
+/// After a failure of this node's own, the next attempt waits so long, and twice as long each time, up to a minute: a volume without room is not
 /// written full again and again, and no leader looks through its log for nothing.
 const PAUSE: Duration = Duration::from_secs(2);
 const DOUBLINGS_MAX: u32 = 5;
@@ -205,9 +207,15 @@ impl Seeding {
                         }
                         why => tracing::warn!(shard = shard.0, from, %why, "a snapshot was not fetched"),
                     }
-                    self.pause();
+                    match &why {
+                        Failed::Leader(_) => self.await_order(shard, wanted.order),
+                        _ => {
+                            self.pause();
+                            let mut state = self.lock();
+                            state.failures = state.failures.saturating_add(1);
+                        }
+                    }
                     let mut state = self.lock();
-                    state.failures = state.failures.saturating_add(1);
                     // Unless it was wanted again meanwhile.
                     if state.wanted.get(&shard).is_some_and(|now| now.order == wanted.order) {
                         state.wanted.remove(&shard);
@@ -217,6 +225,14 @@ impl Seeding {
                 }
             }
         }
+    }
+
+    /// Waits for a leader to offer something else, which it does as soon as it is there again.
+    fn await_order(&self, shard: ShardId, order: u64) {
+        let same = |state: &mut State| {
+            !state.ended && state.wanted.get(&shard).is_some_and(|wanted| wanted.order == order)
+        };
+        drop(self.moved.wait_timeout_while(self.lock(), ORDER_MAX, same));
     }
 
     /// Waits a while, unless the node ends.

@@ -113,7 +113,10 @@ impl Seeds {
 impl LaneOwner {
     /// A follower needs an image.
     pub(super) fn seed(&mut self, shard: ShardId, to: ReplicaId) {
-        self.duty.seeds.waiting.insert((to, shard));
+        let seeds = &mut self.duty.seeds;
+        seeds.waiting.insert((to, shard));
+        // It begins anew: what was on its way went with its connection.
+        seeds.active.retain(|peer, other| *peer != to || *other != shard);
         self.seed_next();
     }
 

@@ -158,10 +158,9 @@ fn held(disk: &SimulatedDisk, world: &World) -> (u64, LogIndex) {
     let (mut from, tail) = (entry.meta.earliest, entry.meta.tail);
     while from != tail {
         for part in reader.read(entry.meta.id, from, tail, 1 << 20).unwrap() {
-            let mut number = usize::try_from(part.start.messages).unwrap();
-            for message in part.messages.wire().chunks(APPEND_BYTES) {
+            let first = usize::try_from(part.start.messages).unwrap();
+            for (number, message) in (first..).zip(part.messages.wire().chunks(APPEND_BYTES)) {
                 assert!(message.iter().all(|byte| *byte == letter(number)), "message {number}");
-                number += 1;
             }
             from = part.messages.end(part.start);
         }

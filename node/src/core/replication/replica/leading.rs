@@ -263,7 +263,10 @@ impl Replica {
         if leading.writes().is_none() {
             return;
         }
-        let recent = |peer: &Peer| peer.heard.is_some_and(|heard| heard + CONTACT_MAX >= now);
+        // Whoever is being seeded is there, but confirms nothing new for long: writes would wait for it.
+        let recent = |peer: &Peer| {
+            peer.link != Link::Seeding && peer.heard.is_some_and(|heard| heard + CONTACT_MAX >= now)
+        };
         let suspended = !leading.enough(recent);
         if leading.is_open() && suspended != leading.suspended {
             leading.suspended = suspended;

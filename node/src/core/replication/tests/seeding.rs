@@ -225,3 +225,20 @@ fn a_replica_that_finds_itself_removed_in_an_image_takes_no_part_any_more() {
     world.settle();
     assert!(world.node(1).memory.retired);
 }
+
+#[test]
+fn a_leader_whose_majority_is_only_being_seeded_takes_no_writes_until_that_is_done() {
+    let mut world = fetching();
+    world.crash(2);
+    for second in 1..4 {
+        world.step(id(0), Input::Tick(std::time::Duration::from_secs(second)));
+        world.settle();
+    }
+    assert!(!world.node(0).replica.takes_writes());
+    world.fetched(1);
+    world.seeded(1, 0);
+    world.settle();
+    world.step(id(0), Input::Tick(std::time::Duration::from_secs(4)));
+    world.settle();
+    assert!(world.node(0).replica.takes_writes());
+}
