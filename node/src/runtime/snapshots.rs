@@ -258,7 +258,9 @@ impl SnapshotTaker {
                 return Err(NoSnapshot::Ending);
             }
             let (now, at) = (self.clock.elapsed(), progress.now());
-            self.metrics.snapshots.show(at.rows, at.rows_total);
+            let gauge = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+            self.metrics.snapshots.rows.set(gauge(at.rows));
+            self.metrics.snapshots.rows_total.set(gauge(at.rows_total));
             if now >= told + PROGRESS_INTERVAL {
                 told = now;
                 tracing::info!(

@@ -232,14 +232,6 @@ group! {
     }
 }
 
-impl SnapshotMetrics {
-    /// How far the one under way is.
-    pub fn show(&self, rows: u64, rows_total: u64) {
-        self.rows.set(i64::try_from(rows).unwrap_or(i64::MAX));
-        self.rows_total.set(i64::try_from(rows_total).unwrap_or(i64::MAX));
-    }
-}
-
 lane_group! {
     /// Moved by the owner of one lane and its applier.
     LaneMetrics {

@@ -128,17 +128,16 @@ impl Lane {
             }
             None => {}
         }
-        let tail = recovered.tail;
         let mut lane = Self {
             options,
             key: options.key(),
-            shared: Arc::new(Shared::new(recovered.segments, tail)),
+            shared: Arc::new(Shared::new(recovered.segments, recovered.tail)),
             supply,
             active,
             heads: recovered.heads,
-            tail,
-            written: tail,
-            synced: tail,
+            tail: recovered.tail,
+            written: recovered.tail,
+            synced: recovered.tail,
             buffer: BytesMut::with_capacity(ARENA_BYTES),
             parts: Vec::new(),
             undo: Vec::new(),
