@@ -297,7 +297,8 @@ impl SnapshotTaker {
     /// For the metrics.
     fn measure(&self) {
         let metrics = &self.metrics.snapshots;
-        metrics.show(0, 0);
+        metrics.rows.set(0);
+        metrics.rows_total.set(0);
         metrics.failing.set(gauge(self.failing.len()));
         let (missing, oldest) = self.shared.snapshots.summary(&self.shared);
         metrics.missing.set(gauge(missing));
