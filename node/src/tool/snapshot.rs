@@ -16,6 +16,7 @@ use super::watch::{Watch, pause};
 use super::{Opened, existing};
 use crate::codec::snapshot::Compression;
 use crate::codec::superblock::{ShardMemory, Superblock};
+use crate::codec::voters::decode_configs;
 use crate::config::{Config, Size};
 use crate::runtime;
 use crate::seam::Clock;
@@ -25,7 +26,7 @@ use crate::store::lock::LockError;
 use crate::store::snapshots::{Progress, SnapshotError, Snapshots, Step, Taken, WriteOptions};
 use crate::store::tables::Tables;
 use crate::telemetry::Metrics;
-use crate::types::{Epoch, ShardId};
+use crate::types::{Configs, Epoch, ReplicaId, ShardId, Voters};
 
 /// What is to be done.
 pub(super) struct Order<'a> {
@@ -93,10 +94,15 @@ fn of_a_running_one(error: anyhow::Error) -> anyhow::Error {
     }
 }
 
-/// Whether others voted on what stands here, or are to. A node on its own has promised itself every shard.
+/// Whether others voted on what stands here, or are to. A node on its own has promised itself every shard, and votes as
+/// replica 0 and nobody else does.
 fn is_member(superblock: &Superblock) -> bool {
-    let waits = |memory: &ShardMemory| memory.promised == Epoch::default();
-    !superblock.roster.is_empty() || superblock.shards.values().any(waits)
+    let alone = Voters::new([ReplicaId(0)]).map(Configs::first);
+    let is_alone = |memory: &ShardMemory| {
+        let configs = decode_configs(&memory.config).ok();
+        memory.promised != Epoch::default() && configs.is_some() && configs == alone
+    };
+    !superblock.roster.is_empty() || !superblock.shards.values().all(is_alone)
 }
 
 /// Brings the tables to the end of the log, exactly as a start and a clean stop do; gives the shards of which anything may

@@ -147,8 +147,8 @@ fn a_member_of_a_cluster_gives_what_its_last_checkpoint_holds_and_says_so() {
     let file = folder.path().join("cluster.yaml");
     let peer = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
     let cluster = "0123456789abcdef".repeat(2);
-    let member = format!("{{id: 0, node: n0, peer: '{peer}', client: '127.0.0.1:40000'}}");
-    fs::write(&file, format!("cluster: {cluster}\nmembers:\n  - {member}\nleaders: [0]\n")).unwrap();
+    let member = format!("{{id: 1, node: n0, peer: '{peer}', client: '127.0.0.1:40000'}}");
+    fs::write(&file, format!("cluster: {cluster}\nmembers:\n  - {member}\nleaders: [1]\n")).unwrap();
     let file = file.to_str().unwrap().to_owned();
     let settings = ["--cluster-file", &file, "--node-name", "n0", "--peer-listen", &peer, "--admin-listen"];
     let serving = Serving::with(&data, &[&settings[..], &["127.0.0.1:0"]].concat());
