@@ -142,6 +142,7 @@ impl State {
             lag_bytes: 0,
             lag: Duration::ZERO,
             silent: None,
+            seeding: None,
         };
         let report = |(id, shard): (&ShardId, &Shard)| ShardReport {
             shard: *id,
@@ -154,6 +155,7 @@ impl State {
             applied: LogIndex(1),
             configs: shard.leads.clone(),
             followers: shard.learners.iter().map(|id| (*id, follower.clone())).collect(),
+            seeding: None,
         };
         self.shards.iter().filter(|(_, shard)| shard.leads.is_some()).map(report).collect()
     }
