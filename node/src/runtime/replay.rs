@@ -411,8 +411,9 @@ mod tests {
         Cut(u64, u64),
     }
 
-    /// Tables that hold entries 1 to 10, of which the last three are of epoch 2, and a log replayed into them.
-    fn replayed(log: &[Said]) -> ShardReplay {
+    /// Tables that hold entries 1 to 10, of which the last three are of epoch 2 and so many came as a whole from a leader, and
+    /// a log replayed into them.
+    fn replayed(seeded: u64, log: &[Said]) -> ShardReplay {
         let identity = Identity { shard: ShardId(0), shards: ShardCount::new(1).unwrap(), layout: [7; 16] };
         let disk = SmallDisk::with_blocks(usize::MAX);
         let mut tables = Tables::create_on(disk, identity, 256 << 10).unwrap();
@@ -425,6 +426,7 @@ mod tests {
         });
         apply(&mut tables, &held.collect::<Vec<_>>()).unwrap();
         let mut replay = ShardReplay::new(tables, Settling::AsTold);
+        replay.seeded = LogIndex(seeded);
         for (place, said) in log.iter().enumerate() {
             let (kind, index, of, chain) = match *said {
                 Said::Entry(index, of, before) => (RecordKind::EpochStart, index, of, before),
@@ -452,18 +454,32 @@ mod tests {
         use Said::{Cut, Entry};
         let tail = [Entry(7, 1, 7), Entry(8, 1, 8), Entry(10, 1, 10), Entry(11, 1, 11), Entry(12, 1, 12)];
         let behind = [Cut(7, 8), Entry(8, 2, 8), Entry(9, 2, 10), Entry(10, 2, 11), Entry(11, 2, 12)];
-        let sound = replayed(&[&tail[..], &behind].concat());
+        let sound = replayed(0, &[&tail[..], &behind].concat());
         assert_eq!((sound.damage.as_deref(), sound.last()), (None, LogIndex(11)));
         assert_eq!(sound.history.epoch_at(LogIndex(11)), Some(epoch(2)));
         assert_eq!(sound.first, Some(LanePosition(9 * 64)), "the tail that was cut is not needed");
-        let partly = replayed(&[&tail[..], &[Cut(11, 12)]].concat());
+        let partly = replayed(0, &[&tail[..], &[Cut(11, 12)]].concat());
         assert!(
             partly.damage.unwrap().contains("does not continue"),
             "what is left of the tail is strange still"
         );
-        let never = replayed(&tail);
+        let never = replayed(0, &tail);
         assert!(never.damage.unwrap().contains("does not continue"));
-        let hole = replayed(&[Entry(12, 2, 13)]);
+        let hole = replayed(0, &[Entry(12, 2, 13)]);
         assert!(hole.damage.unwrap().contains("misses the records 11 to 11"));
+    }
+    #[test]
+    fn what_was_taken_back_before_the_tables_came_from_a_leader_says_nothing_about_them() {
+        use Said::{Cut, Entry};
+        let before = [Entry(1, 1, 0), Entry(2, 1, 2), Cut(1, 2), Entry(2, 1, 2), Cut(0, 0)];
+        let lost = replayed(0, &before);
+        assert!(
+            lost.damage.unwrap().contains("was cut to record 0"),
+            "without a leader's tables it is damage"
+        );
+        let seeded = replayed(10, &before);
+        assert_eq!((seeded.damage.as_deref(), seeded.last()), (None, LogIndex(10)));
+        let on = replayed(10, &[&before[..], &[Entry(11, 2, 12), Cut(10, 12), Entry(11, 2, 12)]].concat());
+        assert_eq!((on.damage.as_deref(), on.last()), (None, LogIndex(11)));
     }
 }
