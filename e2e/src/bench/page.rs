@@ -113,6 +113,7 @@ pub fn page(command: &str, machine: &str, floors: &[Floor], outcomes: &[Outcome]
     );
     text.push_str(&markdown(outcomes));
     text.push_str(include_str!("notes.md"));
+    text.push_str(include_str!("many/notes.md"));
     text
 }
 

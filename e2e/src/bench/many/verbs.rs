@@ -183,13 +183,12 @@ async fn catches(common: &Common, say: &mut impl FnMut(&str)) -> anyhow::Result<
     // Small messages cost more of everything: a quarter of the bytes is enough of them.
     for (bytes, share) in [(1_000, 1), (100, 4)] {
         let amount = Amount { messages: common.megabytes * 1_000_000 / bytes / share, bytes };
-        caught.extend(catch_up::rows(common, &common.options(), amount, with_armdb).await?);
+        let rows = catch_up::rows(common, &common.options(), amount, with_armdb).await?;
+        say(&catch_up::table("catch-up of an empty follower", &rows));
+        caught.extend(rows);
     }
-    say(&catch_up::table("catch-up of an empty follower", &caught));
-    for bytes in [100] {
-        let amount = Amount { messages: common.megabytes * 1_000_000 / bytes / 2, bytes };
-        streamed.extend(streaming::rows(common, &common.options(), amount, with_armdb).await?);
-    }
+    let amount = Amount { messages: common.megabytes * 1_000_000 / 100 / 2, bytes: 100 };
+    streamed.extend(streaming::rows(common, &common.options(), amount, with_armdb).await?);
     say(&catch_up::table("what is written now", &streamed));
     Ok(json!({ "catch_up": caught, "streaming": streamed }))
 }
