@@ -207,33 +207,35 @@ fn measure(root: &Path, what: &str, streams: u64, messages: u64) {
             }
         }
     }
+    let theirs = theirs.is_some().then(|| keys * (KEY_BYTES + value_bytes) as u64);
     let floor = floors.print("floor: write and sync", bytes, bytes, None);
     for (at, name) in NAMES.into_iter().enumerate() {
         let write = writes[at].print(&format!("snapshot, {name}"), bytes, stored[at], Some(floor));
         verifies[at].print(&format!("verify, {name}, warm"), bytes, stored[at], Some(floor));
         let restore =
             restores[at].print(&format!("restore, {name}, warm"), bytes, restored_bytes, Some(floor));
-        if theirs.is_some() {
-            let their_bytes = keys * (KEY_BYTES + value_bytes) as u64;
-            let their_write = their_writes[at].print(
-                &format!("surrealmx snapshot, {name}"),
-                their_bytes,
-                their_stored[at],
-                Some(floor),
-            );
-            let their_restore = their_restores[at].print(
-                &format!("surrealmx recovery, {name}"),
-                their_bytes,
-                their_stored[at],
-                Some(floor),
-            );
-            println!(
-                "  ours ÷ surrealmx, {name}: snapshot {:.1} ×, restore {:.1} ×",
-                write / their_write,
-                restore / their_restore
-            );
+        if let Some(bytes) = theirs {
+            let times = (&mut their_writes[at], &mut their_restores[at]);
+            compare(name, (write, restore), times, (bytes, their_stored[at]), floor);
         }
     }
+}
+
+/// Prints theirs beside ours.
+fn compare(
+    name: &str,
+    (write, restore): (f64, f64),
+    (writes, restores): (&mut Times, &mut Times),
+    (bytes, stored): (u64, u64),
+    floor: f64,
+) {
+    let their_write = writes.print(&format!("surrealmx snapshot, {name}"), bytes, stored, Some(floor));
+    let their_restore = restores.print(&format!("surrealmx recovery, {name}"), bytes, stored, Some(floor));
+    println!(
+        "  ours ÷ surrealmx, {name}: snapshot {:.1} ×, restore {:.1} ×",
+        write / their_write,
+        restore / their_restore
+    );
 }
 
 /// The two ways of storing blocks.

@@ -121,9 +121,8 @@ pub(crate) fn measure(root: &Path, rate: Option<Size>) {
         for number in 0..=WRITERS {
             create(engine, number).await;
         }
-        let body: Vec<u8> = (0..FILL_BODY_BYTES as u32)
-            .map(|at| at.wrapping_mul(2_654_435_761).to_be_bytes()[at as usize % 2])
-            .collect();
+        let body: Vec<u8> =
+            (0..FILL_BODY_BYTES).map(|at| at.wrapping_mul(2_654_435_761).to_be_bytes()[4 + at % 2]).collect();
         for _ in 0..FILL_BYTES / FILL_BODY_BYTES {
             append(engine, 0, Bytes::from(body.clone())).await;
         }

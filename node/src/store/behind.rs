@@ -146,7 +146,7 @@ mod tests {
     use super::*;
     use crate::seam::disk::simulated::{Call, Faults, SimulatedDisk};
 
-    const PIECE: [u8; 1 << 20] = [7; 1 << 20];
+    static PIECE: [u8; 1 << 20] = [7; 1 << 20];
 
     fn write(behind: &Behind, pieces: u64) -> io::Result<()> {
         (0..pieces).try_for_each(|piece| behind.write_at(&PIECE, piece * PIECE.len() as u64))
