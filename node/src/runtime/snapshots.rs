@@ -85,6 +85,11 @@ impl SnapshotTaker {
     /// Takes away what a crash left half written, and sees what there is. Nothing that it meets keeps a node from
     /// starting.
     pub(crate) fn look_around(&mut self) {
+        self.look();
+        self.measure();
+    }
+
+    fn look(&mut self) {
         let folder = (SNAPSHOTS_FOLDER.to_owned(), EntryKind::Directory);
         // Not there: no shard has any, and nothing is made before one is taken.
         if !self.root.entries().is_ok_and(|entries| entries.contains(&folder)) {
@@ -138,7 +143,6 @@ impl SnapshotTaker {
 
     /// Runs until the engine closes.
     pub(crate) fn run(mut self) {
-        self.measure();
         let patience = self.pace.triggers.any().then_some(self.pace.look_interval);
         let shared = Arc::clone(&self.shared);
         loop {

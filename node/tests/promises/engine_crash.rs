@@ -89,7 +89,9 @@ impl Recorded {
     }
 
     fn world(&self, disk: SimulatedDisk) -> World {
-        World::new(disk, self.world.now(), self.world.config.clone())
+        // Without snapshots that begin by themselves: whoever looks at what a crash left of them looks at nothing newer.
+        let config = Config { snapshot_log_size: None, ..self.world.config.clone() };
+        World::new(disk, self.world.now(), config)
     }
 
     /// The same for the end of the recorded life, which is a clean stop, and for a kill there.
