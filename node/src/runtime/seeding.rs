@@ -33,6 +33,7 @@ const ORDER_MAX: Duration = Duration::from_millis(500);
 /// written full again and again, and no leader looks through its log for nothing.
 const PAUSE: Duration = Duration::from_secs(2);
 const DOUBLINGS_MAX: u32 = 5;
+
 /// How far a shard is being seeded; for people.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SeedingReport {

@@ -79,20 +79,7 @@ impl StreamView {
         index: LogIndex,
         started_at: UnixMillis,
     ) -> Self {
-        let inner = Inner {
-            config: Arc::new(meta.config.clone()),
-            parent: meta.parent,
-            base: meta.base,
-            earliest: meta.earliest,
-            tail: meta.tail,
-            closed: meta.closed,
-            pins: meta.pins,
-            retired: meta.retired,
-            gone: false,
-            written_at: meta.touched_at.max(started_at),
-            index,
-            segments: VecDeque::new(),
-        };
+        let inner = Inner::of(meta, index, meta.touched_at.max(started_at));
         Self {
             id: meta.id,
             name: meta.name.clone(),
@@ -152,20 +139,7 @@ impl StreamView {
     pub(crate) fn begin_again(&self, meta: &StreamMeta, index: LogIndex) {
         let mut inner = self.lock();
         let written_at = inner.written_at.max(meta.touched_at);
-        *inner = Inner {
-            config: Arc::new(meta.config.clone()),
-            parent: meta.parent,
-            base: meta.base,
-            earliest: meta.earliest,
-            tail: meta.tail,
-            closed: meta.closed,
-            pins: meta.pins,
-            retired: meta.retired,
-            gone: false,
-            written_at,
-            index,
-            segments: VecDeque::new(),
-        };
+        *inner = Inner::of(meta, index, written_at);
     }
 
     /// The stream is no more.
@@ -247,6 +221,24 @@ pub(crate) enum Change {
 }
 
 impl Inner {
+    /// A stream as tables hold it: nothing of it waits to be applied.
+    fn of(meta: &StreamMeta, index: LogIndex, written_at: UnixMillis) -> Self {
+        Self {
+            config: Arc::new(meta.config.clone()),
+            parent: meta.parent,
+            base: meta.base,
+            earliest: meta.earliest,
+            tail: meta.tail,
+            closed: meta.closed,
+            pins: meta.pins,
+            retired: meta.retired,
+            gone: false,
+            written_at,
+            index,
+            segments: VecDeque::new(),
+        }
+    }
+
     fn snapshot(&self, view: &StreamView, now: UnixMillis) -> Snapshot {
         Snapshot {
             state: StreamState {
