@@ -31,6 +31,9 @@ pub(crate) struct Client<'a> {
     pub(crate) refusals: Vec<Failure>,
     /// Requests that the owner of a lane has answered, in order.
     pub(crate) beats: Vec<Beat>,
+    /// The disk's history when the answer of the request under way was written down: its beat is of that very moment, or it would
+    /// count as one that came after it.
+    pub(crate) settled: Option<usize>,
     pub(crate) counter: u64,
 }
 
@@ -98,7 +101,8 @@ impl Client<'_> {
             }
             let sent_at = self.now();
             if self.request(&text).await {
-                let (answered_at, answered) = (self.now(), self.disk.moment());
+                let answered = self.settled.take().unwrap_or_else(|| self.disk.moment());
+                let answered_at = self.now();
                 self.beats.push(Beat { sent_at, answered_at, answered });
             }
         }
@@ -166,6 +170,7 @@ impl Client<'_> {
         state: Option<Stream>,
     ) -> Result<Option<T>, E> {
         let answered = self.disk.moment();
+        self.settled = Some(answered);
         match answer {
             Ok(done) => {
                 self.line(text).push(issued, answered, state);

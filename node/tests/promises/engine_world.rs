@@ -87,6 +87,7 @@ impl World {
             sightings: Vec::new(),
             refusals: Vec::new(),
             beats: Vec::new(),
+            settled: None,
             counter: seed % 1_000_000 * 10_000,
         }
     }

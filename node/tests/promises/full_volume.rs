@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use thalweg_node::config::{Config, Size};
 use thalweg_node::core::{Append, Create};
-use thalweg_node::runtime::{Engine, EngineError, Failure, ReadFrom, Running, start};
+use thalweg_node::runtime::{Engine, EngineError, Failure, ReadBatch, ReadError, ReadFrom, Running, start};
 use thalweg_node::seam::{Clock, SystemClock};
 use thalweg_node::telemetry::Metrics;
 use thalweg_node::types::{ContentType, Messages, Offset, ShardCount, StreamConfig, StreamName};
@@ -94,6 +94,11 @@ fn body(number: u64) -> Bytes {
     vec![u8::try_from(number % 251).unwrap(); BODY_BYTES].into()
 }
 
+/// What a client is told to come again for: no room, or tables that are being compacted to make some.
+fn passes(failure: &Failure) -> bool {
+    matches!(failure, Failure::DiskFull | Failure::ShardBusy { .. })
+}
+
 impl World {
     fn on(volume: SmallVolume) -> Self {
         let mut world = Self { volume, running: None, streams: BTreeMap::new(), refused: 0 };
@@ -141,7 +146,7 @@ impl World {
         self.streams.insert(stream.to_owned(), 0);
     }
 
-    /// One body more; `false` if the volume is full.
+    /// One body more; `false` if there is no room now.
     async fn append(&mut self, stream: &str) -> bool {
         let number = self.streams[stream];
         let append = Append {
@@ -158,7 +163,7 @@ impl World {
                 *self.streams.get_mut(stream).unwrap() += 1;
                 true
             }
-            Err(EngineError::Failure(Failure::DiskFull)) => {
+            Err(EngineError::Failure(failure)) if passes(&failure) => {
                 self.refused += 1;
                 false
             }
@@ -204,7 +209,7 @@ impl World {
         loop {
             match self.engine().delete(name(stream)).await {
                 Ok(()) => break,
-                Err(EngineError::Failure(Failure::DiskFull)) => {
+                Err(EngineError::Failure(failure)) if passes(&failure) => {
                     assert!(before.elapsed() < PATIENCE, "{stream} cannot be deleted: {}", self.usage());
                     tokio::time::sleep(Duration::from_millis(20)).await;
                 }
@@ -214,13 +219,26 @@ impl World {
         self.streams.remove(stream);
     }
 
+    /// A part of a stream.
+    async fn read(&self, stream: &str, from: Offset) -> ReadBatch {
+        let before = Stopwatch::start();
+        loop {
+            match self.engine().read(&name(stream), ReadFrom::At(from), 1 << 20).await {
+                Ok(batch) => return batch,
+                Err(ReadError::Failure(failure)) if passes(&failure) && before.elapsed() < PATIENCE => {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+                Err(error) => panic!("{stream} at {from}: {error}"),
+            }
+        }
+    }
+
     /// Every stream holds what was acknowledged, byte for byte, and no more.
     async fn check(&self) {
         for (stream, bodies) in &self.streams {
             let (mut from, mut number) = (Offset::default(), 0);
             loop {
-                let batch = self.engine().read(&name(stream), ReadFrom::At(from), 1 << 20).await;
-                let batch = batch.unwrap_or_else(|error| panic!("{stream} at {from}: {error}"));
+                let batch = self.read(stream, from).await;
                 for segment in &batch.segments {
                     for part in segment.messages.wire().chunks(BODY_BYTES) {
                         assert_eq!(part, body(number), "{stream}, body {number}");
