@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use thalweg_node::admin::AdminClient;
-use thalweg_node::admin::words::{Addressee, Batch, ConfigAsk, LeadAsk, SealAsk};
+use thalweg_node::admin::words::{Addressee, Batch, ConfigAsk, HandOverAsk, LeadAsk, SealAsk};
 use thalweg_node::core::failover::Action;
 use thalweg_node::core::replication::Answer;
 use thalweg_node::runtime::Order;
@@ -20,6 +20,7 @@ struct Asks {
     seals: Vec<SealAsk>,
     orders: Vec<LeadAsk>,
     sets: Vec<ConfigAsk>,
+    successions: Vec<HandOverAsk>,
 }
 
 /// Asks that were decided together, by whom they go to.
@@ -38,6 +39,10 @@ impl Decided {
             Action::Configure { shard, epoch, to, configs, learners } => {
                 let order = Order { epoch, configs, learners };
                 self.of(to).sets.push(ConfigAsk::new(shard, order));
+            }
+            Action::HandOver { shard, epoch, to, successor, patience } => {
+                let patience_ms = u64::try_from(patience.as_millis()).unwrap_or(u64::MAX);
+                self.of(to).successions.push(HandOverAsk { shard, epoch, successor, patience_ms });
             }
             other => return Some(other),
         }
@@ -66,7 +71,7 @@ async fn ask(
     asks: Asks,
     events: mpsc::Sender<Event>,
 ) {
-    let Asks { seals, orders, sets } = asks;
+    let Asks { seals, orders, sets, successions } = asks;
     if !seals.is_empty()
         && let Ok(answers) = admin.seal(&Batch { to, asks: seals }).await
     {
@@ -85,4 +90,22 @@ async fn ask(
     if !sets.is_empty() {
         let _ = admin.configure(&Batch { to, asks: sets }).await;
     }
+    // One call each: the shard of a slow successor holds up no other's.
+    for ask in successions {
+        tokio::spawn(hand_over(admin.clone(), to, ask, events.clone()));
+    }
+}
+
+/// A shard whose successor has everything is heard of; another is handed over later, or not.
+async fn hand_over(
+    admin: AdminClient,
+    to: Addressee,
+    ask: HandOverAsk,
+    events: mpsc::Sender<Event>,
+) -> Option<()> {
+    let answers = admin.hand_over(&Batch { to, asks: vec![ask] }).await.ok()?;
+    let answer = answers.answers.into_iter().next()?.outcome.answer();
+    let ready = matches!(answer, Ok(Answer::CaughtUp(_)));
+    let event = Event::CaughtUp { shard: ask.shard, epoch: ask.epoch };
+    if ready { events.send(event).await.ok() } else { None }
 }

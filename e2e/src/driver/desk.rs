@@ -10,7 +10,7 @@ use std::time::Duration;
 use thalweg_node::admin::words::Status;
 use thalweg_node::core::failover::{Action, Input, NodePulse, Supervisor};
 use thalweg_node::core::replication::SealAnswer;
-use thalweg_node::types::{ReplicaId, ShardId};
+use thalweg_node::types::{RecordEpoch, ReplicaId, ShardId};
 use tokio::sync::{mpsc, watch};
 use tokio::task::spawn_blocking;
 
@@ -30,6 +30,8 @@ pub(super) enum Event {
     Heard { node: String, status: Result<Box<Status>, String> },
     /// A replica is sealed.
     Sealed { from: ReplicaId, answers: Vec<(ShardId, Box<SealAnswer>)> },
+    /// Whoever is to lead a shard next has everything.
+    CaughtUp { shard: ShardId, epoch: RecordEpoch },
     /// How far followers are behind the leaders on one node.
     Measured(Lags),
     /// The process of a node has plainly ended.
@@ -129,7 +131,10 @@ impl Desk {
                 self.say(News::Moved { shard, from, to, epoch, reason, took });
             }
             Action::Say(shard, trouble) => self.say(News::Trouble(shard, trouble)),
-            Action::Seal { .. } | Action::Lead { .. } | Action::Configure { .. } => {}
+            Action::Seal { .. }
+            | Action::Lead { .. }
+            | Action::Configure { .. }
+            | Action::HandOver { .. } => {}
         }
         None
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use thalweg_node::core::failover::{Action, RowChange, Trouble};
-use thalweg_node::core::replication::{Answer, Ask, Input, Lead};
+use thalweg_node::core::replication::{Answer, Ask, HandOver, Input, Lead, Replica};
 use thalweg_node::types::ReplicaId;
 
 use super::event::{Event, NodeId, Shard};
@@ -85,6 +85,11 @@ impl World {
                     let shard = usize::from(shard.0);
                     let question = Question::Configure { to, shard, epoch, configs, learners };
                     self.ask(Some(caller), self.home(to), question);
+                }
+                Action::HandOver { shard, epoch, to, successor, patience } => {
+                    let order = HandOver { ask: Ask(0), epoch, to: successor, patience };
+                    let shard = usize::from(shard.0);
+                    self.ask(Some(caller), self.home(to), Question::HandOver { to, shard, order });
                 }
                 Action::Moved { shard, from, to, reason, .. } => {
                     let why = reason.map_or("others began it".to_owned(), |reason| format!("{reason:?}"));
@@ -177,6 +182,10 @@ impl World {
             Question::Configure { to, shard, epoch, configs, learners } => {
                 (to, shard, Input::Configure { ask, epoch, configs, learners })
             }
+            Question::HandOver { to, shard, order } => {
+                self.say(node, || format!("is told to let {} have all of shard {shard}", order.to));
+                (to, shard, Input::HandOver(HandOver { ask, ..order }))
+            }
         };
         if to == id {
             if let Some(caller) = caller {
@@ -193,9 +202,18 @@ impl World {
             self.say(node, || format!("answers for shard {shard}: {}", told(&answer)));
         }
         let caller = self.asks.remove(&ask);
-        if let Answer::Sealed(answer) = answer {
-            let from = self.nodes[node].id;
-            self.answer(caller, node, Reply::Sealed { shard, from, answer });
+        match answer {
+            Answer::Sealed(answer) => {
+                let from = self.nodes[node].id;
+                self.answer(caller, node, Reply::Sealed { shard, from, answer });
+            }
+            Answer::CaughtUp(end) => {
+                self.say(node, || format!("has handed shard {shard} over up to entry {end}"));
+                let leads = self.nodes[node].locals[shard].replica.as_ref().and_then(Replica::leads);
+                let Some(epoch) = leads.map(|epoch| epoch.record) else { return };
+                self.answer(caller, node, Reply::CaughtUp { shard, epoch });
+            }
+            _ => {}
         }
     }
 

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use thalweg_node::core::failover::{Action, Input, NodePulse, Supervisor};
-use thalweg_node::core::replication::{Lead, SealAnswer};
+use thalweg_node::core::replication::{HandOver, Lead, SealAnswer};
 use thalweg_node::types::{Configs, RecordEpoch, ReplicaId};
 
 use self::lens::Lens;
@@ -23,6 +23,7 @@ pub(super) enum Question {
     Seal { to: ReplicaId, shard: Shard, epoch: RecordEpoch },
     Lead { to: ReplicaId, shard: Shard, order: Lead },
     Configure { to: ReplicaId, shard: Shard, epoch: RecordEpoch, configs: Configs, learners: Vec<ReplicaId> },
+    HandOver { to: ReplicaId, shard: Shard, order: HandOver },
 }
 
 /// Who asks: an operator in one of its lives. Nobody waits for an answer to the hand that changes voters.
@@ -40,6 +41,11 @@ pub(super) enum Reply {
         shard: Shard,
         from: ReplicaId,
         answer: Box<SealAnswer>,
+    },
+    /// The voter that is to lead next has everything.
+    CaughtUp {
+        shard: Shard,
+        epoch: RecordEpoch,
     },
     /// The process of a node has plainly ended.
     Ended(ReplicaId),
@@ -103,6 +109,9 @@ impl Operator {
             }
             Reply::Sealed { shard, from, answer } => {
                 Input::Sealed { shard: super::record::shard_id(shard), from, answer }
+            }
+            Reply::CaughtUp { shard, epoch } => {
+                Input::CaughtUp { shard: super::record::shard_id(shard), epoch }
             }
             Reply::Ended(replica) => Input::Ended(replica),
             Reply::Read(rows) => Input::Record(rows),

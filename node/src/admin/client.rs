@@ -15,8 +15,8 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
 use super::words::{
-    Answers, Batch, ConfigAsk, Drain, LeadAsk, Members, SealAsk, Shards, Shutdown, SnapshotAsk, Snapshots,
-    Status, Trouble,
+    Answers, Batch, ConfigAsk, Drain, HandOverAsk, LeadAsk, Members, SealAsk, Shards, Shutdown, SnapshotAsk,
+    Snapshots, Status, Trouble,
 };
 
 /// Largest answer: the seals of 256 shards with a thousand epochs each are this much.
@@ -108,6 +108,11 @@ impl AdminClient {
     /// Tells leaders who votes.
     pub async fn configure(&self, batch: &Batch<ConfigAsk>) -> Result<Answers, AdminError> {
         self.order("/admin/config", batch).await
+    }
+
+    /// Orders leaders to let another voter hold everything.
+    pub async fn hand_over(&self, batch: &Batch<HandOverAsk>) -> Result<Answers, AdminError> {
+        self.order("/admin/hand-over", batch).await
     }
 
     /// How its snapshots stand.

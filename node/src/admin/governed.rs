@@ -1,11 +1,13 @@
 //! What the admin port needs of a node.
 
+use std::time::Duration;
+
 use futures::future::BoxFuture;
 
 use crate::core::failover::NodePulse;
 use crate::core::replication::{Answer, Standing};
 use crate::runtime::{Control, JoinError, NodeReport, Order, ShardReport, SnapshotReport, Unanswered};
-use crate::types::{RecordEpoch, Roster, ShardId};
+use crate::types::{RecordEpoch, ReplicaId, Roster, ShardId};
 
 /// What comes later.
 pub type Pending<'a, T> = BoxFuture<'a, T>;
@@ -32,6 +34,14 @@ pub trait Governed: Send + Sync + 'static {
     ) -> Pending<'_, Result<Answer, Unanswered>>;
     /// Tells a leader who votes.
     fn configure(&self, shard: ShardId, order: Order) -> Pending<'_, Result<Answer, Unanswered>>;
+    /// Orders a leader to let another voter hold everything.
+    fn hand_over(
+        &self,
+        shard: ShardId,
+        epoch: RecordEpoch,
+        successor: ReplicaId,
+        patience: Duration,
+    ) -> Pending<'_, Result<Answer, Unanswered>>;
     /// How the snapshots of every shard stand.
     fn snapshots(&self) -> Vec<SnapshotReport>;
     /// Orders snapshots of these shards, of all if there are none.
@@ -74,6 +84,16 @@ impl Governed for Control {
 
     fn configure(&self, shard: ShardId, order: Order) -> Pending<'_, Result<Answer, Unanswered>> {
         Box::pin(Self::configure(self, shard, order))
+    }
+
+    fn hand_over(
+        &self,
+        shard: ShardId,
+        epoch: RecordEpoch,
+        successor: ReplicaId,
+        patience: Duration,
+    ) -> Pending<'_, Result<Answer, Unanswered>> {
+        Box::pin(Self::hand_over(self, shard, epoch, successor, patience))
     }
 
     fn snapshots(&self) -> Vec<SnapshotReport> {

@@ -7,7 +7,9 @@ use futures::future::join_all;
 use tokio::time::{Instant, timeout_at};
 
 use super::governed::{Governed, Pending};
-use super::words::{Addressee, Answered, Answers, Batch, ConfigAsk, LeadAsk, Outcome, SealAsk, Trouble};
+use super::words::{
+    Addressee, Answered, Answers, Batch, ConfigAsk, HandOverAsk, LeadAsk, Outcome, SealAsk, Trouble,
+};
 use crate::core::replication::Answer;
 use crate::runtime::Unanswered;
 use crate::types::ShardId;
@@ -52,6 +54,17 @@ impl Ask for ConfigAsk {
     fn put(self, node: &dyn Governed) -> Pending<'_, Result<Answer, Unanswered>> {
         let shard = self.shard;
         node.configure(shard, self.into())
+    }
+}
+
+impl Ask for HandOverAsk {
+    fn shard(&self) -> ShardId {
+        self.shard
+    }
+
+    fn put(self, node: &dyn Governed) -> Pending<'_, Result<Answer, Unanswered>> {
+        let Self { shard, epoch, successor, patience_ms } = self;
+        node.hand_over(shard, epoch, successor, Duration::from_millis(patience_ms))
     }
 }
 

@@ -19,8 +19,8 @@ use super::governed::Governed;
 use super::orders::{self, Ask, PATIENCE, check, check_news};
 use super::table::table;
 use super::words::{
-    Answers, Batch, ConfigAsk, Drain, LeadAsk, Members, SealAsk, Shard, Shards, Shutdown, SnapshotAsk,
-    Snapshots, Status, Trouble,
+    Answers, Batch, ConfigAsk, Drain, HandOverAsk, LeadAsk, Members, SealAsk, Shard, Shards, Shutdown,
+    SnapshotAsk, Snapshots, Status, Trouble,
 };
 use crate::runtime::JoinError;
 use crate::types::ShardId;
@@ -36,6 +36,7 @@ pub(super) fn router(node: Arc<dyn Governed>) -> Router {
         .route("/admin/seal", post(order::<SealAsk>))
         .route("/admin/lead", post(order::<LeadAsk>))
         .route("/admin/config", post(order::<ConfigAsk>))
+        .route("/admin/hand-over", post(order::<HandOverAsk>))
         .route("/admin/snapshots", get(snapshots).post(order_snapshots))
         .route("/admin/drain", post(drain))
         .route("/admin/shutdown", post(shutdown))

@@ -117,6 +117,16 @@ impl Governed for Fake {
         self.answer(format!("configure {shard} {} {version:?}", order.epoch), shard, order.epoch)
     }
 
+    fn hand_over(
+        &self,
+        shard: ShardId,
+        epoch: RecordEpoch,
+        successor: ReplicaId,
+        patience: Duration,
+    ) -> Pending<'_, Result<Answer, NoAnswer>> {
+        self.answer(format!("hand over {shard} {epoch} to {successor} in {patience:?}"), shard, epoch)
+    }
+
     fn snapshots(&self) -> Vec<SnapshotReport> {
         vec![snapshot(0), SnapshotReport { index: None, taken_at: None, bytes: 0, ..snapshot(3) }]
     }

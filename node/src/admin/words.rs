@@ -15,7 +15,7 @@ mod trouble;
 
 use std::time::Duration;
 
-pub use asks::{Addressee, Batch, ConfigAsk, Drain, LeadAsk, SealAsk, Shutdown};
+pub use asks::{Addressee, Batch, ConfigAsk, Drain, HandOverAsk, LeadAsk, SealAsk, Shutdown};
 pub use log::{EpochStart, History, HistoryWords, Standing, VoterSet, VoterSets};
 pub use outcome::{Answered, Answers, Halt, Outcome, Refused, RefusedWhy, Seal, Unanswered, UnansweredWhy};
 pub use pulse::{Pulse, Role, ShardPulse};

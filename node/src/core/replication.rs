@@ -18,7 +18,7 @@ pub use effect::{Answer, Effect, Halt, Refusal, SealAnswer};
 pub use election::{Sealed, sees_every_commit, winners};
 pub use history::{Common, EpochStart, History, HistoryError};
 pub use image::Image;
-pub use input::{Ask, Input, Lead, Standing};
+pub use input::{Ask, HandOver, Input, Lead, Standing};
 pub use memory::{Memory, Ticket};
 pub use message::{Entry, Message, Records, Report};
 pub use quorum::{CommitRule, commit_rule, confirms, quorum_index};

@@ -233,6 +233,18 @@ impl Control {
         self.ask(shard, Question::Configure(order)).await
     }
 
+    /// Orders a leader to let another voter hold everything: new writes wait meanwhile, and until another epoch begins or
+    /// patience ends.
+    pub async fn hand_over(
+        &self,
+        shard: ShardId,
+        epoch: RecordEpoch,
+        successor: ReplicaId,
+        patience: Duration,
+    ) -> Result<Answer, Unanswered> {
+        self.ask(shard, Question::HandOver { epoch, successor, patience }).await
+    }
+
     async fn ask(&self, shard: ShardId, question: Question) -> Result<Answer, Unanswered> {
         let cluster = self.shared.cluster.get().ok_or(Unanswered::NotAMember)?;
         cluster.me().ok_or(Unanswered::NotAMember)?;

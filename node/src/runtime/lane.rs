@@ -5,7 +5,7 @@
 //! Invariant: nothing is published or answered before what it rests on is as durable as the settings promise, on as many
 //! voters as the replica asks for; after a failed write or sync nothing is answered any more.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,7 +28,7 @@ use super::{Failure, demand};
 use crate::codec::op::encode_ops;
 use crate::codec::record::{RecordKind, chain_after, total_bytes};
 use crate::core::Command;
-use crate::core::replication::{self, Ask, Effect, Entry, Input, Lead, Message, Replica, Ticket};
+use crate::core::replication::{self, Ask, Effect, Entry, HandOver, Input, Lead, Message, Replica, Ticket};
 use crate::seam::Clock;
 use crate::store::aol::{Appended, Lane, LaneError, RecordHead};
 use crate::telemetry::{LaneMetrics, Metrics};
@@ -39,7 +39,7 @@ use crate::types::{
 use crate::wire::{Door, Port};
 
 /// Most bytes of records in one group: bounds how long the first of a group waits for the last.
-const GROUP_BYTES_MAX: u64 = 4 << 20;
+pub(super) const GROUP_BYTES_MAX: u64 = 4 << 20;
 /// A group of this size pays for the blocks that it is the first to write: zeros written ahead of such groups would be the same bytes
 /// once more, and a sync more between two of them. A follower that catches up writes nothing else.
 pub(super) const GROUP_BYTES_LARGE: u64 = 1 << 20;
@@ -119,6 +119,8 @@ pub(crate) struct Duty {
     pub(crate) confirmed: BTreeMap<(ReplicaId, ShardId), (Confirmation, Duration)>,
     /// Leaders whose entries were dropped for lack of room.
     pub(crate) starved: BTreeSet<ReplicaId>,
+    /// Commands of shards that are being handed over.
+    pub(crate) held: BTreeMap<ShardId, VecDeque<(Command, Waiter)>>,
     /// Where the log last said how far it is committed.
     pub(crate) settled_at: LanePosition,
 }
@@ -151,6 +153,9 @@ impl LaneOwner {
             }
             self.sweep();
             self.tick();
+            if self.take_up().is_err() {
+                return self.fail();
+            }
             self.unmarked |= !self.group.is_empty();
             if self.turn().and_then(|()| self.sync_if_due()).is_err() || self.broken {
                 return self.fail();
@@ -205,13 +210,13 @@ impl LaneOwner {
 
     fn handle(&mut self, job: Job) {
         match job {
-            Job::Command { shard, command, waiter } => self.decide(shard, command, waiter),
+            Job::Command { shard, command, waiter } => self.take(shard, command, waiter),
             Job::Errand { from, shard, number, asked, hold } => {
                 match *asked {
                     Asked::Command(command) if number == UNHEARD => {
-                        self.decide(shard, command, Waiter::Nobody);
+                        self.take(shard, command, Waiter::Nobody);
                     }
-                    Asked::Command(command) => self.decide(shard, command, Waiter::Peer { from, number }),
+                    Asked::Command(command) => self.take(shard, command, Waiter::Peer { from, number }),
                     Asked::Touched(streams) => self.touched(shard, &streams),
                 }
                 self.duty.holds.push(hold);
@@ -292,7 +297,14 @@ impl LaneOwner {
         }
     }
 
-    fn decide(&mut self, shard: ShardId, command: Command, waiter: Waiter) {
+    /// Decides a command, unless it is kept back.
+    fn take(&mut self, shard: ShardId, command: Command, waiter: Waiter) {
+        if let Some((command, waiter)) = self.hold(shard, (command, waiter)) {
+            self.decide(shard, command, waiter);
+        }
+    }
+
+    pub(super) fn decide(&mut self, shard: ShardId, command: Command, waiter: Waiter) {
         let (basis, answer) = match self.command(shard, command) {
             Ok((basis, answered)) => (basis, Ok(answered)),
             // A refusal rests on nothing.
@@ -333,6 +345,9 @@ impl LaneOwner {
             Question::Lead(order, expected) => {
                 let (epoch, configs, learners) = (order.epoch, order.configs, order.learners);
                 Input::Lead(Box::new(Lead { ask, epoch, configs, learners, expected }))
+            }
+            Question::HandOver { epoch, successor: to, patience } => {
+                Input::HandOver(HandOver { ask, epoch, to, patience })
             }
             Question::Configure(order) => {
                 let (epoch, configs, learners) = (order.epoch, order.configs, order.learners);

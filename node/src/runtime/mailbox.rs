@@ -57,6 +57,15 @@ pub(crate) enum Question {
     Lead(Order, Standing),
     /// Go by these voters.
     Configure(Order),
+    /// Let another voter hold everything.
+    HandOver {
+        /// The epoch that it leads.
+        epoch: RecordEpoch,
+        /// Who is to lead next.
+        successor: ReplicaId,
+        /// How long new writes may wait.
+        patience: Duration,
+    },
 }
 
 /// Tables that took the place of a shard's own.

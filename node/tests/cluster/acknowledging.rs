@@ -22,7 +22,9 @@ async fn acks_leader_answers_before_the_commit_shows_it_to_nobody_and_may_lose_i
     let stream = world.led_by(0, "hasty");
     make(world.engine(0), &stream).await;
     append(world.engine(0), &stream, "safe").await.unwrap();
-    eventually_reads(&world, 1, &stream, "safe").await;
+    for follower in 1..NODES {
+        eventually_reads(&world, follower, &stream, "safe").await;
+    }
     // Followers hear that the leader is there, and get no entries.
     cut_off(&world, FrameKind::Records);
     append(world.engine(0), &stream, " hasty").await.expect("its own disk is enough for an answer");
@@ -34,9 +36,9 @@ async fn acks_leader_answers_before_the_commit_shows_it_to_nobody_and_may_lose_i
         );
     }
     // The leader is replaced: what it alone had is gone, and nobody has ever read it.
-    world.elect(world.shard_of(&stream), 2, 1, &[1, 2]).await;
+    let leader = world.elect(world.shard_of(&stream), 2, &[1, 2]).await;
     world.relays.iter().for_each(Relay::heal);
-    append(world.engine(1), &stream, " next").await.unwrap();
+    append(world.engine(leader), &stream, " next").await.unwrap();
     for node in 0..NODES {
         eventually_reads(&world, node, &stream, "safe next").await;
     }

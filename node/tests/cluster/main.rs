@@ -8,9 +8,14 @@ mod errands;
 #[cfg(test)]
 mod following;
 #[cfg(test)]
+#[path = "../promises/free_address.rs"]
+mod free_address;
+#[cfg(test)]
 #[path = "../promises/gated_disk.rs"]
 #[expect(dead_code, reason = "the promises use all of it")]
 mod gated_disk;
+#[cfg(test)]
+mod handing_over;
 #[cfg(test)]
 mod hostile_orders;
 #[cfg(test)]

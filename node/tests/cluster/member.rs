@@ -18,8 +18,9 @@ use thalweg_node::telemetry::Metrics;
 use thalweg_node::types::{Boot, Chain, Epoch, LogIndex, RecordEpoch, ShardCount, ShardId};
 use thalweg_node::wire::{Said, decode_said, put_said};
 
+use crate::free_address::free_address;
 use crate::raw::{Raw, hello};
-use crate::world::{CLUSTER, SHARDS, address};
+use crate::world::{CLUSTER, SHARDS};
 
 /// The shard of which the tests speak.
 pub(crate) const SHARD: ShardId = ShardId(1);
@@ -51,7 +52,7 @@ type Stands = (ShardId, Epoch, [LogIndex; 3], ShardRole);
 
 impl Lone {
     pub(crate) fn start() -> Self {
-        let (files, peer) = (tempfile::tempdir().unwrap(), address());
+        let (files, peer) = (tempfile::tempdir().unwrap(), free_address());
         let second = TcpListener::bind("127.0.0.1:0").unwrap();
         let text = format!(
             "cluster: {CLUSTER}\nmembers:\n  - {{id: 0, node: {}, peer: '{peer}', client: '127.0.0.1:2'}}\n  \

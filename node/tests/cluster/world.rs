@@ -1,15 +1,15 @@
 //! Three nodes, each of which leads every third shard, with a relay before each: what one says to another can be lost.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use thalweg_node::config::{ClusterFile, Config, NodeName};
-use thalweg_node::core::replication::Answer;
+use thalweg_node::core::replication::{Answer, Standing};
 use thalweg_node::core::{Append, AppendError, Appended, Create};
 use thalweg_node::runtime::{
-    Control, Engine, EngineError, Order, ReadError, ReadFrom, Running, Whereabouts, start_on,
+    Control, Engine, EngineError, Failure, Order, ReadError, ReadFrom, Running, Whereabouts, start_on,
 };
 use thalweg_node::seam::disk::simulated::SimulatedDisk;
 use thalweg_node::seam::{Clock, SystemClock};
@@ -20,6 +20,7 @@ use thalweg_node::types::{
     VolumeIncarnation, Voters,
 };
 
+use crate::free_address::free_address;
 use crate::gated_disk::{Gate, GatedDir};
 use crate::relay::Relay;
 
@@ -66,11 +67,6 @@ pub(crate) struct World {
     _files: tempfile::TempDir,
 }
 
-/// A free address; the listener is gone before it is used.
-pub(crate) fn address() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
-}
-
 impl World {
     /// Whose nodes all lead what they lead first.
     pub(crate) async fn led(change: impl Fn(&mut Config)) -> Self {
@@ -91,7 +87,7 @@ impl World {
 
     fn start(change: impl Fn(&mut Config)) -> Self {
         let files = tempfile::tempdir().unwrap();
-        let peers: Vec<SocketAddr> = (0..NODES).map(|_| address()).collect();
+        let peers: Vec<SocketAddr> = (0..NODES).map(|_| free_address()).collect();
         let relays: Vec<Relay> = peers.iter().map(|peer| Relay::to(*peer)).collect();
         let members = peers.iter().enumerate().map(|(me, peer)| {
             // Each calls itself by the default name, and the others by others.
@@ -101,7 +97,7 @@ impl World {
                 format!(
                     "  - {{id: {id}, node: {node}, peer: '{}', client: '127.0.0.1:{}'}}\n",
                     relay.address,
-                    40_000 + id
+                    4_437 + id
                 )
             };
             let members: String = relays.iter().enumerate().map(member).collect();
@@ -157,22 +153,25 @@ impl World {
         self.members[node].start();
     }
 
-    /// Elects a leader as the protocol says: seals, then the order, with what the seal said.
-    pub(crate) async fn elect(&self, shard: ShardId, epoch: u64, leader: usize, sealed: &[usize]) {
+    /// Elects a leader as the protocol says: seals, then the order to the one that has most, with what its seal said. The first
+    /// of equals wins.
+    pub(crate) async fn elect(&self, shard: ShardId, epoch: u64, sealed: &[usize]) -> usize {
         let epoch = RecordEpoch(epoch);
-        let mut expected = None;
+        let mut seals = Vec::new();
         for node in sealed {
             match self.control(*node).seal(shard, epoch).await.unwrap() {
-                Answer::Sealed(seal) if *node == leader => expected = Some(seal.standing),
-                Answer::Sealed(_) => {}
+                Answer::Sealed(seal) => seals.push((*node, seal.standing)),
                 other => panic!("{node}: {other:?}"),
             }
         }
+        let most = |(_, standing): &&(usize, Standing)| (standing.last, standing.end);
+        let &(leader, expected) = seals.iter().rev().max_by_key(most).unwrap();
         let voters = Voters::new((0..3).map(ReplicaId)).unwrap();
         let order = Order { epoch, configs: Configs::first(voters), learners: Vec::new() };
-        let answer = self.control(leader).lead(shard, order, expected.unwrap()).await.unwrap();
+        let answer = self.control(leader).lead(shard, order, expected).await.unwrap();
         assert!(matches!(answer, Answer::Leads { .. }), "{answer:?}");
         eventually(|| self.engine(leader).leader(shard) == Whereabouts::Here).await;
+        leader
     }
 
     pub(crate) async fn stop(mut self) {
@@ -224,7 +223,13 @@ pub(crate) fn creation(name: &StreamName) -> Create {
 }
 
 pub(crate) async fn make(engine: &Engine, name: &StreamName) {
-    engine.create(creation(name), None).await.unwrap();
+    // On a machine that does much else a leader may hear nothing of its followers for a second, and takes no writes then.
+    let making = async {
+        while let Err(error) = engine.create(creation(name), None).await {
+            assert!(matches!(error, EngineError::Failure(Failure::NoLeader { .. })), "{error:?}");
+        }
+    };
+    within(making).await;
 }
 
 pub(crate) fn appending(name: &StreamName, text: &'static str) -> Append {

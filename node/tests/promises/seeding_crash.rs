@@ -3,7 +3,7 @@
 //!
 //! Three nodes, of which the third one's disk is simulated and recorded while it comes back behind the logs of the others.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,6 +22,7 @@ use thalweg_node::types::{
 };
 
 use super::engine_world::block_on;
+use super::free_address::free_address;
 use super::tier;
 
 const NODES: usize = 3;
@@ -44,7 +45,7 @@ struct World {
 fn cluster_file(me: usize, peers: &[SocketAddr]) -> String {
     let member = |(id, peer): (usize, &SocketAddr)| {
         let node = if id == me { NodeName::standalone().to_string() } else { format!("n{id}") };
-        format!("  - {{id: {id}, node: {node}, peer: '{peer}', client: '127.0.0.1:{}'}}\n", 40_000 + id)
+        format!("  - {{id: {id}, node: {node}, peer: '{peer}', client: '127.0.0.1:{}'}}\n", 4_437 + id)
     };
     let members: String = peers.iter().enumerate().map(member).collect();
     format!("cluster: {}\nmembers:\n{members}leaders: [0, 1, 2]\n", "0123456789abcdef".repeat(2))
@@ -73,8 +74,7 @@ fn config(me: usize, peers: &[SocketAddr], files: &Path) -> Config {
 impl World {
     fn new(seed: u64) -> Self {
         let files = tempfile::tempdir().unwrap();
-        let sockets: Vec<_> = (0..NODES).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
-        let peers: Vec<_> = sockets.into_iter().map(|socket| socket.local_addr().unwrap()).collect();
+        let peers: Vec<_> = (0..NODES).map(|_| free_address()).collect();
         let configs = (0..NODES).map(|me| config(me, &peers, files.path())).collect();
         let disk = |node| SimulatedDisk::new(seed * 10 + node).with_whole_sectors();
         let disks = (0..NODES as u64).map(disk).collect();

@@ -145,9 +145,9 @@ fn a_member_of_a_cluster_gives_what_its_last_checkpoint_holds_and_says_so() {
     let folder = tempfile::tempdir().unwrap();
     let [data, backup, new] = ["data", "backup", "new"].map(|name| folder.path().join(name));
     let file = folder.path().join("cluster.yaml");
-    let peer = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let peer = super::free_address::free_address().to_string();
     let cluster = "0123456789abcdef".repeat(2);
-    let member = format!("{{id: 1, node: n0, peer: '{peer}', client: '127.0.0.1:40000'}}");
+    let member = format!("{{id: 1, node: n0, peer: '{peer}', client: '127.0.0.1:4437'}}");
     fs::write(&file, format!("cluster: {cluster}\nmembers:\n  - {member}\nleaders: [1]\n")).unwrap();
     let file = file.to_str().unwrap().to_owned();
     let settings = ["--cluster-file", &file, "--node-name", "n0", "--peer-listen", &peer, "--admin-listen"];

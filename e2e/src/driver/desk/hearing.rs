@@ -18,6 +18,7 @@ impl Desk {
                 let sealed = |(shard, answer)| Input::Sealed { shard, from, answer };
                 answers.into_iter().map(sealed).collect()
             }
+            Event::CaughtUp { shard, epoch } => vec![Input::CaughtUp { shard, epoch }],
             Event::Measured(lags) => {
                 self.lags.extend(lags);
                 Vec::new()

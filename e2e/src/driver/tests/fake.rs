@@ -240,6 +240,16 @@ impl Governed for Played {
         })
     }
 
+    fn hand_over(
+        &self,
+        shard: ShardId,
+        _: RecordEpoch,
+        _: ReplicaId,
+        _: Duration,
+    ) -> Pending<'_, Result<Answer, Unanswered>> {
+        self.answer(move |_| Err(Unanswered::NoShard(shard)))
+    }
+
     fn snapshots(&self) -> Vec<SnapshotReport> {
         Vec::new()
     }

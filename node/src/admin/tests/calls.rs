@@ -79,6 +79,9 @@ async fn orders_reach_the_node_whole() {
     port.client.lead(&Batch { to, asks: vec![lead] }).await.unwrap();
     let config = ConfigAsk::new(ShardId(4), order);
     port.client.configure(&Batch { to, asks: vec![config] }).await.unwrap();
+    let hand_over =
+        HandOverAsk { shard: ShardId(5), epoch: RecordEpoch(6), successor: ReplicaId(2), patience_ms: 40 };
+    port.client.hand_over(&Batch { to, asks: vec![hand_over] }).await.unwrap();
     port.client.drain(&Drain { to, draining: true }).await.unwrap();
     port.client.shutdown(&Shutdown { to }).await.unwrap();
     let version = ConfigVersion(1);
@@ -87,6 +90,7 @@ async fn orders_reach_the_node_whole() {
         [
             "lead 3 5 from 17 with [ReplicaId(9)]".to_owned(),
             format!("configure 4 5 {version:?}"),
+            "hand over 5 6 to replica 2 in 40ms".to_owned(),
             "drain true".to_owned(),
             "shut down".to_owned()
         ]

@@ -68,6 +68,20 @@ pub struct ConfigAsk {
     pub learners: Vec<ReplicaId>,
 }
 
+/// Lets another voter hold everything, for which new writes wait: `POST /admin/hand-over`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HandOverAsk {
+    /// Which shard.
+    pub shard: ShardId,
+    /// The epoch that it leads.
+    pub epoch: RecordEpoch,
+    /// Who is to have everything.
+    pub successor: ReplicaId,
+    /// How long writes may wait, from the order to the next epoch; a second at most.
+    pub patience_ms: u64,
+}
+
 /// Whether a node wants to hand over what it leads: `POST /admin/drain`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -43,6 +43,11 @@ pub enum Outcome {
         /// The newest.
         version: ConfigVersion,
     },
+    /// The voter that is to lead next holds all that there is, and new writes wait.
+    CaughtUp {
+        /// The last entry.
+        end: LogIndex,
+    },
     /// It did not do it.
     Refused(Refused),
     /// The ask came to no replica, or no answer came in time: what was asked may still happen.
@@ -85,6 +90,8 @@ pub enum RefusedWhy {
     Changed(Standing),
     /// It does not lead this epoch.
     NotLeading,
+    /// Whoever was to have everything holds the log up to here only, or gets no log.
+    Behind(LogIndex),
     /// It was removed from the voters.
     Retired,
     /// No other member has met this start yet.
@@ -150,6 +157,7 @@ impl Outcome {
             Self::Sealed(seal) => Answer::Sealed(Box::new((*seal).into())),
             Self::Leads { epoch, open } => Answer::Leads { epoch, open },
             Self::Configured { version } => Answer::Configured(version),
+            Self::CaughtUp { end } => Answer::CaughtUp(end),
             Self::Refused(refused) => Answer::Refused(refused.why.into()),
             Self::Unanswered(unanswered) => return Err(unanswered),
         })
@@ -162,6 +170,7 @@ impl From<Result<Answer, runtime::Unanswered>> for Outcome {
             Ok(Answer::Sealed(seal)) => Self::Sealed(Box::new((*seal).into())),
             Ok(Answer::Leads { epoch, open }) => Self::Leads { epoch, open },
             Ok(Answer::Configured(version)) => Self::Configured { version },
+            Ok(Answer::CaughtUp(end)) => Self::CaughtUp { end },
             Ok(Answer::Refused(refusal)) => {
                 Self::Refused(Refused { why: refusal.into(), words: refusal.to_string() })
             }
@@ -192,6 +201,7 @@ impl From<Refusal> for RefusedWhy {
             Refusal::Promised(epoch) => Self::Promised(epoch),
             Refusal::Changed(standing) => Self::Changed(standing.into()),
             Refusal::NotLeading => Self::NotLeading,
+            Refusal::Behind(held) => Self::Behind(held),
             Refusal::Retired => Self::Retired,
             Refusal::Unvouched => Self::Unvouched,
             Refusal::Halted(halt) => Self::Halted(halt.into()),
@@ -205,6 +215,7 @@ impl From<RefusedWhy> for Refusal {
             RefusedWhy::Promised(epoch) => Self::Promised(epoch),
             RefusedWhy::Changed(standing) => Self::Changed(standing.into()),
             RefusedWhy::NotLeading => Self::NotLeading,
+            RefusedWhy::Behind(held) => Self::Behind(held),
             RefusedWhy::Retired => Self::Retired,
             RefusedWhy::Unvouched => Self::Unvouched,
             RefusedWhy::Halted(halt) => Self::Halted(halt.into()),

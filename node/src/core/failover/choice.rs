@@ -22,6 +22,13 @@ pub struct Taste {
     pub leads: usize,
 }
 
+impl Taste {
+    /// Whether another would be wanted in its place as soon as it leads.
+    pub(super) const fn would_be_replaced(self) -> bool {
+        self.sick || self.draining
+    }
+}
+
 /// Who leads next.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Choice {
@@ -69,9 +76,6 @@ pub fn choose(
     if !sees_every_commit(&row.configs, Some(row.last_leader), |id| counts(id).is_some()) {
         return Err(Undecided::Missing(missing));
     }
-    if waited < STRAGGLERS && !missing.iter().all(|id| is_gone(*id)) {
-        return Err(Undecided::Stragglers);
-    }
     let answers: Vec<Sealed> = everybody
         .iter()
         .filter_map(|id| counts(*id).map(|seal| (id, seal.standing)))
@@ -81,6 +85,11 @@ pub fn choose(
     let Some(Sealed { replica: leader, end, .. }) = best.copied() else {
         return Err(Undecided::Missing(missing));
     };
+    // Nobody has more than the last leader: once it is sealed, only a leader that would be replaced at once is worth a wait.
+    let is_fine = || counts(row.last_leader).is_some() && !taste(leader).would_be_replaced();
+    if waited < STRAGGLERS && !missing.iter().all(|id| is_gone(*id)) && !is_fine() {
+        return Err(Undecided::Stragglers);
+    }
     let committed = everybody.iter().filter_map(|id| counts(*id)).map(|seal| seal.committed).max();
     if let Some(committed) = committed.filter(|committed| *committed > end) {
         return Err(Undecided::BelowCommit { committed, end });

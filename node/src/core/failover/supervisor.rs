@@ -3,12 +3,14 @@
 
 mod elections;
 mod evaluate;
+mod successions;
 mod told;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use self::elections::Elections;
+use self::successions::Successions;
 use self::told::Told;
 use super::hold_down::HoldDown;
 use super::pulse::{NodePulse, RoleSeen};
@@ -49,6 +51,13 @@ pub enum Input {
         from: ReplicaId,
         /// What it has.
         answer: Box<SealAnswer>,
+    },
+    /// The leader of this epoch says that the voter that is to lead next has everything; its writers wait.
+    CaughtUp {
+        /// Which shard.
+        shard: ShardId,
+        /// The epoch that is to end.
+        epoch: RecordEpoch,
     },
     /// All learners there are now, and none but these: whoever leads is told of them.
     Learners(Learners),
@@ -99,6 +108,19 @@ pub enum Action {
         configs: Configs,
         /// Who gets the log without voting.
         learners: Vec<ReplicaId>,
+    },
+    /// Order a leader to let another voter hold everything, for which new writes wait.
+    HandOver {
+        /// Which shard.
+        shard: ShardId,
+        /// The epoch that is to end.
+        epoch: RecordEpoch,
+        /// Who leads.
+        to: ReplicaId,
+        /// Who is to have everything.
+        successor: ReplicaId,
+        /// How long writes may wait, from the order to the next epoch.
+        patience: Duration,
     },
     /// Another leads.
     Moved {
@@ -161,6 +183,7 @@ pub struct Supervisor {
     not_leading: BTreeMap<ShardId, (ReplicaId, RecordEpoch, Duration)>,
     held: BTreeMap<ShardId, HoldDown>,
     elections: Elections,
+    successions: Successions,
     learners: Learners,
     told: Told,
     said: BTreeMap<ShardId, Trouble>,
@@ -189,6 +212,7 @@ impl Supervisor {
             not_leading: BTreeMap::new(),
             held: BTreeMap::new(),
             elections: Elections::default(),
+            successions: Successions::default(),
             learners: Learners::new(),
             told: Told::default(),
             said: BTreeMap::new(),
@@ -212,6 +236,7 @@ impl Supervisor {
             Input::Watched(rows) => self.learn(rows, out),
             Input::RecordUnknown => self.record = Access::Idle,
             Input::Sealed { shard, from, answer } => self.elections.sealed(shard, from, *answer, self.now),
+            Input::CaughtUp { shard, epoch } => self.successions.ready(shard, epoch),
             Input::Learners(learners) => {
                 self.learners = learners;
                 return;

@@ -108,6 +108,8 @@ pub enum Answer {
     },
     /// It goes by these sets of voters now, or by newer ones.
     Configured(ConfigVersion),
+    /// The voter that is to lead next holds the log up to here, which is all; new writes wait for a while.
+    CaughtUp(LogIndex),
     /// It did not do it.
     Refused(Refusal),
 }
@@ -139,6 +141,9 @@ pub enum Refusal {
     /// It does not lead this epoch.
     #[error("it does not lead")]
     NotLeading,
+    /// Whoever was to have everything holds the log up to here only, or gets no log; writes are taken again.
+    #[error("the other voter holds the log up to {0}, and not all of it")]
+    Behind(LogIndex),
     /// It was removed from the voters, and has heard of no later set that has it again.
     #[error("it was removed from the voters")]
     Retired,

@@ -51,6 +51,8 @@ pub enum Input {
         /// Who gets the log without voting.
         learners: Vec<ReplicaId>,
     },
+    /// Somebody wants another voter to lead next.
+    HandOver(HandOver),
     /// As a leader of this epoch: the log no longer has what a follower lacks.
     Lacks {
         /// Who.
@@ -103,6 +105,19 @@ pub struct Lead {
     pub learners: Vec<ReplicaId>,
     /// What it said when it was sealed: if it is no longer so, the election was about somebody else.
     pub expected: Standing,
+}
+
+/// The order to let another voter hold everything, for which new writes wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HandOver {
+    /// Comes back with the answer.
+    pub ask: Ask,
+    /// The epoch of the record in which it leads.
+    pub epoch: RecordEpoch,
+    /// Who is to have everything.
+    pub to: ReplicaId,
+    /// How long writes may wait, from the order to the next epoch.
+    pub patience: Duration,
 }
 
 /// What a replica is when it answers a seal, and must still be when it is told to lead.

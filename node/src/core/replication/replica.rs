@@ -7,6 +7,7 @@
 mod committing;
 mod configuring;
 mod following;
+mod handing_over;
 mod leading;
 mod reading;
 mod sealing;
@@ -154,6 +155,7 @@ impl Replica {
             Input::Configure { ask, epoch, configs, learners } => {
                 self.configure(ask, epoch, &configs, learners, out);
             }
+            Input::HandOver(order) => self.hand_over(order, out),
             Input::Lacks { to, epoch } => self.lacks(to, epoch, out),
             Input::Imaged { to, image } => self.imaged(to, image, out),
             Input::Fetched(image) => self.fetched(image, out),

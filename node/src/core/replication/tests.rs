@@ -2,6 +2,7 @@
 
 mod electing;
 mod following;
+mod handing_over;
 mod hazards;
 mod invariants;
 mod leading;

@@ -33,7 +33,7 @@ fn configs(directory: &Path) -> Vec<Config> {
         let own = NodeName::standalone();
         let member = |(id, peer): (usize, &SocketAddr)| {
             let node = if id == me { own.to_string() } else { format!("n{id}") };
-            let client = 40_000 + id;
+            let client = 4_437 + id;
             format!("  - {{id: {id}, node: {node}, peer: '{peer}', client: '127.0.0.1:{client}'}}\n")
         };
         let members: String = peers.iter().enumerate().map(member).collect();

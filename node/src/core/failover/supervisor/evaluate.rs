@@ -24,7 +24,7 @@ impl Supervisor {
         if self.record != Access::Idle {
             return;
         }
-        let (changes, said) = self.changes();
+        let (changes, said) = self.changes(out);
         self.say(said, out);
         if !changes.is_empty() {
             self.record = Access::Reading(self.now);
@@ -36,7 +36,7 @@ impl Supervisor {
     pub(super) fn has_read(&mut self, rows: BTreeMap<ShardId, ShardRow>, out: &mut Vec<Action>) {
         self.record = Access::Idle;
         self.learn(rows, out);
-        let (changes, said) = self.changes();
+        let (changes, said) = self.changes(out);
         self.say(said, out);
         if changes.is_empty() {
             return;
@@ -50,14 +50,14 @@ impl Supervisor {
     }
 
     /// Every row that should change now, and what is to be said of the others.
-    fn changes(&mut self) -> (Vec<RowChange>, BTreeMap<ShardId, Trouble>) {
+    fn changes(&mut self, wishes: &mut Vec<Action>) -> (Vec<RowChange>, BTreeMap<ShardId, Trouble>) {
         let (mut changes, mut said) = (Vec::<RowChange>::new(), BTreeMap::new());
         let rows = std::mem::take(&mut self.rows);
         for (shard, row) in &rows {
             // Whoever was just given a shard leads one more, so that all shards of one node do not go to one other.
             let given = |id| changes.iter().filter(|change| change.after.leader() == Ok(id)).count();
             let leads = |id| rows.values().filter(|row| row.leader() == Ok(id)).count() + given(id);
-            match self.next_row(*shard, row, leads) {
+            match self.next_row(*shard, row, leads, wishes) {
                 Ok(Some(after)) => changes.push(RowChange { shard: *shard, before: row.clone(), after }),
                 Ok(None) => {}
                 Err(trouble) => drop(said.insert(*shard, trouble)),
@@ -72,6 +72,7 @@ impl Supervisor {
         shard: ShardId,
         row: &ShardRow,
         leads: impl Fn(ReplicaId) -> usize,
+        wishes: &mut Vec<Action>,
     ) -> Result<Option<ShardRow>, Trouble> {
         if row.phase == Phase::Sealing {
             let is_gone = |id| self.nodes.get(&id).is_some_and(|seen| seen.ended);
@@ -99,10 +100,16 @@ impl Supervisor {
                 return Err(Trouble::LeaderUnreachable(row.last_leader));
             }
             Verdict::Replace(reason) => Some(reason),
-            Verdict::HandOver(reason) => self.somebody_has_all(shard, row).then_some(reason),
+            Verdict::HandOver(reason) => {
+                // From one that ends soon to another that does is no hand-over.
+                let stays =
+                    |id: &ReplicaId| reason != Reason::Draining || !self.taste(*id, 0).would_be_replaced();
+                self.successor(shard, row, &leads).filter(stays).map(|_| reason)
+            }
         };
         let Some(reason) = reason else {
             self.suspected.remove(&shard);
+            self.successions.drop(shard);
             return Ok(self.confirmed(shard, row));
         };
         let (since, _) = *self.suspected.entry(shard).or_insert((self.now, reason));
@@ -113,7 +120,17 @@ impl Supervisor {
         }
         let held = self.held.entry(shard).or_default().earliest(self.now, reason == Reason::Ended);
         let due = held.max(since + RANK_WAIT * self.rank);
-        Ok(if due <= self.now { row.seal().ok() } else { None })
+        if due > self.now {
+            return Ok(None);
+        }
+        // Whoever can still be asked lets another have everything first, or the election would find its log the longest.
+        let asked = (reason == Reason::Draining).then(|| self.successor(shard, row, &leads)).flatten();
+        if let (Some(successor), Ok(leader)) = (asked, row.leader())
+            && !self.successions.is_ready((shard, row.epoch), (leader, successor), self.now, wishes)
+        {
+            return Ok(None);
+        }
+        Ok(row.seal().ok())
     }
 
     /// The leader says that older sets no longer count: the record should say so, too.
@@ -129,17 +146,24 @@ impl Supervisor {
         self.nodes.get(&id).is_some_and(super::Seen::answers)
     }
 
-    /// Whether another voter could take over without making anybody wait.
-    fn somebody_has_all(&self, shard: ShardId, row: &ShardRow) -> bool {
+    /// The voter that could take over without making anybody wait, the best of them.
+    fn successor(
+        &self,
+        shard: ShardId,
+        row: &ShardRow,
+        leads: impl Fn(ReplicaId) -> usize,
+    ) -> Option<ReplicaId> {
         let end = |id: ReplicaId| -> Option<LogIndex> {
             let pulse = self.nodes.get(&id).filter(|seen| seen.answers())?.pulse.as_ref()?;
             pulse.shards.get(&shard).map(|shard| shard.end)
         };
-        let Some(leader) = row.leader().ok().and_then(end) else { return false };
+        let leader = row.leader().ok()?;
+        let all = end(leader)?;
         let others = row.configs.last().voters;
-        others
+        let near = others
             .iter()
-            .any(|id| row.leader() != Ok(id) && end(id).is_some_and(|end| end.0 + CAUGHT_UP >= leader.0))
+            .filter(|id| *id != leader && end(*id).is_some_and(|end| end.0 + CAUGHT_UP >= all.0));
+        near.min_by_key(|id| (self.taste(*id, leads(*id)), *id))
     }
 
     fn taste(&self, id: ReplicaId, leads: usize) -> Taste {

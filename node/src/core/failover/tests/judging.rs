@@ -114,6 +114,44 @@ fn a_leader_that_drains_hands_over_to_one_that_has_all_it_has() {
 }
 
 #[test]
+fn a_shard_is_sealed_for_a_hand_over_only_once_another_voter_has_everything() {
+    let mut stage = Stage::new();
+    (stage.nobody_catches_up, stage.node(0).draining) = (true, true);
+    // The successor is near and never quite there, as under load; the leader would be elected again for its longer log.
+    stage.node(0).end = 9;
+    stage.pass(8);
+    let asked = |stage: &Stage| {
+        let hand_overs = stage.done.iter().filter(|action| matches!(action, Action::HandOver { .. }));
+        hand_overs.count()
+    };
+    assert_eq!((stage.row().epoch, asked(&stage)), (RecordEpoch(1), 2), "asked again, but not all the time");
+    stage.nobody_catches_up = false;
+    stage.pass(6);
+    assert_eq!((stage.row().leader(), stage.row().epoch), (Ok(id(1)), RecordEpoch(2)));
+}
+
+#[test]
+fn a_word_that_comes_after_its_time_seals_nothing() {
+    let mut stage = Stage::new();
+    (stage.nobody_catches_up, stage.node(0).draining, stage.node(0).end) = (true, true, 9);
+    stage.pass(1);
+    stage.now += Duration::from_millis(600);
+    stage.tell(Input::Tick(stage.now));
+    stage.tell(Input::CaughtUp { shard: SHARD, epoch: RecordEpoch(1) });
+    assert_eq!(stage.row().epoch, RecordEpoch(1), "its writers were let go");
+}
+
+#[test]
+fn nobody_hands_over_to_one_that_drains_as_well() {
+    let mut stage = Stage::new();
+    (1..3).for_each(|number| stage.node(number).draining = true);
+    stage.pass(0);
+    stage.node(0).draining = true;
+    stage.pass(8);
+    assert_eq!(stage.row().epoch, RecordEpoch(1));
+}
+
+#[test]
 fn a_leader_that_enough_voters_do_not_hear_hands_over() {
     let mut stage = Stage::new();
     stage.node(1).role = following(1500);

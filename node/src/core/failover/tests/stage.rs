@@ -46,6 +46,8 @@ pub(super) struct Stage {
     /// So many of the next seals are lost on the way, and so many orders.
     pub(super) lost: u32,
     pub(super) lost_orders: u32,
+    /// Nobody gets everything before the patience of its leader ends.
+    pub(super) nobody_catches_up: bool,
     /// The seals that were answered.
     pub(super) answered: Vec<Input>,
 }
@@ -75,6 +77,7 @@ impl Stage {
             deaf_to_writes: false,
             lost: 0,
             lost_orders: 0,
+            nobody_catches_up: false,
             answered: Vec::new(),
         };
         let rows = stage.record.clone();
@@ -136,6 +139,11 @@ impl Stage {
             }
             Action::Write(changes) if !self.record_down => self.write(&changes),
             Action::Seal { .. } if self.lost > 0 => self.lost -= 1,
+            Action::HandOver { shard, epoch, to, successor, .. } if !self.nobody_catches_up => {
+                let all = self.nodes[&to].end;
+                self.nodes.get_mut(&successor).unwrap().end = all;
+                self.tell(Input::CaughtUp { shard, epoch });
+            }
             Action::Lead { .. } if self.lost_orders > 0 => self.lost_orders -= 1,
             Action::Seal { shard, epoch, to } => self.seal(shard, epoch, to),
             Action::Lead { epoch, to, .. } => {

@@ -70,5 +70,6 @@ impl Replica {
         self.open(start, out);
         self.confirm_sets(out);
         self.end_round(out);
+        self.tell_when_handed_over(out);
     }
 }

@@ -10,6 +10,7 @@ use super::super::input::Ask;
 use super::super::memory::Ticket;
 use super::super::message::Message;
 use super::super::quorum::{confirms, quorum_index};
+use super::handing_over::HandingOver;
 use super::{Replica, Role};
 use crate::codec::record::RecordKind;
 use crate::types::{Config, Configs, Epoch, LogIndex, ReplicaId};
@@ -36,6 +37,7 @@ pub(super) struct Leading {
     pub(super) peers: BTreeMap<ReplicaId, Peer>,
     pub(super) learners: Vec<ReplicaId>,
     pub(super) suspended: bool,
+    pub(super) handing_over: Option<HandingOver>,
     pub(super) rounds: Rounds,
 }
 
@@ -121,6 +123,7 @@ impl Leading {
             peers: BTreeMap::new(),
             learners,
             suspended: false,
+            handing_over: None,
             rounds: Rounds::default(),
         };
         leading.find_peers(&mut Vec::new());
@@ -145,7 +148,7 @@ impl Leading {
     }
 
     pub(super) const fn takes_writes(&self) -> bool {
-        self.is_open() && !self.suspended
+        self.is_open() && !self.suspended && !self.is_handing_over()
     }
 
     /// Messages to a peer go through again.
@@ -273,6 +276,7 @@ impl Replica {
             out.push(if suspended { Effect::Suspended } else { Effect::Resumed });
         }
         leading.ask_again(now, out);
+        self.end_hand_over(out);
         self.tell_followers(out);
     }
 }
