@@ -16,6 +16,8 @@ mod gaps;
 mod seeding;
 #[path = "three_nodes/speaking.rs"]
 mod speaking;
+#[path = "three_nodes/switchover.rs"]
+mod switchover;
 #[path = "three_nodes/troubles.rs"]
 mod troubles;
 
