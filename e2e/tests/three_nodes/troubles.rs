@@ -27,6 +27,22 @@ async fn nothing_acknowledged_is_lost_when_leaders_are_killed() -> anyhow::Resul
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_acknowledged_is_lost_when_any_of_three_are_killed_again_and_again() -> anyhow::Result<()> {
+    let seed = number("TEST_SEED", 12);
+    let data = tempfile::tempdir()?;
+    let mut world = World::start(options(seed), data.path()).await?;
+    world.work(seed, 12, 8).await?;
+    let kills = world.kill_cycles(number("TEST_CLUSTER_CYCLES", 10), seed).await?;
+    let outcome = world.take_work()?.end().await?;
+    println!(
+        "seed {seed}: {kills}; {} requests judged, {} acknowledged appends, {} lives of streams",
+        outcome.events, outcome.acknowledged, outcome.lives
+    );
+    outcome.check(seed)?;
+    end(world).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_acknowledged_is_lost_when_the_network_breaks() -> anyhow::Result<()> {
     let kinds =
         [Trouble::Isolate, Trouble::OneWay, Trouble::Hide, Trouble::Reset, Trouble::Slow, Trouble::Replay];
