@@ -89,7 +89,8 @@ impl World {
                 let leader = self.some_leader().unwrap_or(node);
                 let name = self.name(leader).to_owned();
                 self.kill(leader, true).await?;
-                let moved = |view: &crate::driver::View| view.is_open() && !view.leaders().contains_key(&name);
+                let moved =
+                    |view: &crate::driver::View| view.is_open() && !view.leaders().contains_key(&name);
                 self.driver()?.wait(PATIENCE, "others lead what it led", moved).await?;
                 self.progress(dice.below(CALM_SPREAD), PATIENCE).await?;
             }

@@ -73,11 +73,13 @@ async fn a_killed_leader_is_replaced_within_a_second_and_always_within_three() -
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_leader_that_pauses_is_replaced_within_three_seconds() -> anyhow::Result<()> {
+async fn a_leader_that_pauses_is_replaced_within_three_seconds_most_times_and_always_within_four()
+-> anyhow::Result<()> {
     let (mut world, _data) = world().await?;
     let gaps = gaps(&mut world, number("TEST_CLUSTER_PAUSES", 2), Fate::Paused).await?;
-    let longest = gaps[gaps.len() - 1];
-    ensure!(longest < Duration::from_secs(3), "{gaps:?}");
+    // Two of these seconds pass before anybody takes its silence for its end.
+    let (median, longest) = (gaps[gaps.len() / 2], gaps[gaps.len() - 1]);
+    ensure!(median < Duration::from_secs(3) && longest < Duration::from_secs(4), "{gaps:?}");
     end(world).await
 }
 

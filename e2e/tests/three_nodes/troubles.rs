@@ -6,7 +6,7 @@ use super::{PATIENCE, end, number, options};
 
 async fn survives(seed: u64, kinds: &[Trouble]) -> anyhow::Result<()> {
     let seed = number("TEST_SEED", seed);
-    let count = u32::try_from(number("TEST_CLUSTER_TROUBLES", 6))?;
+    let count = u32::try_from(number("TEST_CLUSTER_TROUBLES", 3))?;
     let data = tempfile::tempdir()?;
     let mut world = World::start(options(seed), data.path()).await?;
     world.work(seed, 12, 8).await?;
@@ -89,8 +89,8 @@ async fn two_drivers_over_one_record_do_no_harm_to_each_other() -> anyhow::Resul
     let mut world = World::start(options(seed), data.path()).await?;
     let second = world.second_driver(1).await?;
     world.work(seed, 12, 8).await?;
-    let count = u32::try_from(number("TEST_CLUSTER_TROUBLES", 6))?;
-    world.disturb(count / 2, seed, &[Trouble::KillUnseen, Trouble::Pause, Trouble::Hide]).await?;
+    let count = u32::try_from(number("TEST_CLUSTER_TROUBLES", 3))?;
+    world.disturb(count.div_ceil(2), seed, &[Trouble::KillUnseen, Trouble::Pause, Trouble::Hide]).await?;
     // The first one is gone, the second goes on alone.
     world.undrive().await;
     world.kill(0, false).await?;
