@@ -102,9 +102,10 @@ async fn live_and_fail(world: &mut World, lines: &[(StreamName, Line)], seed: u6
 /// Every node shows of every stream what was acknowledged and what anybody saw, and at most one append more.
 async fn check(world: &World, lines: &[(StreamName, Line)], what: &str) {
     for (name, line) in lines {
-        let told = line.lock().unwrap();
-        let (least, shown) = (told.acknowledged, told.shown.clone());
-        drop(told);
+        let (least, shown) = {
+            let told = line.lock().unwrap();
+            (told.acknowledged, told.shown.clone())
+        };
         let wanted: String = (0..least).map(word).collect();
         let more = format!("{wanted}{}", word(least));
         for node in 0..NODES {
