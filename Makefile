@@ -1,6 +1,7 @@
 # Every verb of this repository. The line behind `##` is what `make help` shows.
 # Arguments: ARGS="--shards 4" for run, run-one and bench, SECONDS_EACH=600 for fuzz, ROUNDS=10 for long (ROUNDS=0: only the simulator).
-# TEST_CRASH_IMAGES, TEST_BIT_FLIPS, TEST_KILL_CYCLES, TEST_SEED (numbers), TEST_CONFORMANCE=all and TEST_MODEL=all make the same tests do more.
+# TEST_CRASH_IMAGES, TEST_BIT_FLIPS, TEST_KILL_CYCLES, TEST_CLUSTER_CYCLES and its kin (e2e/tests/three_nodes.rs), TEST_SEED (numbers),
+# TEST_CONFORMANCE=all and TEST_MODEL=all make the same tests do more.
 # model takes ARGS, too: ARGS="--scope 'shrink, 3 epochs'", ARGS="--plant all".
 
 SHELL := /bin/bash

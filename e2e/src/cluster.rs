@@ -4,6 +4,7 @@
 //! Invariants: one history over all nodes and all their lives; whatever is started here ends with its [`World`].
 
 mod gap;
+mod kills;
 mod line;
 mod network;
 mod ports;
@@ -15,6 +16,7 @@ mod work;
 mod world;
 
 pub use gap::{Gap, GapMeter};
+pub use kills::{Kill, Kills};
 pub use line::{Line, Place};
 pub use network::Network;
 pub use show::{Show, show};

@@ -2,8 +2,8 @@
 //!
 //! `server` starts and stops processes (ours and rivals), `client` speaks HTTP to them, `workload` makes traffic,
 //! `history` records what was asked and answered, `checker` judges it; `cluster` runs several nodes with a `driver`
-//! that elects and a `proxy` on every way between them; `conformance` runs the official suite and
-//! `bench` measures. Nothing here is part of the product.
+//! that elects and a `proxy` on every way between them; `conformance` runs the official suite, `official` the
+//! official client, and `bench` measures. Nothing here is part of the product.
 
 pub mod bench;
 pub mod checker;
@@ -16,6 +16,7 @@ pub mod driver;
 pub mod growth;
 pub mod history;
 pub mod model;
+pub mod official;
 pub mod proxy;
 pub mod server;
 pub mod sim;

@@ -2,16 +2,21 @@
 //! any of them acknowledged is lost, doubled, altered or reordered, on whichever node it is read; and a leader that dies
 //! is replaced within a second, most times.
 //!
-//! `TEST_CLUSTER_TROUBLES` says how often (6 here and in CI), `TEST_CLUSTER_KILLS` how many gaps are measured (3 here, 5
-//! in CI), `TEST_SEED` repeats a run, `TEST_CONFORMANCE=all` runs the suite through each node.
+//! `TEST_CLUSTER_CYCLES` says how often nodes are killed under load (10 here, 50 in CI), `TEST_CLUSTER_TROUBLES` how much else
+//! befalls each world (3 here, 6 in CI), `TEST_CLUSTER_KILLS` and `TEST_CLUSTER_PAUSES` how many gaps are measured (3 and 2
+//! here, 10 each in CI), `TEST_SEED` repeats a run, `TEST_CONFORMANCE=all` runs the suite through each node.
 #![expect(clippy::print_stdout, reason = "the figures are the evidence")]
 
 #[path = "three_nodes/costs.rs"]
 mod costs;
 #[path = "three_nodes/disks.rs"]
 mod disks;
+#[path = "three_nodes/following.rs"]
+mod following;
 #[path = "three_nodes/gaps.rs"]
 mod gaps;
+#[path = "three_nodes/official.rs"]
+mod official;
 #[path = "three_nodes/seeding.rs"]
 mod seeding;
 #[path = "three_nodes/speaking.rs"]

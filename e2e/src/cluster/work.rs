@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::checker::Dialect;
 use crate::stopwatch::Stopwatch;
@@ -15,6 +15,8 @@ use crate::workload::{Client, Findings, Stream, Target, TargetWatch};
 
 /// Clients end by then, or a node never answers them.
 const DRAIN_DEADLINE: Duration = Duration::from_secs(60);
+/// How soon it is seen that something was acknowledged.
+const LOOK: Duration = Duration::from_millis(2);
 const DIALECT: Dialect = Dialect::MessagesAndBytes;
 
 /// What came of it.
@@ -94,6 +96,17 @@ impl Work {
                 None => target.down(),
             }
         }
+    }
+
+    /// Waits until so many more appends are acknowledged.
+    pub async fn progress(&self, count: u64, longest: Duration) -> anyhow::Result<()> {
+        let wanted = self.findings.answered() + count;
+        let there = async {
+            while self.findings.answered() < wanted {
+                sleep(LOOK).await;
+            }
+        };
+        timeout(longest, there).await.with_context(|| format!("{count} appends are not acknowledged"))
     }
 
     /// Lets everybody end, and judges all that was seen. Every node must be running.

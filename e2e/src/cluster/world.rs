@@ -306,6 +306,11 @@ impl World {
         Ok(())
     }
 
+    /// Waits until so many more appends of the workload are acknowledged.
+    pub async fn progress(&self, count: u64, longest: Duration) -> anyhow::Result<()> {
+        self.work.as_ref().context("no clients work")?.progress(count, longest).await
+    }
+
     /// Takes the workload, to end it.
     pub fn take_work(&mut self) -> anyhow::Result<Work> {
         self.work.take().context("no clients work")

@@ -266,6 +266,9 @@ impl Client {
     fn conclude(&self, life: &Life, call: u64, action: Action, answer: &Result<Answer, Failure>) -> Outcome {
         match outcome(&action, answer, self.dialect) {
             Ok(outcome) => {
+                if matches!((&action, outcome), (Action::Append(_), Outcome::Appended { .. })) {
+                    self.findings.note_answer();
+                }
                 if let (Ok(answer), Outcome::Headed(seen), true) =
                     (answer, outcome, life.terms.keep != Keep::All)
                 {

@@ -59,6 +59,7 @@ pub struct Findings {
     problems: Mutex<Vec<String>>,
     events: AtomicU64,
     acknowledged: AtomicU64,
+    answered: AtomicU64,
     lives: AtomicU64,
     ids: AtomicU64,
 }
@@ -88,6 +89,16 @@ impl Findings {
     #[must_use]
     pub fn acknowledged(&self) -> u64 {
         self.acknowledged.load(Ordering::Relaxed)
+    }
+
+    /// Appends that were acknowledged so far, judged or not: what is waited for.
+    pub fn answered(&self) -> u64 {
+        self.answered.load(Ordering::Relaxed)
+    }
+
+    /// One more is acknowledged.
+    pub(super) fn note_answer(&self) {
+        self.answered.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Lives that were judged.

@@ -44,7 +44,8 @@ async fn a_node_with_an_empty_disk_becomes_another_replica_and_votes_again() -> 
         world.driver()?.wait(PATIENCE, "the new replica votes everywhere", settled).await?;
         world.news().iter().for_each(|news| println!("{news}"));
     }
-    let outcome = world.take_work()?.end().await?;
+    let (disks, outcome) = (world.count(), world.take_work()?.end().await?);
+    println!("seed {seed}: {disks} disks emptied, {} acknowledged appends", outcome.acknowledged);
     outcome.check(seed)?;
     end(world).await
 }

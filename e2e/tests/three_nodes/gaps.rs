@@ -17,12 +17,21 @@ async fn world() -> anyhow::Result<(World, tempfile::TempDir)> {
     Ok((world, data))
 }
 
-/// The gap that a client of the other nodes sees when the leader of its stream is killed.
-async fn killed(world: &mut World, round: u64) -> anyhow::Result<Gap> {
+/// What happens to a leader.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    /// SIGKILL; the driver hears of it at once.
+    Killed,
+    /// SIGSTOP, until another leads; nobody is told.
+    Paused,
+}
+
+/// The gap that a client of the other nodes sees when this happens to the leader of its stream.
+async fn gap(world: &mut World, round: u64, fate: Fate) -> anyhow::Result<Gap> {
     // The driver of a cluster that failed over a moment ago waits longer before it does so again; this one is new.
     world.drive().await?;
     world.wait_open(PATIENCE).await?;
-    let stream = format!("gap-{round}");
+    let stream = format!("gap-{fate:?}-{round}");
     let shard = StreamName::from_bytes(stream.as_bytes())?.shard(ShardCount::new(4)?);
     let leader = world.leader(shard.0.into())?;
     let others = world.addresses().into_iter().enumerate().filter(|(node, _)| *node != leader);
@@ -30,24 +39,47 @@ async fn killed(world: &mut World, round: u64) -> anyhow::Result<Gap> {
     let meter = GapMeter::begin(&others, &stream).await?;
     meter.wait(Duration::ZERO, STEADY, PATIENCE).await?;
     let before = meter.now();
-    world.kill(leader, true).await?;
+    match fate {
+        Fate::Killed => world.kill(leader, true).await?,
+        Fate::Paused => world.pause(leader)?,
+    }
     meter.wait(before + Duration::from_millis(50), STEADY, PATIENCE).await?;
     let gap = meter.end().await;
-    world.start_node(leader).await?;
+    match fate {
+        Fate::Killed => world.start_node(leader).await?,
+        Fate::Paused => world.resume(leader)?,
+    }
     Ok(gap)
+}
+
+/// So many gaps, the shortest first.
+async fn gaps(world: &mut World, count: u64, fate: Fate) -> anyhow::Result<Vec<Duration>> {
+    let mut gaps = Vec::new();
+    for round in 0..count {
+        gaps.push(gap(world, round, fate).await?.longest);
+    }
+    gaps.sort_unstable();
+    println!("write gaps of {count} leaders that were {fate:?}, with a driver: {gaps:?}");
+    Ok(gaps)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_leader_is_replaced_within_a_second_and_always_within_three() -> anyhow::Result<()> {
     let (mut world, _data) = world().await?;
-    let mut gaps = Vec::new();
-    for round in 0..number("TEST_CLUSTER_KILLS", 3) {
-        gaps.push(killed(&mut world, round).await?.longest);
-    }
-    gaps.sort_unstable();
-    println!("write gaps after kill -9 of the leader, with a driver: {gaps:?}");
+    let gaps = gaps(&mut world, number("TEST_CLUSTER_KILLS", 3), Fate::Killed).await?;
     let (median, longest) = (gaps[gaps.len() / 2], gaps[gaps.len() - 1]);
     ensure!(median < Duration::from_secs(1) && longest < Duration::from_secs(3), "{gaps:?}");
+    end(world).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_that_pauses_is_replaced_within_three_seconds_most_times_and_always_within_four()
+-> anyhow::Result<()> {
+    let (mut world, _data) = world().await?;
+    let gaps = gaps(&mut world, number("TEST_CLUSTER_PAUSES", 2), Fate::Paused).await?;
+    // Two of these seconds pass before anybody takes its silence for its end.
+    let (median, longest) = (gaps[gaps.len() / 2], gaps[gaps.len() - 1]);
+    ensure!(median < Duration::from_secs(3) && longest < Duration::from_secs(4), "{gaps:?}");
     end(world).await
 }
 

@@ -9,6 +9,7 @@ mod message;
 mod pool;
 
 use std::io;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -71,12 +72,13 @@ impl Forwarder {
         Self { limits, pool: Arc::new(pool) }
     }
 
-    /// Sends a request to a leader and writes its answer; gives up at `deadline` while nothing was sent.
+    /// Sends a request to a leader and writes its answer; gives up at `deadline` while nothing was sent, and once it was when
+    /// `replaced` says that this leader is none any more.
     pub(super) async fn forward<L>(
         &self,
         leader: &str,
         message: &Message,
-        deadline: Instant,
+        (deadline, replaced): (Instant, impl Future<Output = ()>),
         admission: &Admission,
         out: &mut ResponseHead,
     ) -> Result<Body<L>, Unanswered> {
@@ -87,10 +89,11 @@ impl Forwarder {
             Some(stream) => stream,
             None => self.connect(leader, deadline).await?,
         };
-        let mut outcome = self.send(&mut stream, message, admission, out).await;
+        let mut replaced = pin!(replaced);
+        let mut outcome = self.send(&mut stream, message, replaced.as_mut(), admission, out).await;
         if may_be_stale && matches!(outcome, Err(Unanswered::Unsent)) {
             stream = self.connect(leader, deadline).await?;
-            outcome = self.send(&mut stream, message, admission, out).await;
+            outcome = self.send(&mut stream, message, replaced, admission, out).await;
         }
         let (body, reusable) = outcome?;
         if reusable {
@@ -117,15 +120,20 @@ impl Forwarder {
         &self,
         stream: &mut TcpStream,
         message: &Message,
+        replaced: impl Future<Output = ()>,
         admission: &Admission,
         out: &mut ResponseHead,
     ) -> Result<(Body<L>, bool), Unanswered> {
-        let broken =
-            match timeout(self.limits.answer_timeout, exchange(stream, message, admission, out)).await {
-                Ok(Ok(answered)) => return Ok(answered),
-                Ok(Err(broken)) => broken,
-                Err(_) => Broken::Late,
-            };
+        let answered = tokio::select! {
+            biased;
+            answered = timeout(self.limits.answer_timeout, exchange(stream, message, admission, out)) => answered,
+            () = replaced => Ok(Err(Broken::Replaced)),
+        };
+        let broken = match answered {
+            Ok(Ok(answered)) => return Ok(answered),
+            Ok(Err(broken)) => broken,
+            Err(_) => Broken::Late,
+        };
         tracing::debug!(%broken, "no answer from the leader");
         Err(if matches!(broken, Broken::Unwritten(_)) { Unanswered::Unsent } else { Unanswered::Lost })
     }

@@ -99,6 +99,7 @@ impl Parts<'_> {
         let shared = Arc::new(shared);
         let queue = Arc::new(ApplyQueue::new(self.config.apply_backlog.get(), logs.len()));
         let fatal = Fatal::default();
+        self.volume.vault.report_to(&fatal);
         let mut running = Running {
             engine: Engine { shared: Arc::clone(&shared) },
             fatal: fatal.clone(),

@@ -1,7 +1,10 @@
-//! What the node must never forget, shared by its lanes and its links. Invariant: a change is durable when its call returns.
+//! What the node must never forget, shared by its lanes and its links. Invariant: a change is durable when its call returns, and
+//! one that failed ends the process, whoever asked for it: a node that remembers nothing more would answer no greeting and
+//! give no promise, and look well.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
+use super::fatal::Fatal;
 use crate::codec::superblock::{ShardMemory, Superblock};
 use crate::codec::voters::{decode_configs, encode_configs};
 use crate::core::replication::Memory;
@@ -10,16 +13,24 @@ use crate::types::ShardId;
 
 /// The superblock of an open volume.
 #[derive(Debug)]
-pub(crate) struct Vault(Mutex<SuperblockStore>);
+pub(crate) struct Vault {
+    store: Mutex<SuperblockStore>,
+    fatal: OnceLock<Fatal>,
+}
 
 impl Vault {
     pub(crate) const fn new(store: SuperblockStore) -> Self {
-        Self(Mutex::new(store))
+        Self { store: Mutex::new(store), fatal: OnceLock::new() }
+    }
+
+    /// From now on a change that fails is reported here. The first word counts.
+    pub(crate) fn report_to(&self, fatal: &Fatal) {
+        self.fatal.get_or_init(|| fatal.clone());
     }
 
     // A change that panicked half way has changed a copy; the store replaces its own as the last step.
     fn lock(&self) -> MutexGuard<'_, SuperblockStore> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.store.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Looks at it.
@@ -29,7 +40,11 @@ impl Vault {
 
     /// Changes it.
     pub(crate) fn update(&self, change: impl FnOnce(&mut Superblock)) -> Result<(), SuperblockStoreError> {
-        self.lock().update(change)
+        let changed = self.lock().update(change);
+        if let (Err(error), Some(fatal)) = (&changed, self.fatal.get()) {
+            fatal.report(&error.to_string());
+        }
+        changed
     }
 
     /// What the volume remembers of a shard, if it ever promised anything.

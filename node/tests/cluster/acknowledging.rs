@@ -126,3 +126,33 @@ async fn lesson_a_lone_write_travels_at_once_and_waits_for_no_poll() {
     assert!(times[15] < Duration::from_millis(40), "the middle of {times:?}");
     world.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_follower_confirms_a_write_once_and_says_nothing_to_the_news_of_its_commit() {
+    const APPENDS: usize = 100;
+    /// Beats come seldom, so that it is writes that make anybody speak; what was said is said again after half of this.
+    const HEARTBEAT: Duration = Duration::from_millis(500);
+    /// The first node leads two of the four.
+    const SHARDS_LED: u128 = 2;
+    let world = World::led(|config| config.heartbeat = HEARTBEAT).await;
+    let stream = world.led_by(0, "lone");
+    make(world.engine(0), &stream).await;
+    let said = |kind| -> Vec<usize> { world.relays[1..].iter().map(|relay| relay.seen(kind)).collect() };
+    let (confirmed, told) = (said(FrameKind::Ack), said(FrameKind::Beat));
+    let begun = tokio::time::Instant::now();
+    for _ in 0..APPENDS {
+        append(world.engine(0), &stream, "x").await.unwrap();
+    }
+    let repeated = SHARDS_LED * (begun.elapsed().as_millis() / (HEARTBEAT / 2).as_millis() + 1);
+    let since = |kind, before: Vec<usize>| -> Vec<usize> {
+        said(kind).iter().zip(before).map(|(now, before)| now - before).collect()
+    };
+    let (confirmed, told) = (since(FrameKind::Ack, confirmed), since(FrameKind::Beat, told));
+    println!("{APPENDS} writes: {confirmed:?} confirmations, {told:?} times the news of a commit");
+    assert!(confirmed.iter().sum::<usize>() >= APPENDS, "one of them confirms each write: {confirmed:?}");
+    // On a machine that is slow more are repeated, up to where nothing is shown.
+    let most = APPENDS * 5 / 4 + usize::try_from(repeated).unwrap();
+    assert!(confirmed.iter().all(|count| *count <= most), "{confirmed:?}, at most {most}");
+    assert!(told.iter().sum::<usize>() >= APPENDS / 2, "there was such news: {told:?}");
+    world.stop().await;
+}

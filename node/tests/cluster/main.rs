@@ -23,6 +23,8 @@ mod hostile_peers;
 #[cfg(test)]
 mod member;
 #[cfg(test)]
+mod power;
+#[cfg(test)]
 #[path = "../links/raw.rs"]
 #[allow(dead_code, reason = "the tests of links need more of it")]
 mod raw;

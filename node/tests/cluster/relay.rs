@@ -23,6 +23,8 @@ enum Loss {
 struct State {
     loss: Option<Loss>,
     lost: usize,
+    /// Frames that came by, in either direction.
+    seen: Vec<FrameKind>,
     sockets: Vec<TcpStream>,
 }
 
@@ -86,6 +88,7 @@ impl Relay {
     /// What becomes of a frame, if it is not passed on.
     fn takes(&self, found: FrameKind) -> Option<Loss> {
         let mut state = self.state.0.lock().unwrap();
+        state.seen.push(found);
         let loss =
             state.loss.filter(|loss| matches!(loss, Loss::All(kind) | Loss::Next(kind) if *kind == found))?;
         if loss == Loss::Next(found) {
@@ -111,6 +114,11 @@ impl Relay {
         let mut state = self.state.0.lock().unwrap();
         state.loss = None;
         state.sockets.drain(..).for_each(|socket| drop(socket.shutdown(Shutdown::Both)));
+    }
+
+    /// How many frames of a kind have come by so far.
+    pub(crate) fn seen(&self, kind: FrameKind) -> usize {
+        self.state.0.lock().unwrap().seen.iter().filter(|seen| **seen == kind).count()
     }
 
     /// Waits until something was lost.

@@ -57,7 +57,7 @@ async fn lesson_readers_of_a_follower_are_served_while_a_sync_of_another_lane_ha
     append(world.engine(1), &quick, "x").await.unwrap();
     assert_ne!(world.shard_of(&slow).0 % 2, world.shard_of(&quick).0 % 2);
     let gate = world.members[0].gate.clone();
-    gate.close("lane-0", "sync");
+    gate.close("lane-000", "sync");
     let write = held_write(&world, &slow).await;
     for _ in 0..10 {
         let batch = world.engine(0).read(&quick, ReadFrom::Start, 1000).await.unwrap();

@@ -11,7 +11,7 @@ use thalweg_node::core::{Append, AppendError, Appended, Create};
 use thalweg_node::runtime::{
     Control, Engine, EngineError, Failure, Order, ReadError, ReadFrom, Running, Whereabouts, start_on,
 };
-use thalweg_node::seam::disk::simulated::SimulatedDisk;
+use thalweg_node::seam::disk::simulated::{Faults, SimulatedDisk};
 use thalweg_node::seam::{Clock, SystemClock};
 use thalweg_node::telemetry::Metrics;
 use thalweg_node::types::{
@@ -71,9 +71,15 @@ impl World {
     /// Whose nodes all lead what they lead first.
     pub(crate) async fn led(change: impl Fn(&mut Config)) -> Self {
         let world = Self::start(change);
+        world.is_led().await;
+        world
+    }
+
+    /// Waits until all nodes lead what they lead first.
+    pub(crate) async fn is_led(&self) {
         for node in 0..NODES {
             for shard in (0..SHARDS).map(ShardId) {
-                let (engine, leads) = (world.engine(node), usize::from(shard.0) % NODES == node);
+                let (engine, leads) = (self.engine(node), usize::from(shard.0) % NODES == node);
                 eventually(|| match engine.leader(shard) {
                     Whereabouts::Here => leads,
                     Whereabouts::There(_) => !leads,
@@ -82,7 +88,6 @@ impl World {
                 .await;
             }
         }
-        world
     }
 
     fn start(change: impl Fn(&mut Config)) -> Self {
@@ -113,7 +118,7 @@ impl World {
                 ..Config::default()
             };
             change(&mut config);
-            let disk = SimulatedDisk::new(me as u64);
+            let disk = SimulatedDisk::new(me as u64).with_whole_sectors();
             let mut member = Member { running: None, gate: Gate::default(), disk, config };
             member.start();
             member
@@ -146,6 +151,19 @@ impl World {
         if let Some(running) = self.members[node].running.take() {
             running.engine.close();
             tokio::task::spawn_blocking(move || running.stop()).await.unwrap();
+        }
+    }
+
+    /// The power of all nodes fails: none writes anything any more, and what was not synced is there or not.
+    pub(crate) async fn lose_power(&mut self, seed: u64) {
+        // One after the other is soon enough: what a node says behind this rests on nothing that its disk lacks.
+        for member in &self.members {
+            member.disk.set_faults(Faults::power_off_after(0));
+        }
+        for node in 0..NODES {
+            self.end(node).await;
+            let member = &mut self.members[node];
+            member.disk = member.disk.after_power_cut(seed * 3 + node as u64);
         }
     }
 

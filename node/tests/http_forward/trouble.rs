@@ -74,6 +74,46 @@ async fn a_write_that_meets_no_leader_in_time_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_write_whose_leader_is_replaced_before_it_answers_is_unknown_and_waits_no_longer() {
+    let (node, other) = (Node::start().await, Node::start().await);
+    let (paused, there) = Impostor::listen().await;
+    node.follow(&there);
+    let replaced = async {
+        let mut caller = paused.accept().await;
+        caller.request().await;
+        // Nobody leads for a moment, and then another does.
+        node.follow(&Whereabouts::Nobody);
+        node.follow(&at(other.address));
+        caller
+    };
+    let (reply, _caller) = tokio::join!(append(&node, b"x"), replaced);
+    assert_eq!(reply.problem(), unknown());
+    // It is not done by the new leader behind the client's back: nobody has heard of the stream there.
+    assert_eq!(append(&node, b"x").await.status, 404);
+    node.stop().await;
+    other.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_that_is_replaced_while_its_answer_is_on_its_way_is_heard_to_its_end() {
+    let (node, other) = (Node::start().await, Node::start().await);
+    let (leader, there) = Impostor::listen().await;
+    node.follow(&there);
+    let answered = async {
+        let mut caller = leader.accept().await;
+        caller.request().await;
+        // What it took is committed; then it hands over, and its answer is the last that it says.
+        node.follow(&at(other.address));
+        caller.say(DONE).await;
+        caller
+    };
+    let (reply, _caller) = tokio::join!(append(&node, b"x"), answered);
+    assert_eq!(reply.status, 204, "{reply:?}");
+    node.stop().await;
+    other.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_write_that_finds_every_connection_taken_is_refused() {
     let limits = ForwardLimits { hold: BRIEF, connections_max: 1, ..ForwardLimits::default() };
     let node = Node::with(limits).await;

@@ -49,6 +49,8 @@ mod refused_starts;
 #[cfg(test)]
 mod seeding_crash;
 #[cfg(test)]
+mod seeding_faults;
+#[cfg(test)]
 mod snapshot_crash;
 #[cfg(test)]
 mod snapshot_cut;

@@ -27,19 +27,19 @@ use super::tier;
 
 const NODES: usize = 3;
 /// The first node leads it.
-const SHARD: ShardId = ShardId(0);
-const APPEND_BYTES: usize = 16 << 10;
+pub(crate) const SHARD: ShardId = ShardId(0);
+pub(crate) const APPEND_BYTES: usize = 16 << 10;
 /// Appends before the third node goes away, while it is away, and after it is back.
-const APPENDS: [usize; 3] = [4, 40, 4];
+pub(crate) const APPENDS: [usize; 3] = [4, 40, 4];
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Moments of a replacement that are cut at behind the first one, each in several ways.
 const STEPS: usize = 24;
 
-struct World {
-    configs: Vec<Config>,
-    disks: Vec<SimulatedDisk>,
-    name: StreamName,
-    _files: tempfile::TempDir,
+pub(crate) struct World {
+    pub(crate) configs: Vec<Config>,
+    pub(crate) disks: Vec<SimulatedDisk>,
+    pub(crate) name: StreamName,
+    pub(crate) files: Arc<tempfile::TempDir>,
 }
 
 fn cluster_file(me: usize, peers: &[SocketAddr]) -> String {
@@ -72,7 +72,7 @@ fn config(me: usize, peers: &[SocketAddr], files: &Path) -> Config {
 }
 
 impl World {
-    fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         let files = tempfile::tempdir().unwrap();
         let peers: Vec<_> = (0..NODES).map(|_| free_address()).collect();
         let configs = (0..NODES).map(|me| config(me, &peers, files.path())).collect();
@@ -81,10 +81,10 @@ impl World {
         let count = ShardCount::new(2).unwrap();
         let names = (0..).map(|number| StreamName::from_bytes(format!("s{number}").as_bytes()).unwrap());
         let name = { names }.find(|name| name.shard(count) == SHARD).unwrap();
-        Self { configs, disks, name, _files: files }
+        Self { configs, disks, name, files: Arc::new(files) }
     }
 
-    fn start(&self, node: usize) -> (Running, Arc<Metrics>) {
+    pub(crate) fn start(&self, node: usize) -> (Running, Arc<Metrics>) {
         let metrics = Arc::new(Metrics::new(1));
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let root = self.disks[node].root();
@@ -96,7 +96,7 @@ fn letter(number: usize) -> u8 {
     b'a' + u8::try_from(number % 26).unwrap()
 }
 
-async fn append(engine: &Engine, name: &StreamName, number: usize) {
+pub(crate) async fn append(engine: &Engine, name: &StreamName, number: usize) {
     let append = Append {
         name: name.clone(),
         content_type: ContentType::parse("text/plain"),
@@ -110,7 +110,7 @@ async fn append(engine: &Engine, name: &StreamName, number: usize) {
     answered.expect("a leader answers").unwrap();
 }
 
-async fn create(engine: &Engine, name: &StreamName) {
+pub(crate) async fn create(engine: &Engine, name: &StreamName) {
     let content_type = ContentType::parse("text/plain").unwrap();
     let create = Create {
         name: name.clone(),
@@ -129,7 +129,7 @@ async fn create(engine: &Engine, name: &StreamName) {
 }
 
 /// Looks until something is so.
-async fn eventually(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+pub(crate) async fn eventually(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
     let deadline = tokio::time::Instant::now() + PATIENCE;
     while !is_so().await {
         assert!(tokio::time::Instant::now() < deadline, "{what}");
@@ -138,7 +138,7 @@ async fn eventually(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
 }
 
 /// A node shows so many messages.
-async fn has(engine: &Engine, name: &StreamName, count: usize) {
+pub(crate) async fn has(engine: &Engine, name: &StreamName, count: usize) {
     let shows = async || {
         let read = engine.read(name, ReadFrom::Now, 1).await;
         read.is_ok_and(|batch| batch.state.tail.messages == count as u64)
@@ -147,7 +147,7 @@ async fn has(engine: &Engine, name: &StreamName, count: usize) {
 }
 
 /// How much of the stream the tables of a disk hold, and up to which record they came as a whole.
-fn held(disk: &SimulatedDisk, world: &World) -> (u64, LogIndex) {
+pub(crate) fn held(disk: &SimulatedDisk, world: &World) -> (u64, LogIndex) {
     let directory = disk.root().subdir("tables").unwrap();
     let layout = world.configs[2].cluster_id.unwrap().0;
     let identity = Identity { shard: SHARD, shards: ShardCount::new(2).unwrap(), layout };

@@ -1,10 +1,11 @@
 //! Writes to shards that this node does not lead: the leader answers them, and the client need not know. While nobody leads
 //! they wait. Invariant: a request goes one node further at most, and is answered "refused" only if it was not done.
 
+use std::future::pending;
 use std::pin::pin;
 
 use tokio::sync::watch;
-use tokio::time::{Duration, Instant, timeout_at};
+use tokio::time::{Duration, Instant, sleep, timeout_at};
 
 use super::errors::{NOT_LEADER, write_failure};
 use super::names::{STREAM_ROOT, decode_name, percent_decode};
@@ -19,6 +20,10 @@ use crate::types::{ShardId, SubscriptionId};
 
 /// A leader that could not be reached, or that does not know yet that it leads, is asked again after this.
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
+
+/// A leader that was replaced in order has answered what it took before; nodes are near each other, and its answers arrive within
+/// this. One that is paused or cut off never answers, and its clients would wait for as long as it is away.
+const LAST_WORDS: Duration = Duration::from_millis(100);
 
 /// The shard that decides about a request that changes something; `None` for others, and for malformed ones.
 pub(super) fn shard_of(engine: &Engine, request: &Request<'_>) -> Option<ShardId> {
@@ -83,7 +88,8 @@ async fn find(
             Whereabouts::There(leader) => {
                 let message = Message::new(request, leader);
                 let admission = &exchange.registry().admission;
-                match forwarder.forward(leader, &message, deadline, admission, out).await {
+                let replaced = replaced(api.engine(), shard, &found, changes.clone());
+                match forwarder.forward(leader, &message, (deadline, replaced), admission, out).await {
                     Ok(body) => {
                         exchange.registry().metrics.http.forwarded.inc();
                         return Ok(body);
@@ -121,6 +127,19 @@ async fn wait(
             Interrupt::PeerGone | Interrupt::Expired => Err(Failure::Overloaded),
         },
     }
+}
+
+/// Until the leader that was found is no longer the one, and what it said last has had time to arrive. That nobody leads for a
+/// moment ends no wait: it may go on, and its answer come.
+async fn replaced(engine: &Engine, shard: ShardId, found: &Whereabouts, mut changes: watch::Receiver<()>) {
+    while changes.changed().await.is_ok() {
+        let now = engine.leader(shard);
+        if now != Whereabouts::Nobody && now != *found {
+            return sleep(LAST_WORDS).await;
+        }
+    }
+    // The engine ends, and with it this request.
+    pending().await
 }
 
 /// The client goes there itself.

@@ -36,6 +36,9 @@ pub(super) enum Broken {
     /// It did not come in time.
     #[error("the answer did not come in time")]
     Late,
+    /// Another leads by now.
+    #[error("the leader was replaced before it answered")]
+    Replaced,
 }
 
 /// What the head of an answer says.
