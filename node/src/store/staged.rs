@@ -3,7 +3,7 @@
 //! nor is anybody kept by the copying. For files that nobody relies on before they are complete and get their name.
 //!
 //! Invariants: what was given reads as given; the file gets it in an order that leaves the same bytes; no more is in memory
-//! than the windows that are open, [`WAITING_MAX`] behind them and one under way; after the first error nothing more is
+//! than the windows that are open, those that wait for the thread and one under way, each as many as was said; after the first error nothing more is
 //! written. Until [`Staged::settle`], a sync that is asked for promises nothing.
 
 mod windows;
@@ -20,12 +20,20 @@ use self::windows::{WINDOW_BYTES, Window, Windows};
 use super::behind::{Behind, Failure};
 use crate::seam::disk::{Aligned, File};
 
-/// Windows that wait for the thread, at most: it never runs dry while another one is filled.
-const WAITING_MAX: usize = 2;
+/// How much of a file may be in memory on its way, in windows.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Depth {
+    /// Windows that are being put together at a time: one for who writes from the beginning to the end.
+    pub(super) open_max: usize,
+    /// Windows that wait for the thread, so that a burst does not keep who gives it.
+    pub(super) waiting_max: usize,
+}
 
-/// Memory of a file with so many open windows.
-pub(super) const fn memory_bytes(open_max: usize) -> usize {
-    (open_max + WAITING_MAX + 1) * WINDOW_BYTES
+impl Depth {
+    /// All that is in memory at most: one is being written.
+    pub(super) const fn bytes(self) -> usize {
+        (self.open_max + self.waiting_max + 1) * WINDOW_BYTES
+    }
 }
 
 /// Such a file.
@@ -41,6 +49,7 @@ pub(super) struct Staged {
 #[derive(Debug)]
 struct State {
     windows: Windows,
+    waiting_max: usize,
     /// The end of what was given.
     end: u64,
     /// Windows that were handed to the thread.
@@ -66,10 +75,11 @@ enum Job {
 }
 
 impl Staged {
-    /// Over a new file, with so many windows open at a time: one for who writes from the beginning to the end.
-    pub(super) fn over(file: Arc<dyn File>, open_max: usize) -> Arc<Self> {
+    /// Over a new file.
+    pub(super) fn over(file: Arc<dyn File>, depth: Depth) -> Arc<Self> {
         let state = State {
-            windows: Windows::new(open_max),
+            windows: Windows::new(depth.open_max),
+            waiting_max: depth.waiting_max,
             end: 0,
             given: 0,
             under_way: VecDeque::new(),
@@ -120,7 +130,7 @@ impl Staged {
     fn hand_over(&self, state: &mut State, window: Window) -> io::Result<()> {
         let writer = match &mut state.writer {
             Some(writer) => writer,
-            none => none.insert(self.begin()?),
+            none => none.insert(self.begin(state.waiting_max)?),
         };
         state.given += 1;
         let done = self.done.load(Ordering::Acquire);
@@ -132,8 +142,8 @@ impl Staged {
         if taken { Ok(()) } else { self.lost() }
     }
 
-    fn begin(&self) -> io::Result<Writer> {
-        let (jobs, todo) = sync_channel(WAITING_MAX);
+    fn begin(&self, waiting_max: usize) -> io::Result<Writer> {
+        let (jobs, todo) = sync_channel(waiting_max);
         let (back, used) = channel();
         let (file, failure, done) =
             (Arc::clone(&self.file), Arc::clone(&self.failure), Arc::clone(&self.done));

@@ -229,3 +229,35 @@ impl File for PastCache {
         self.cached.lock()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::seam::disk::{Aligned, BLOCK_BYTES};
+
+    /// On whatever file system the tests run: whether it takes blocks past its cache or not, the file is the same.
+    #[test]
+    fn what_is_written_past_the_cache_and_through_it_is_one_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let directory = RealDir::open(folder.path()).unwrap();
+        directory.create("file").unwrap().write_at(b"before", 0).unwrap();
+        let file = directory.open_past_cache("file").unwrap();
+        let mut memory = Aligned::new(5 * BLOCK_BYTES);
+        for (at, byte) in memory.bytes_mut().iter_mut().enumerate() {
+            *byte = at.to_le_bytes()[0] ^ at.to_le_bytes()[1];
+        }
+        let bytes = memory.bytes();
+        // Whole blocks; blocks and a rest; what begins anywhere; a block again, over what the cache has.
+        file.write_at(&bytes[..2 * BLOCK_BYTES], 0).unwrap();
+        file.write_at(&bytes[2 * BLOCK_BYTES..4 * BLOCK_BYTES + 100], 2 * BLOCK_BYTES as u64).unwrap();
+        file.write_at(&bytes[4 * BLOCK_BYTES + 100..], 4 * BLOCK_BYTES as u64 + 100).unwrap();
+        file.write_at(&bytes[4 * BLOCK_BYTES..], 4 * BLOCK_BYTES as u64).unwrap();
+        file.sync().unwrap();
+        let mut found = vec![0; bytes.len() + 1];
+        for reader in [&file, &directory.open("file").unwrap()] {
+            assert_eq!(reader.read_at(&mut found, 0).unwrap(), bytes.len());
+            assert!(found[..bytes.len()] == *bytes);
+        }
+        assert!(directory.open_past_cache("nothing").is_err());
+    }
+}

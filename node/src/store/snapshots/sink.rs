@@ -17,14 +17,14 @@ use crate::codec::snapshot::{
 };
 use crate::seam::disk::{Dir, File};
 use crate::store::publish::TEMPORARY_SUFFIX;
-use crate::store::staged::{Staged, memory_bytes};
+use crate::store::staged::{Depth, Staged};
 
 /// Bytes written between two looks at what the volume has left.
 const LOOK_BYTES: u64 = 4 << 20;
-/// A snapshot is written from its beginning to its end.
-const WINDOWS: usize = 1;
+/// A snapshot is written from its beginning to its end; the device never runs dry while a piece is filled.
+const DEPTH: Depth = Depth { open_max: 1, waiting_max: 2 };
 /// What may be on its way to the volume when it is looked at, and be written before the next look.
-const MARGIN_BYTES: u64 = LOOK_BYTES + memory_bytes(WINDOWS) as u64;
+const MARGIN_BYTES: u64 = LOOK_BYTES + DEPTH.bytes() as u64;
 
 /// Blocks that wait to be written, at most: the one who gathers goes on while the device is slow for a moment.
 const WAITING_MAX: usize = 4;
@@ -105,7 +105,7 @@ impl Sink {
         let output = Output {
             directory: Arc::clone(directory),
             name: name.to_owned(),
-            file: Staged::over(file.map_err(&created)?, WINDOWS),
+            file: Staged::over(file.map_err(&created)?, DEPTH),
             form,
             progress: Arc::clone(progress),
             footer: SnapshotFooter { blocks: 0, bytes: 0, raw_bytes: 0, hash, rows: [0; TABLES] },

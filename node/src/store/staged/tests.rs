@@ -6,7 +6,7 @@ use crate::seam::disk::simulated::{Call, Faults, Random, SimulatedDisk};
 static PIECE: [u8; 1 << 20] = [7; 1 << 20];
 
 fn staged(disk: &SimulatedDisk, open_max: usize) -> Arc<Staged> {
-    Staged::over(disk.root().create("file").unwrap(), open_max)
+    Staged::over(disk.root().create("file").unwrap(), Depth { open_max, waiting_max: 2 })
 }
 
 fn write(staged: &Staged, pieces: u64) -> io::Result<()> {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use redb::StorageBackend;
 
 use crate::seam::disk::File;
-use crate::store::staged::Staged;
+use crate::store::staged::{Depth, Staged};
 
 /// The file of one shard, locked for as long as it lives.
 #[derive(Debug)]
@@ -17,9 +17,9 @@ impl TableFile {
         Self(file)
     }
 
-    /// The same, written behind whoever gives it, with so many windows open at a time.
-    pub(super) fn staged(self, windows_max: usize) -> (Self, Arc<Staged>) {
-        let staged = Staged::over(self.0, windows_max);
+    /// The same, written behind whoever gives it.
+    pub(super) fn staged(self, depth: Depth) -> (Self, Arc<Staged>) {
+        let staged = Staged::over(self.0, depth);
         (Self(Arc::<Staged>::clone(&staged)), staged)
     }
 }

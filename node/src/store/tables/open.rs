@@ -382,7 +382,10 @@ fn empty(directory: &dyn Dir, name: &str) -> io::Result<Arc<dyn File>> {
             file.set_len(0)?;
             Ok(file)
         }
-        created => created.and_then(|_| directory.open_past_cache(name)),
+        // What cannot be opened is not left behind, either.
+        created => created.and_then(|_| {
+            directory.open_past_cache(name).inspect_err(|_| directory.remove(name).unwrap_or_default())
+        }),
     }
 }
 

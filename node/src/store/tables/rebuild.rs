@@ -18,7 +18,7 @@ use super::schema::{CHUNKS, DOOMED, EXPIRY, FACTS, NAMES, PINS, PRODUCERS, STATE
 use super::state::ShardState;
 use crate::codec::CodecError;
 use crate::seam::disk::File as _;
-use crate::store::staged::{Staged, memory_bytes};
+use crate::store::staged::{Depth, Staged};
 use crate::types::ShardId;
 
 /// Rows between two commits take this part of the memory. A page is up to twice as large as what stands in it, and the
@@ -26,7 +26,7 @@ use crate::types::ShardId;
 /// checksum and written once more.
 const COMMIT_PART: u64 = 5;
 /// Memory that a rebuilding takes at least: below it the commits cost more than the rows.
-const CACHE_BYTES_MIN: usize = 4 << 20;
+const CACHE_BYTES_MIN: usize = 8 << 20;
 
 type Bytes = &'static [u8];
 
@@ -75,10 +75,10 @@ impl Rebuild {
 
     fn begin_on(place: &Place, file: TableFile, is_successor: bool) -> Result<Self, TablesError> {
         let cache_bytes = place.cache_bytes.max(CACHE_BYTES_MIN);
-        let windows = windows(cache_bytes);
-        let cache_bytes = cache_bytes - memory_bytes(windows).min(cache_bytes / 2);
+        let depth = depth(cache_bytes);
+        let cache_bytes = cache_bytes - depth.bytes().min(cache_bytes / 2);
         // Nothing waits for room here, and nothing that was set aside is given up: nobody needs this file to go on.
-        let (backend, file) = file.staged(windows);
+        let (backend, file) = file.staged(depth);
         let mut rebuild = Self { place: place.clone(), work: None, is_shown: false, is_successor };
         let database = guarded(|| open_database(checked(backend, cache_bytes), cache_bytes))?;
         let uncommitted_max = cache_bytes as u64 / COMMIT_PART;
@@ -164,14 +164,17 @@ impl Drop for Rebuild {
     }
 }
 
-/// The windows of a file that may take so much memory, with the database's own: half of it, so that the pages of one commit,
-/// which come in no order, fill windows before these have to leave.
-const fn windows(cache_bytes: usize) -> usize {
-    let mut windows = 1;
-    while memory_bytes(windows + 1) <= cache_bytes / 2 {
-        windows += 1;
+/// How deep a file is staged that may take so much memory, with the database's own: half of it. The pages of one commit come
+/// in no order; they fill windows before these have to leave, and leave all at once.
+const fn depth(cache_bytes: usize) -> Depth {
+    let mut depth = Depth { open_max: 1, waiting_max: 1 };
+    loop {
+        let deeper = Depth { open_max: depth.open_max + 1, waiting_max: depth.waiting_max + 1 };
+        if deeper.bytes() > cache_bytes / 2 {
+            return depth;
+        }
+        depth = deeper;
     }
-    windows
 }
 
 impl Work {
