@@ -104,12 +104,10 @@ impl Staged {
     pub(super) fn settle(&self) -> io::Result<()> {
         let mut state = self.lock();
         state.is_settled = true;
-        let rest = state.windows.take_all();
+        let mut rest = state.windows.take_all();
         match state.writer.take() {
             // Too little for a thread.
-            None => rest
-                .map(|window| self.failure.keep(write(&self.file, &window)))
-                .collect::<io::Result<()>>()?,
+            None => rest.try_for_each(|window| self.failure.keep(write(&self.file, &window)))?,
             Some(Writer { jobs, used, thread }) => {
                 for window in rest {
                     if jobs.send(Job::Write(window)).is_err() {

@@ -25,8 +25,8 @@ use crate::types::ShardId;
 /// database keeps half of the memory for pages of a transaction: what does not fit there is written, read back for its
 /// checksum and written once more.
 const COMMIT_PART: u64 = 5;
-/// Memory that a rebuilding takes at least: below it the commits cost more than the rows.
-const CACHE_BYTES_MIN: usize = 8 << 20;
+/// Memory that a rebuilding takes at least: below it the commits cost more than the rows, and their pages leave in pieces.
+const CACHE_BYTES_MIN: usize = 16 << 20;
 
 type Bytes = &'static [u8];
 
@@ -165,11 +165,11 @@ impl Drop for Rebuild {
 }
 
 /// How deep a file is staged that may take so much memory, with the database's own: half of it. The pages of one commit come
-/// in no order; they fill windows before these have to leave, and leave all at once.
+/// in no order; they fill windows before these have to leave, and leave many at once.
 const fn depth(cache_bytes: usize) -> Depth {
-    let mut depth = Depth { open_max: 1, waiting_max: 1 };
+    let mut depth = Depth { open_max: 2, waiting_max: 1 };
     loop {
-        let deeper = Depth { open_max: depth.open_max + 1, waiting_max: depth.waiting_max + 1 };
+        let deeper = Depth { open_max: depth.open_max + 2, waiting_max: depth.waiting_max + 1 };
         if deeper.bytes() > cache_bytes / 2 {
             return depth;
         }
