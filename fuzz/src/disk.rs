@@ -88,12 +88,15 @@ pub fn snapshot(bytes: &[u8]) {
     let checksum = crc32c::crc32c_append(crc32c::crc32c_append(checksum, &head[CHECKSUM_BYTES..]), stored);
     head[..CHECKSUM_BYTES].copy_from_slice(&checksum.to_le_bytes());
     let mut rows = Vec::new();
-    let Ok(found) = open_block(key, 0, &head, stored, &mut rows) else { return };
+    let Ok(found) = open_block(key, 0, &head, &mut stored.to_vec(), &mut rows) else { return };
     assert!(rows.len() == found.raw_bytes && rows.len() <= BLOCK_BYTES_MAX, "a block is as long as it says");
     assert!(Rows::new(&rows).flatten().all(|(key, value)| key.len() + value.len() < rows.len()));
     let mut block = Vec::new();
-    encode_block(key, 0, found.table, found.compression, &rows, &mut block);
+    encode_block(key, 0, found.table, found.compression, &rows, &mut Vec::new(), &mut block);
     let Some((head, stored)) = block.split_first_chunk() else { unreachable!("a block has a head") };
     let mut read = Vec::new();
-    assert!(open_block(key, 0, head, stored, &mut read).is_ok() && read == rows, "a block must read back");
+    assert!(
+        open_block(key, 0, head, &mut stored.to_vec(), &mut read).is_ok() && read == rows,
+        "a block must read back"
+    );
 }

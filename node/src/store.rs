@@ -7,5 +7,6 @@ pub mod lock;
 pub mod publish;
 pub mod reserve;
 pub mod snapshots;
+mod staged;
 pub mod superblock;
 pub mod tables;

@@ -6,9 +6,11 @@
 use std::io;
 use std::sync::Arc;
 
+mod aligned;
 mod real;
 pub mod simulated;
 
+pub use aligned::{Aligned, BLOCK_BYTES};
 pub use real::RealDir;
 
 /// What a name of a directory stands for.
@@ -49,6 +51,12 @@ pub trait File: Send + Sync + std::fmt::Debug {
 pub trait Dir: Send + Sync + std::fmt::Debug {
     /// Opens an existing file for reading and writing.
     fn open(&self, name: &str) -> io::Result<Arc<dyn File>>;
+    /// Opens an existing file like [`Dir::open`], for somebody who writes much that nobody reads soon: what begins and ends at
+    /// whole blocks of [`BLOCK_BYTES`], in the file and in memory ([`Aligned`]), goes to the device past the system's cache
+    /// where the file system can do that. Everything else about the file is the same, [`File::sync`] too.
+    fn open_past_cache(&self, name: &str) -> io::Result<Arc<dyn File>> {
+        self.open(name)
+    }
     /// Creates a new file; fails if it exists.
     fn create(&self, name: &str) -> io::Result<Arc<dyn File>>;
     /// Renames within the directory, replacing the target.

@@ -20,7 +20,25 @@ pub(super) struct Behind {
     file: Arc<dyn File>,
     state: Mutex<State>,
     /// How a sync failed.
-    failure: Arc<OnceLock<(io::ErrorKind, String)>>,
+    failure: Arc<Failure>,
+}
+
+/// How a call failed that nobody waited for: whoever comes next is told.
+#[derive(Debug, Default)]
+pub(super) struct Failure(OnceLock<(io::ErrorKind, String)>);
+
+impl Failure {
+    pub(super) fn check(&self) -> io::Result<()> {
+        self.0.get().map_or(Ok(()), |(kind, text)| Err(io::Error::new(*kind, text.clone())))
+    }
+
+    /// Keeps the first one.
+    pub(super) fn keep(&self, ended: io::Result<()>) -> io::Result<()> {
+        if let Err(error) = &ended {
+            let _later = self.0.set((error.kind(), error.to_string()));
+        }
+        ended
+    }
 }
 
 #[derive(Debug, Default)]
@@ -44,7 +62,7 @@ impl Behind {
     }
 
     fn check(&self) -> io::Result<()> {
-        self.failure.get().map_or(Ok(()), |(kind, text)| Err(io::Error::new(*kind, text.clone())))
+        self.failure.check()
     }
 
     /// From now on a sync is one.
@@ -75,14 +93,8 @@ impl Behind {
 }
 
 /// Ends with the first sync that fails.
-fn follow(todo: &Receiver<()>, file: &dyn File, failure: &OnceLock<(io::ErrorKind, String)>) {
-    while todo.recv().is_ok() {
-        if let Err(error) = file.sync() {
-            // There is one thread, and it says so once.
-            let _first = failure.set((error.kind(), error.to_string()));
-            return;
-        }
-    }
+fn follow(todo: &Receiver<()>, file: &dyn File, failure: &Failure) {
+    while todo.recv().is_ok() && failure.keep(file.sync()).is_ok() {}
 }
 
 fn end(state: &mut State) {

@@ -26,6 +26,10 @@ use crate::store::superblock::SuperblockStore;
 use crate::store::tables::{Identity, Place};
 use crate::types::{Boot, ClusterId, LaneId, ShardCount, ShardId, VolumeIncarnation};
 
+/// How a cluster is begun from one node.
+const BEGIN_CLUSTER: &str = "start it as a member of the cluster above (--cluster-id, or `cluster` in the file of --cluster-file), make it the \
+    first leader of every shard, and start the others on empty directories: it sends them what they lack";
+
 /// What the snapshots are of.
 #[derive(Debug, PartialEq, Eq)]
 struct Origin {
@@ -70,6 +74,8 @@ pub(super) fn restore(
     report.fact("restored to", data.display().to_string());
     report.fact("cluster", ClusterId(cluster).to_string());
     report.fact("of cluster", ClusterId(origin.cluster).to_string());
+    report.fact("as a node", format!("start it with --data {}", data.display()));
+    report.fact("as a cluster", BEGIN_CLUSTER);
     Ok(report)
 }
 

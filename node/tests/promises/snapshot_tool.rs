@@ -169,6 +169,15 @@ fn a_member_of_a_cluster_gives_what_its_last_checkpoint_holds_and_says_so() {
         "a cluster of its own: {text}"
     );
     assert_eq!(Serving::on(&new).read(0), "voted on");
+    // The closing words of the restore: under the id that was printed it begins a cluster, too.
+    let begun = folder.path().join("begun");
+    let text = done(&format!("restore --from {backup_text} --data {}", begun.display()));
+    assert!(text.contains("first leader of every shard"), "{text}");
+    let own = text.lines().find_map(|line| line.strip_prefix("cluster ")).unwrap().trim();
+    let leads = format!("cluster: {own}\nmembers:\n  - {member}\nleaders: [1]\n");
+    fs::write(folder.path().join("cluster.yaml"), leads).unwrap();
+    let serving = Serving::with(&begun, &[&settings[..], &["127.0.0.1:0"]].concat());
+    assert_eq!(serving.read(0), "voted on");
 }
 
 #[test]

@@ -55,27 +55,26 @@ fn block_checksum(key: SnapshotKey, number: u64, head: &[u8], stored: &[u8]) -> 
 }
 
 /// Appends block `number` with these rows to `out`; gives its checksum. There are at most [`BLOCK_BYTES_MAX`] of them.
+/// `scratch` is memory that is used again from block to block, so that nobody fills it with zeros each time.
 pub fn encode_block(
     key: SnapshotKey,
     number: u64,
     table: u8,
     compression: Compression,
     rows: &[u8],
+    scratch: &mut Vec<u8>,
     out: &mut Vec<u8>,
 ) -> u32 {
     let begin = out.len();
     out.resize(begin + BLOCK_HEAD_BYTES, 0);
     let mut form = Compression::None;
     if compression == Compression::Lz4 {
-        let body = out.len();
-        out.resize(body + lz4_flex::block::get_maximum_output_size(rows.len()), 0);
-        match lz4_flex::block::compress_into(rows, &mut out[body..]) {
-            Ok(stored) if stored < rows.len() => {
-                out.truncate(body + stored);
-                form = Compression::Lz4;
-            }
-            // It does not get shorter.
-            _ => out.truncate(body),
+        scratch.resize(scratch.len().max(lz4_flex::block::get_maximum_output_size(rows.len())), 0);
+        let stored = lz4_flex::block::compress_into(rows, scratch).ok();
+        // Else it does not get shorter.
+        if let Some(stored) = stored.filter(|stored| *stored < rows.len()) {
+            out.extend_from_slice(&scratch[..stored]);
+            form = Compression::Lz4;
         }
     }
     if form == Compression::None {
@@ -112,15 +111,29 @@ fn head_of(
     (block_checksum(key, number, &head, stored), head)
 }
 
-/// Checks block `number` and puts its rows into `rows` (which is cleared).
+/// Checks block `number`; then `rows` are its rows and nothing else. What stands in the file as it is, is not copied for that:
+/// both change places, and `stored` is memory for the next one.
 pub fn open_block(
     key: SnapshotKey,
     number: u64,
     head: &[u8; BLOCK_HEAD_BYTES],
-    stored: &[u8],
+    stored: &mut Vec<u8>,
     rows: &mut Vec<u8>,
 ) -> Result<BlockHead, CodecError> {
-    rows.clear();
+    let opened = open(key, number, head, stored, rows);
+    if opened.is_err() {
+        rows.clear();
+    }
+    opened
+}
+
+fn open(
+    key: SnapshotKey,
+    number: u64,
+    head: &[u8; BLOCK_HEAD_BYTES],
+    stored: &mut Vec<u8>,
+    rows: &mut Vec<u8>,
+) -> Result<BlockHead, CodecError> {
     let found = BlockHead::decode(head)?;
     if stored.len() != found.stored_bytes {
         return Err(CodecError::Truncated(BLOCK));
@@ -129,13 +142,12 @@ pub fn open_block(
         return Err(CodecError::Checksum(BLOCK));
     }
     match found.compression {
-        Compression::None => rows.extend_from_slice(stored),
+        Compression::None => std::mem::swap(stored, rows),
         Compression::Lz4 => {
             // Bounded by the head, whatever the compressed bytes ask for.
             rows.resize(found.raw_bytes, 0);
             let unpacked = lz4_flex::block::decompress_into(stored, rows);
             if !unpacked.is_ok_and(|bytes| bytes == found.raw_bytes) {
-                rows.clear();
                 return Err(CodecError::Impossible(BLOCK));
             }
         }

@@ -261,7 +261,7 @@ impl<'f> Blocks<'f> {
         let mut stored = std::mem::take(&mut self.stored);
         stored.resize(head.stored_bytes, 0);
         self.read(part, &mut stored)?;
-        let opened = open_block(of.key, self.number, &raw, &stored, &mut bytes);
+        let opened = open_block(of.key, self.number, &raw, &mut stored, &mut bytes);
         self.stored = stored;
         opened.map_err(&damaged)?;
         let part = Part::Block { number: self.number, table: Some(head.table) };

@@ -16,11 +16,15 @@ use crate::codec::snapshot::{
     encode_block, seal_plain_block,
 };
 use crate::seam::disk::{Dir, File};
-use crate::store::behind::Behind;
 use crate::store::publish::TEMPORARY_SUFFIX;
+use crate::store::staged::{Depth, Staged};
 
 /// Bytes written between two looks at what the volume has left.
 const LOOK_BYTES: u64 = 4 << 20;
+/// A snapshot is written from its beginning to its end; the device never runs dry while a piece is filled.
+const DEPTH: Depth = Depth { open_max: 1, waiting_max: 2 };
+/// What may be on its way to the volume when it is looked at, and be written before the next look.
+const MARGIN_BYTES: u64 = LOOK_BYTES + DEPTH.bytes() as u64;
 
 /// Blocks that wait to be written, at most: the one who gathers goes on while the device is slow for a moment.
 const WAITING_MAX: usize = 4;
@@ -86,6 +90,7 @@ impl Sink {
             }
             file => file,
         };
+        let file = file.and_then(|_| directory.open_past_cache(&first));
         let (jobs, todo) = sync_channel(WAITING_MAX);
         let (back, used) = channel();
         let mut sink = Self {
@@ -100,11 +105,12 @@ impl Sink {
         let output = Output {
             directory: Arc::clone(directory),
             name: name.to_owned(),
-            file: Behind::over(file.map_err(&created)?),
+            file: Staged::over(file.map_err(&created)?, DEPTH),
             form,
             progress: Arc::clone(progress),
             footer: SnapshotFooter { blocks: 0, bytes: 0, raw_bytes: 0, hash, rows: [0; TABLES] },
             out: header,
+            scratch: Vec::new(),
             written: 0,
             looked: 0,
         };
@@ -172,12 +178,14 @@ impl Drop for Sink {
 struct Output {
     directory: Arc<dyn Dir>,
     name: String,
-    file: Arc<Behind>,
+    file: Arc<Staged>,
     form: Form,
     progress: Arc<Progress>,
     footer: SnapshotFooter,
     /// Encoded, not yet written.
     out: Vec<u8>,
+    /// For the encoder.
+    scratch: Vec<u8>,
     written: u64,
     looked: u64,
 }
@@ -209,7 +217,7 @@ impl Output {
             }
             Compression::Lz4 => {
                 let rows = block.rows.get(BLOCK_HEAD_BYTES..).unwrap_or_default();
-                encode_block(key, number, block.table, compression, rows, &mut self.out)
+                encode_block(key, number, block.table, compression, rows, &mut self.scratch, &mut self.out)
             }
         };
         self.footer.hash.add(checksum);
@@ -238,7 +246,7 @@ impl Output {
             return Ok(());
         }
         let free = self.directory.free_bytes().map_err(SnapshotError::device(&self.name, "written"))?;
-        if free < self.form.free_bytes_min + LOOK_BYTES { Err(SnapshotError::Full) } else { Ok(()) }
+        if free < self.form.free_bytes_min + MARGIN_BYTES { Err(SnapshotError::Full) } else { Ok(()) }
     }
 
     /// What is encoded.

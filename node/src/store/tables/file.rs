@@ -6,7 +6,7 @@ use std::sync::Arc;
 use redb::StorageBackend;
 
 use crate::seam::disk::File;
-use crate::store::behind::Behind;
+use crate::store::staged::{Depth, Staged};
 
 /// The file of one shard, locked for as long as it lives.
 #[derive(Debug)]
@@ -17,10 +17,10 @@ impl TableFile {
         Self(file)
     }
 
-    /// The same, synced behind whoever writes it.
-    pub(super) fn synced_behind(self) -> (Self, Arc<Behind>) {
-        let behind = Behind::over(self.0);
-        (Self(Arc::<Behind>::clone(&behind)), behind)
+    /// The same, written behind whoever gives it.
+    pub(super) fn staged(self, depth: Depth) -> (Self, Arc<Staged>) {
+        let staged = Staged::over(self.0, depth);
+        (Self(Arc::<Staged>::clone(&staged)), staged)
     }
 }
 

@@ -373,15 +373,19 @@ pub(super) fn load(database: &Database, identity: Identity) -> Result<ShardState
     Ok(state)
 }
 
-/// A new file of that name; what an attempt that came to nothing left there goes.
+/// A new file of that name; what an attempt that came to nothing left there goes. It is written as a whole before anybody
+/// reads it, so it needs no place in the system's cache.
 fn empty(directory: &dyn Dir, name: &str) -> io::Result<Arc<dyn File>> {
     match directory.create(name) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            let file = directory.open(name)?;
+            let file = directory.open_past_cache(name)?;
             file.set_len(0)?;
             Ok(file)
         }
-        other => other,
+        // What cannot be opened is not left behind, either.
+        created => created.and_then(|_| {
+            directory.open_past_cache(name).inspect_err(|_| directory.remove(name).unwrap_or_default())
+        }),
     }
 }
 

@@ -12,21 +12,21 @@ use super::begin;
 use super::content::check;
 use super::fault::{TablesError, corrupt, other};
 use super::file::TableFile;
-use super::late::{CatchUp, LateWrites};
 use super::open::{Place, checked, device, guarded, load, make_tables, open_database, write_identity};
 use super::replace::note_seeded;
 use super::schema::{CHUNKS, DOOMED, EXPIRY, FACTS, NAMES, PINS, PRODUCERS, STATE, STREAMS};
 use super::state::ShardState;
 use crate::codec::CodecError;
-use crate::store::behind::Behind;
+use crate::seam::disk::File as _;
+use crate::store::staged::{Depth, Staged};
 use crate::types::ShardId;
 
 /// Rows between two commits take this part of the memory. A page is up to twice as large as what stands in it, and the
 /// database keeps half of the memory for pages of a transaction: what does not fit there is written, read back for its
 /// checksum and written once more.
 const COMMIT_PART: u64 = 5;
-/// Memory that a rebuilding takes at least: below it the commits cost more than the rows.
-const CACHE_BYTES_MIN: usize = 4 << 20;
+/// Memory that a rebuilding takes at least: below it the commits cost more than the rows, and their pages leave in pieces.
+const CACHE_BYTES_MIN: usize = 16 << 20;
 
 type Bytes = &'static [u8];
 
@@ -49,8 +49,7 @@ struct Work {
     // Before the database, so that it ends first.
     transaction: Option<WriteTransaction>,
     database: Database,
-    late: Arc<dyn CatchUp>,
-    file: Arc<Behind>,
+    file: Arc<Staged>,
     uncommitted: u64,
     uncommitted_max: u64,
 }
@@ -76,14 +75,14 @@ impl Rebuild {
 
     fn begin_on(place: &Place, file: TableFile, is_successor: bool) -> Result<Self, TablesError> {
         let cache_bytes = place.cache_bytes.max(CACHE_BYTES_MIN);
-        let (file, behind) = file.synced_behind();
-        let layer = LateWrites::new(file, place.spare.clone());
+        let depth = depth(cache_bytes);
+        let cache_bytes = cache_bytes - depth.bytes().min(cache_bytes / 2);
+        // Nothing waits for room here, and nothing that was set aside is given up: nobody needs this file to go on.
+        let (backend, file) = file.staged(depth);
         let mut rebuild = Self { place: place.clone(), work: None, is_shown: false, is_successor };
-        let late = layer.handle();
-        let database = guarded(|| open_database(checked(layer, cache_bytes), cache_bytes))?;
+        let database = guarded(|| open_database(checked(backend, cache_bytes), cache_bytes))?;
         let uncommitted_max = cache_bytes as u64 / COMMIT_PART;
-        let mut work =
-            Work { transaction: None, database, late, file: behind, uncommitted: 0, uncommitted_max };
+        let mut work = Work { transaction: None, database, file, uncommitted: 0, uncommitted_max };
         guarded(|| make_tables(work.transaction()?).map(drop))?;
         rebuild.work = Some(work);
         Ok(rebuild)
@@ -97,7 +96,8 @@ impl Rebuild {
     ) -> Result<u64, TablesError> {
         let shard = self.place.identity.shard;
         let work = self.work.as_mut().ok_or(TablesError::Busy)?;
-        guarded(|| {
+        let file = Arc::clone(&work.file);
+        let appended = guarded(|| {
             let mut batch = Batch { shard, table, rows: 0, bytes: 0 };
             let open = work.transaction()?;
             match table {
@@ -115,17 +115,17 @@ impl Rebuild {
             if work.uncommitted > work.uncommitted_max {
                 work.commit(false)?;
             }
-            // What finds no room must not gather in memory: nobody needs this file to go on.
-            if work.late.late_bytes() > 0 { Err(TablesError::Full) } else { Ok(batch.rows) }
-        })
+            Ok(batch.rows)
+        });
+        // The database only knows that its file failed.
+        appended.map_err(|error| file.check().err().map_or(error, |cause| device(&cause)))
     }
 
     /// Completes the file and gives it its name; gives the state that it holds.
     pub fn finish(mut self) -> Result<ShardState, TablesError> {
         let mut work = self.work.take().ok_or(TablesError::Busy)?;
-        let settled = work.file.settle().map_err(|error| device(&error));
+        let file = Arc::clone(&work.file);
         let finished = guarded(|| {
-            settled?;
             write_identity(work.transaction()?, self.place.identity)?;
             if self.is_successor {
                 note_seeded(work.transaction()?, self.place.identity.shard)?;
@@ -133,12 +133,13 @@ impl Rebuild {
             work.commit(true)?;
             load(&work.database, self.place.identity)
         });
-        let caught_up = work.late.catch_up().map_err(|error| device(&error));
         let closed = guarded(|| {
             drop(work);
             Ok(())
         });
-        let state = finished.and_then(|state| caught_up.and(closed).map(|()| state))?;
+        // One sync for all: the file has no name yet that anybody opens.
+        file.settle().and_then(|()| file.sync()).map_err(|error| device(&error))?;
+        let state = finished.and_then(|state| closed.map(|()| state))?;
         if self.is_successor { self.place.show_successor() } else { self.place.show_file() }?;
         self.is_shown = true;
         Ok(state)
@@ -160,6 +161,19 @@ impl Drop for Rebuild {
             // What cannot be removed now is taken away when the file is begun the next time.
             let _left = self.place.drop_file();
         }
+    }
+}
+
+/// How deep a file is staged that may take so much memory, with the database's own: half of it. The pages of one commit come
+/// in no order; they fill windows before these have to leave, and leave many at once.
+const fn depth(cache_bytes: usize) -> Depth {
+    let mut depth = Depth { open_max: 2, waiting_max: 1 };
+    loop {
+        let deeper = Depth { open_max: depth.open_max + 2, waiting_max: depth.waiting_max + 1 };
+        if deeper.bytes() > cache_bytes / 2 {
+            return depth;
+        }
+        depth = deeper;
     }
 }
 
