@@ -35,6 +35,7 @@ mod reader;
 mod replay;
 mod reseed;
 mod room;
+mod salvage;
 mod seeding;
 mod seeds;
 mod service;

@@ -7,6 +7,7 @@ mod invariants;
 mod leading;
 mod lessons;
 mod membership;
+mod mending;
 mod seeding;
 mod vouching;
 mod walk;
