@@ -258,7 +258,10 @@ impl Parts<'_> {
                 let corrupt_reads = self.metrics.store.corrupt_reads.clone();
                 let (tables, mailbox) = (replay.tables.reader(), Arc::clone(mailbox));
                 let open = Shard::new(shard, views, tables, mailbox, corrupt_reads);
-                open.grown.note(replay.tables.state().applied.index, 0);
+                let applied = replay.tables.state().applied.index;
+                open.grown.note(applied, 0);
+                // Readers see it at once: the next commit may be a long time off.
+                open.visible.advance(applied);
                 Slot::Open(Box::new(open))
             }
             _ => {
