@@ -92,7 +92,7 @@ impl LaneOwner {
                 self.shared.metrics.seeding.failed.inc();
                 open.resume();
                 if let Some(cluster) = self.shared.cluster.get() {
-                    cluster.seeding.hold_back(shard);
+                    cluster.seeding.hold_back(shard, self.clock.elapsed());
                 }
                 self.step(shard, Input::Unseeded);
             }
