@@ -16,8 +16,12 @@ const SHARDS: usize = 4;
 const FOUND: &str = "shard damaged, to be repaired from its leader";
 const REPAIRED: &str = "the shard is repaired";
 /// What a node says that finds its disk damaged.
-const DAMAGE: &[&str] =
-    &[FOUND, "the log is damaged here", "the shard is repaired from its leader behind here"];
+const DAMAGE: &[&str] = &[
+    FOUND,
+    "the log is damaged here",
+    "the shard is repaired from its leader behind here",
+    "nothing of that is sent on",
+];
 
 /// The files of a folder of a node, by their names' ends.
 fn files(data: &Path, folder: &str, end: &str) -> anyhow::Result<Vec<PathBuf>> {
@@ -92,15 +96,21 @@ async fn until_repaired(
     }
 }
 
+/// Every shard is led; if not, what the nodes have said.
+async fn is_led(world: &World) -> anyhow::Result<()> {
+    let logs = || (0..world.count()).flat_map(|node| world.log(node)).collect::<Vec<_>>().join("\n");
+    world.wait_open(PATIENCE).await.map(drop).with_context(logs)
+}
+
 /// Everybody but one is killed in turn: what a majority needs is there with the help of that one.
 async fn leads(world: &mut World, node: usize) -> anyhow::Result<()> {
     let mut led = false;
     for other in (0..world.count()).filter(|other| *other != node) {
         world.kill(other, true).await?;
-        world.wait_open(PATIENCE).await?;
+        is_led(world).await?;
         led |= (0..SHARDS).any(|shard| world.leader(shard).is_ok_and(|leader| leader == node));
         world.start_node(other).await?;
-        world.wait_open(PATIENCE).await?;
+        is_led(world).await?;
     }
     ensure!(led, "it led nothing");
     Ok(())
@@ -139,7 +149,7 @@ async fn a_killed_node_with_a_damaged_log_and_damaged_tables_is_repaired_and_not
     world.work(seed, 6, 6).await?;
     sleep(std::time::Duration::from_secs(4)).await;
     for leads_it in [false, true] {
-        world.wait_open(PATIENCE).await?;
+        is_led(&world).await?;
         let node = node_that(&world, leads_it, 1)?;
         let before = told(&world, node);
         world.kill(node, true).await?;
