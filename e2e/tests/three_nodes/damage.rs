@@ -14,7 +14,7 @@ use super::{PATIENCE, PEERS_COME_AND_GO, number, options};
 
 const SHARDS: usize = 4;
 const FOUND: &str = "shard damaged, to be repaired from its leader";
-const REPAIRED: &str = "the shard is repaired";
+const REPAIRED: &str = "it holds all that its leader held";
 /// What a node says that finds its disk damaged.
 const DAMAGE: &[&str] = &[
     FOUND,
@@ -156,7 +156,7 @@ async fn a_killed_node_with_a_damaged_log_and_damaged_tables_is_repaired_and_not
         flip_log(world.data(node))?;
         flip_tables(world.data(node), 1)?;
         world.start_node(node).await?;
-        until_repaired(&world, node, before, 2).await?;
+        until_repaired(&world, node, before, 1).await?;
         leads(&mut world, node).await?;
     }
     finish(world, seed).await
