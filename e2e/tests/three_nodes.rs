@@ -9,6 +9,8 @@
 
 #[path = "three_nodes/costs.rs"]
 mod costs;
+#[path = "three_nodes/damage.rs"]
+mod damage;
 #[path = "three_nodes/disks.rs"]
 mod disks;
 #[path = "three_nodes/following.rs"]

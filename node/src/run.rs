@@ -235,6 +235,9 @@ fn greet(config: &Config, address: SocketAddr, report: &StartReport) {
     for (shard, reason) in &report.damaged {
         tracing::error!(shard = shard.0, reason, "shard damaged, refusing service");
     }
+    for (shard, reason) in &report.lacking {
+        tracing::error!(shard = shard.0, reason, "shard damaged, to be repaired from its leader");
+    }
     tracing::info!(
         created = report.created,
         checkpointed_streams = report.streams,

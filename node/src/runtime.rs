@@ -36,6 +36,7 @@ mod reader;
 mod replay;
 mod reseed;
 mod room;
+mod salvage;
 mod seeding;
 mod seeds;
 mod service;

@@ -18,7 +18,7 @@ const STREAMS: usize = 12;
 const AWAY: usize = 2;
 
 /// Logs that keep little and are let go soon; `rate`: bytes per second for followers that are behind.
-fn short_logs(seed: u64, rate: Option<&str>) -> Options {
+pub(super) fn short_logs(seed: u64, rate: Option<&str>) -> Options {
     let mut wanted = options(seed);
     let flags = [
         ["--segment-size", "1MiB"],
@@ -34,7 +34,7 @@ fn short_logs(seed: u64, rate: Option<&str>) -> Options {
 }
 
 /// Writes more than the nodes that run keep of their logs.
-async fn outrun(world: &World, round: usize) -> anyhow::Result<()> {
+pub(super) async fn outrun(world: &World, round: usize) -> anyhow::Result<()> {
     let address = world.addresses().into_iter().flatten().next().context("no node runs")?;
     let mut connection = Connection::open(address).await?;
     let body = noise(round);
@@ -81,7 +81,7 @@ fn said(world: &World, node: usize, what: &str) -> usize {
 }
 
 /// Waits until a node has said something so many times.
-async fn until_said(world: &World, node: usize, what: &str, times: usize) -> anyhow::Result<()> {
+pub(super) async fn until_said(world: &World, node: usize, what: &str, times: usize) -> anyhow::Result<()> {
     let deadline = Instant::now() + PATIENCE;
     while said(world, node, what) < times {
         ensure!(Instant::now() < deadline, "node {} never says: {what}", node + 1);
@@ -90,11 +90,11 @@ async fn until_said(world: &World, node: usize, what: &str, times: usize) -> any
     Ok(())
 }
 
-const SEEDED: &str = "the shard was seeded";
+pub(super) const SEEDED: &str = "the shard was seeded";
 const FETCHING: &str = "fetching a snapshot";
 
 /// All shards that it does not lead are read on it as on the others: it has everything.
-async fn has_everything(world: &World, node: usize, round: usize) -> anyhow::Result<()> {
+pub(super) async fn has_everything(world: &World, node: usize, round: usize) -> anyhow::Result<()> {
     let address = world.addresses()[node].context("it does not run")?;
     for stream in 0..STREAMS {
         let name = format!("long-{round}-{stream}");

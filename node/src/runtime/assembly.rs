@@ -83,11 +83,15 @@ impl Parts<'_> {
             mailboxes.get(lane).map(Arc::clone).unwrap_or_default()
         };
         let by_shard: Arc<[Arc<Mailbox>]> = self.volume.layout.shards.shards().map(mailbox_of).collect();
-        let mut sound = BTreeMap::new();
+        let (mut sound, mut lacking) = (BTreeMap::new(), Vec::new());
         let holds = self.holds(&replays);
         for (shard, replay) in replays {
             match replay.damage {
-                None => drop(sound.insert(shard, replay)),
+                None => {
+                    report.lacking.extend(replay.lacking.clone().map(|reason| (shard, reason)));
+                    lacking.extend(replay.lacking.as_ref().map(|_| (shard, replay.left_out())));
+                    sound.insert(shard, replay);
+                }
                 Some(reason) => report.damaged.push((shard, reason)),
             }
         }
@@ -123,7 +127,7 @@ impl Parts<'_> {
         let mut snapshots = self.snapshots(&shared, &readers);
         snapshots.look_around();
         let applier = self.applier(sound, holds, &shared, &queue, &mailboxes, &readers);
-        self.begin(&mut owners)?;
+        self.begin(&mut owners, &lacking)?;
         let links = self.links(&shared, readers)?;
         running.threads = threads(owners, applier, sweeper, snapshots, &fatal, &queue)?;
         running.threads.extend(listener(&shared, &fatal, &queue)?);
@@ -134,9 +138,16 @@ impl Parts<'_> {
     }
 
     /// All owners before the first thread runs: a start that fails leaves no thread behind.
-    fn begin(&self, owners: &mut [LaneOwner]) -> anyhow::Result<()> {
+    fn begin(
+        &self,
+        owners: &mut [LaneOwner],
+        lacking: &[(ShardId, Option<LanePosition>)],
+    ) -> anyhow::Result<()> {
         for owner in owners {
             self.make_room_for_epochs(owner)?;
+            for (shard, left_out) in lacking {
+                owner.leave_out(*shard, *left_out);
+            }
             if let Some(me) = self.membership.me() {
                 self.remember_first(owner)?;
                 owner.join(me);
@@ -248,7 +259,10 @@ impl Parts<'_> {
                 let corrupt_reads = self.metrics.store.corrupt_reads.clone();
                 let (tables, mailbox) = (replay.tables.reader(), Arc::clone(mailbox));
                 let open = Shard::new(shard, views, tables, mailbox, corrupt_reads);
-                open.grown.note(replay.tables.state().applied.index, 0);
+                let applied = replay.tables.state().applied.index;
+                open.grown.note(applied, 0);
+                // Readers see it at once: the next commit may be a long time off.
+                open.visible.advance(applied);
                 Slot::Open(Box::new(open))
             }
             _ => {

@@ -50,9 +50,15 @@ impl LaneOwner {
         let tickets = std::mem::take(&mut self.duty.unsaved);
         let memory = |shard: &ShardId| Some((*shard, self.replica(*shard)?.memory().clone()));
         let memories: Vec<(ShardId, Memory)> = tickets.keys().filter_map(memory).collect();
+        let is_mended =
+            |(shard, memory): &&(ShardId, Memory)| !memory.damaged && self.vault.is_damaged(*shard);
+        let mended: Vec<ShardId> = memories.iter().filter(is_mended).map(|(shard, _)| *shard).collect();
         if let Err(error) = self.vault.save(&memories) {
             tracing::error!(%error, "a promise could not be saved");
             return Err(LaneError::Poisoned);
+        }
+        for shard in mended {
+            tracing::info!(shard = shard.0, "the shard is repaired: it holds all that its leader held");
         }
         for (shard, ticket) in tickets {
             self.step(shard, Input::Saved(ticket));

@@ -90,7 +90,7 @@ impl Membership {
         let led = |voters: Option<Voters>| {
             let first = Epoch { record: RecordEpoch(1), boot: Boot(0) };
             let configs = voters.map(Configs::first);
-            Memory { promised: first, led: first, configs, retired: false }
+            Memory { promised: first, led: first, configs, ..Memory::default() }
         };
         match self {
             Self::Alone => led(Voters::new([ALONE])),

@@ -49,8 +49,12 @@ pub(crate) struct ShardReplay {
     pub(crate) tail: VecDeque<Uncommitted>,
     /// Why the shard cannot be served, if it cannot.
     pub(crate) damage: Option<String>,
+    /// What was damaged of it, if a leader is to repair that.
+    pub(crate) lacking: Option<String>,
     /// The first record that the tables' checkpoint lacks.
     pub(crate) first: Option<LanePosition>,
+    /// What was found wrong is more than records that are missing behind what was read.
+    unsound: bool,
     settling: Settling,
     /// What the tables held when they were opened.
     base: (History, Vec<(LogIndex, Configs)>),
@@ -60,9 +64,19 @@ pub(crate) struct ShardReplay {
     taken_back: Option<LogIndex>,
     /// The first record that does not continue what was read, and why: damage, unless it was cut later. A tail that was
     /// cut may be longer than what took its place in the tables.
-    strange: Option<(LogIndex, String)>,
+    strange: Option<Strange>,
     pending: Vec<Committed>,
     pending_bytes: u64,
+}
+
+/// A record that does not continue what was read.
+#[derive(Debug)]
+struct Strange {
+    from: LogIndex,
+    position: LanePosition,
+    reason: String,
+    /// Some are missing before it; else it is of another log than what was read.
+    is_gap: bool,
 }
 
 /// An entry of a log that may be cut again.
@@ -87,6 +101,7 @@ impl ShardReplay {
             Ok(found) => (found, None),
             Err(reason) => (((History::default(), Vec::new()), LogIndex(0)), Some(reason)),
         };
+        let unsound = damage.is_some();
         Self {
             history: base.0.clone(),
             voters: base.1.clone(),
@@ -96,12 +111,30 @@ impl ShardReplay {
             strange: None,
             tables,
             damage,
+            lacking: None,
             first: None,
+            unsound,
             settling,
             base,
             pending: Vec::new(),
             pending_bytes: 0,
         }
+    }
+
+    /// Whether all that was read is the beginning of what there was, and only what follows is missing.
+    pub(crate) const fn is_sound_so_far(&self) -> bool {
+        !self.unsound
+    }
+
+    /// Where the first record stands that was left out since something before it is missing.
+    pub(crate) fn left_out(&self) -> Option<LanePosition> {
+        self.strange.as_ref().map(|strange| strange.position)
+    }
+
+    /// What is wrong is wrong with what was read itself.
+    fn condemn(&mut self, reason: String) {
+        self.unsound = true;
+        self.damage.get_or_insert(reason);
     }
 
     /// The last entry that was read.
@@ -148,8 +181,9 @@ impl ShardReplay {
         if header.index <= self.last() {
             return;
         }
-        if let Some(reason) = self.misfit(header.index, header.chain) {
-            self.strange = Some((header.index, reason));
+        if let Some((reason, is_gap)) = self.misfit(header.index, header.chain) {
+            let (from, position) = (header.index, header.position);
+            self.strange = Some(Strange { from, position, reason, is_gap });
             return;
         }
         self.first.get_or_insert(header.position);
@@ -163,26 +197,27 @@ impl ShardReplay {
         });
     }
 
-    /// Why a record does not continue what was read, if so.
-    fn misfit(&self, index: LogIndex, chain: Chain) -> Option<String> {
+    /// Why a record does not continue what was read, if so, and whether that is a gap.
+    fn misfit(&self, index: LogIndex, chain: Chain) -> Option<(String, bool)> {
         let next = self.last().next();
         if index != next {
-            return Some(format!("its log misses the records {next} to {}", index.0 - 1));
+            return Some((format!("its log misses the records {next} to {}", index.0 - 1), true));
         }
         (chain != self.history.chain())
-            .then(|| format!("its log does not continue its tables at record {index}"))
+            .then(|| (format!("its log does not continue its tables at record {index}"), false))
     }
 
     fn hold(&mut self, entry: Uncommitted) {
         if entry.epoch < self.history.last_epoch() {
             let reason = format!("record {} is of an epoch that was over", entry.index);
-            self.strange = Some((entry.index, reason));
+            let (from, position) = (entry.index, entry.position);
+            self.strange = Some(Strange { from, position, reason, is_gap: false });
             return;
         }
         if entry.kind == RecordKind::Config {
             match decode_configs(&entry.payload) {
                 Ok(configs) => self.voters.push((entry.index, configs)),
-                Err(error) => self.damage = Some(format!("record {}: {error}", entry.index)),
+                Err(error) => self.condemn(format!("record {}: {error}", entry.index)),
             }
         }
         self.history.push(entry.epoch, entry.chain);
@@ -203,10 +238,7 @@ impl ShardReplay {
         let Uncommitted { index, epoch, chain, position, kind, payload } = entry;
         let ops = match ops_of(kind, &payload) {
             Ok(ops) => ops,
-            Err(reason) => {
-                self.damage.get_or_insert(format!("record {index}: {reason}"));
-                return;
-            }
+            Err(reason) => return self.condemn(format!("record {index}: {reason}")),
         };
         self.pending_bytes += record_bytes(&ops);
         self.pending.push(Committed { index, epoch, chain, position, ops });
@@ -218,7 +250,7 @@ impl ShardReplay {
     /// The records behind `index` were taken back. They were not committed; those that took their place may be in the
     /// tables by now.
     fn cut(&mut self, index: LogIndex, chain: Chain) {
-        self.strange.take_if(|(from, _)| index < *from);
+        self.strange.take_if(|strange| index < strange.from);
         if index < self.base.0.end() {
             // What is taken back before the tables came as a whole was never a part of them.
             self.taken_back = (index >= self.seeded).then_some(index).or(self.taken_back);
@@ -230,9 +262,8 @@ impl ShardReplay {
             return;
         }
         if index < self.committed() {
-            self.damage
-                .get_or_insert(format!("its log was cut to record {index}, behind which more is committed"));
-            return;
+            return self
+                .condemn(format!("its log was cut to record {index}, behind which more is committed"));
         }
         self.tail.retain(|entry| entry.index <= index);
         self.voters.retain(|(at, _)| *at <= index);
@@ -241,12 +272,13 @@ impl ShardReplay {
 
     /// The log was read to its end: applies what gathered.
     pub(crate) fn finish(&mut self) {
-        if let Some((_, reason)) = self.strange.take() {
-            self.damage.get_or_insert(reason);
+        if let Some(strange) = &self.strange {
+            self.unsound |= !strange.is_gap;
+            self.damage.get_or_insert(strange.reason.clone());
         }
         if let Some(reached) = self.taken_back {
             let end = self.base.0.end();
-            self.damage.get_or_insert(format!(
+            self.condemn(format!(
                 "its log was cut to record {reached}, and its tables hold records up to {end}"
             ));
         }
@@ -259,7 +291,7 @@ impl ShardReplay {
         let records = std::mem::take(&mut self.pending);
         self.pending_bytes = 0;
         if let Err(error) = apply(&mut self.tables, &records) {
-            self.damage.get_or_insert(error.to_string());
+            self.condemn(error.to_string());
         }
         if self.tables.late_bytes() > 0 {
             // Pages that this frees are used by the next records. Without room it stays in memory, and the log is kept.

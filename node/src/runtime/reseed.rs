@@ -10,7 +10,7 @@ use super::owner::ShardOwner;
 use crate::core::replication::{Image, Input};
 use crate::store::aol::LaneError;
 use crate::store::tables::{TablesError, Unreplaced};
-use crate::types::{ReplicaId, ShardId, Space};
+use crate::types::{LanePosition, ReplicaId, ShardId, Space};
 
 impl LaneOwner {
     /// An image is to be fetched.
@@ -24,6 +24,29 @@ impl LaneOwner {
     pub(super) fn unfetch(&self, shard: ShardId) {
         if let Some(cluster) = self.shared.cluster.get() {
             cluster.seeding.unwant(shard);
+        }
+    }
+
+    /// A start found damage: what the log has of the shard behind what is sound does not count any more, and the log says so. A
+    /// copy of it is kept.
+    pub(super) fn leave_out(&mut self, shard: ShardId, from: Option<LanePosition>) {
+        let found = self.shards.get(&shard).and_then(|owner| owner.found.as_ref());
+        let Some((to, chain)) = found.map(|log| (log.history.end(), log.history.chain())) else { return };
+        let kept = from.is_none_or(|from| self.log.keep_taken_back(shard, from, self.log.tail()));
+        tracing::warn!(
+            shard = shard.0,
+            sound = to.0,
+            kept,
+            "the shard is repaired from its leader behind here"
+        );
+        match self.append_cut(shard, to, chain) {
+            Ok(()) => drop(self.duty.cuts.insert(shard, (to, chain))),
+            // The next start finds the same again.
+            Err(LaneError::Full) => {}
+            Err(error) => {
+                tracing::error!(%error, "what is left of a damaged shard was not noted in the log");
+                self.broken = true;
+            }
         }
     }
 
@@ -69,7 +92,7 @@ impl LaneOwner {
                 self.shared.metrics.seeding.failed.inc();
                 open.resume();
                 if let Some(cluster) = self.shared.cluster.get() {
-                    cluster.seeding.hold_back(shard);
+                    cluster.seeding.hold_back(shard, self.clock.elapsed());
                 }
                 self.step(shard, Input::Unseeded);
             }

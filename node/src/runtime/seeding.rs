@@ -19,6 +19,7 @@ pub(crate) use workshop::{Workshop, image_of};
 use super::mailbox::Job;
 use super::shared::Shared;
 use crate::core::replication::Image;
+use crate::store::snapshots::Progress;
 use crate::types::{LogIndex, ReplicaId, ShardId};
 use crate::wire::{Piece, PieceAsk};
 
@@ -29,8 +30,8 @@ const WINDOW_BYTES: u64 = 4 << 20;
 const PATIENCE: Duration = Duration::from_secs(10);
 /// A leader that no longer has what it offered is told anew what is here after so long, unless it speaks first.
 const ORDER_MAX: Duration = Duration::from_millis(500);
-/// After a failure of this node's own, the next attempt waits so long, and twice as long each time, up to a minute: a volume without room is not
-/// written full again and again, and no leader looks through its log for nothing.
+/// After a failure of this node's own, the next attempt for the same shard waits so long, and twice as long each time, up to a minute: a volume
+/// without room is not written full again and again, and no leader looks through its log for nothing. Other shards do not wait for it.
 const PAUSE: Duration = Duration::from_secs(2);
 const DOUBLINGS_MAX: u32 = 5;
 
@@ -50,6 +51,8 @@ pub struct SeedingReport {
 pub(crate) struct Seeding {
     state: Mutex<State>,
     moved: Condvar,
+    /// Of the tables that are being made; given up when the node ends.
+    making: Progress,
 }
 
 #[derive(Debug, Default)]
@@ -61,10 +64,8 @@ struct State {
     pieces: VecDeque<Piece>,
     /// What was fetched for these shards is of no use any more.
     settled: BTreeSet<ShardId>,
-    /// These could not be installed: their next fetch waits a while.
-    held_back: BTreeSet<ShardId>,
-    /// Attempts that failed one after the other.
-    failures: u32,
+    /// These failed: their next attempt waits a while.
+    failed: BTreeMap<ShardId, Failures>,
     /// Counts the times that something was wanted.
     orders: u64,
     ended: bool,
@@ -78,6 +79,32 @@ struct Wanted {
     /// The lane was told that it is here.
     is_told: bool,
     done: Arc<AtomicU64>,
+}
+
+/// Attempts for one shard that failed one after the other, and until when the next one waits.
+#[derive(Debug, Clone, Copy, Default)]
+struct Failures {
+    count: u32,
+    until: Duration,
+}
+
+impl State {
+    fn fail(&mut self, shard: ShardId, now: Duration) {
+        let failures = self.failed.entry(shard).or_default();
+        failures.until = now + PAUSE * (1 << failures.count.min(DOUBLINGS_MAX));
+        failures.count = failures.count.saturating_add(1);
+    }
+
+    /// What is to be fetched next, or when: the first that need not wait, or the end of the shortest wait.
+    fn due(&self, now: Duration) -> Result<(ShardId, Wanted), Option<Duration>> {
+        let until =
+            |shard: &ShardId| self.failed.get(shard).map_or(Duration::ZERO, |failures| failures.until);
+        let mut wanted = self.wanted.iter().filter(|(_, wanted)| !wanted.is_told);
+        match wanted.clone().find(|(shard, _)| until(shard) <= now) {
+            Some((shard, wanted)) => Ok((*shard, wanted.clone())),
+            None => Err(wanted.by_ref().map(|(shard, _)| until(shard) - now).min()),
+        }
+    }
 }
 
 /// Why a fetch ended before its end.
@@ -130,11 +157,10 @@ impl Seeding {
     }
 
     /// What was fetched could not be installed; the next attempt waits a while.
-    pub(crate) fn hold_back(&self, shard: ShardId) {
+    pub(crate) fn hold_back(&self, shard: ShardId, now: Duration) {
         let mut state = self.lock();
         state.wanted.remove(&shard);
-        state.held_back.insert(shard);
-        state.failures = state.failures.saturating_add(1);
+        state.fail(shard, now);
     }
 
     /// A shard was seeded: what was fetched goes.
@@ -142,7 +168,7 @@ impl Seeding {
         let mut state = self.lock();
         state.wanted.remove(&shard);
         state.settled.insert(shard);
-        state.failures = 0;
+        state.failed.remove(&shard);
         self.moved.notify_all();
     }
 
@@ -169,6 +195,7 @@ impl Seeding {
     /// Nothing more is fetched.
     pub(crate) fn end(&self) {
         self.lock().ended = true;
+        self.making.give_up();
         self.moved.notify_all();
     }
 
@@ -177,10 +204,7 @@ impl Seeding {
         if let Err(error) = self.tidy(shared, workshop) {
             tracing::warn!(%error, "what is left of earlier seedings cannot be removed");
         }
-        while let Some((shard, wanted)) = self.next_order(workshop) {
-            if self.lock().held_back.remove(&shard) {
-                self.pause();
-            }
+        while let Some((shard, wanted)) = self.next_order(shared, workshop) {
             let key = wanted.image.key;
             self.lock().under_way = Some((shard, key));
             let outcome = self.fetch(shared, workshop, shard, &wanted);
@@ -208,14 +232,12 @@ impl Seeding {
                         }
                         why => tracing::warn!(shard = shard.0, from, %why, "a snapshot was not fetched"),
                     }
-                    match &why {
-                        Failed::Leader(_) => self.await_order(shard, wanted.order),
-                        _ => {
-                            self.pause();
-                            let mut state = self.lock();
-                            state.failures = state.failures.saturating_add(1);
-                        }
+                    if !matches!(why, Failed::Leader(_)) {
+                        // The same is tried again after a while, unless something else is offered meanwhile.
+                        self.lock().fail(shard, shared.clock.elapsed());
+                        continue;
                     }
+                    self.await_order(shard, wanted.order);
                     let mut state = self.lock();
                     // Unless it was wanted again meanwhile.
                     if state.wanted.get(&shard).is_some_and(|now| now.order == wanted.order) {
@@ -236,13 +258,6 @@ impl Seeding {
         drop(self.moved.wait_timeout_while(self.lock(), ORDER_MAX, same));
     }
 
-    /// Waits a while, unless the node ends.
-    fn pause(&self) {
-        let state = self.lock();
-        let pause = PAUSE * (1 << state.failures.min(DOUBLINGS_MAX));
-        drop(self.moved.wait_timeout_while(state, pause, |state| !state.ended));
-    }
-
     /// Removes what earlier starts fetched and no longer need: of shards that are further by now.
     fn tidy(&self, shared: &Shared, workshop: &Workshop) -> std::io::Result<()> {
         for shard in shared.count.shards() {
@@ -255,12 +270,9 @@ impl Seeding {
     }
 
     /// Waits for something to fetch; removes meanwhile what is of no use any more. `None`: the node ends.
-    fn next_order(&self, workshop: &Workshop) -> Option<(ShardId, Wanted)> {
+    fn next_order(&self, shared: &Shared, workshop: &Workshop) -> Option<(ShardId, Wanted)> {
+        let mut state = self.lock();
         loop {
-            let idle = |state: &mut State| {
-                !state.ended && state.settled.is_empty() && state.wanted.values().all(|wanted| wanted.is_told)
-            };
-            let mut state = self.moved.wait_while(self.lock(), idle).unwrap_or_else(PoisonError::into_inner);
             if state.ended {
                 return None;
             }
@@ -270,12 +282,16 @@ impl Seeding {
                 if let Err(error) = removed {
                     tracing::warn!(shard = shard.0, %error, "a fetched snapshot cannot be removed");
                 }
+                state = self.lock();
                 continue;
             }
-            let next = state.wanted.iter().find(|(_, wanted)| !wanted.is_told);
-            if let Some((shard, wanted)) = next {
-                return Some((*shard, wanted.clone()));
-            }
+            state = match state.due(shared.clock.elapsed()) {
+                Ok(next) => return Some(next),
+                Err(None) => self.moved.wait(state).unwrap_or_else(PoisonError::into_inner),
+                Err(Some(wait)) => {
+                    self.moved.wait_timeout(state, wait).unwrap_or_else(PoisonError::into_inner).0
+                }
+            };
         }
     }
 
@@ -332,7 +348,7 @@ impl Seeding {
         }
         part.sync()?;
         drop(part);
-        let made = build(folder.as_ref(), workshop, shard, image);
+        let made = build(folder.as_ref(), workshop, shard, image, &self.making);
         if let Err(Failed::Unfit(_)) = made {
             // Another attempt fetches all of it.
             remove_part(folder.as_ref(), shard)?;
@@ -369,5 +385,38 @@ impl Seeding {
             _ => return Err(Failed::Unwanted),
         }
         state.pieces.pop_front().map(Next::Piece).ok_or(Failed::Leader("the leader sends nothing"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::replication::{EpochStart, History};
+    use crate::types::{Chain, Epoch};
+
+    #[test]
+    fn a_shard_whose_seeding_fails_holds_no_other_one_up_and_waits_longer_each_time() {
+        let start = EpochStart { epoch: Epoch::default(), first: LogIndex(1) };
+        let history = History::new(vec![start], LogIndex(9), Chain(1)).unwrap();
+        let image = Image { history, bytes: 1, key: 1 };
+        let (seeding, secs) = (Seeding::default(), Duration::from_secs);
+        seeding.want(ShardId(1), ReplicaId(0), image.clone());
+        seeding.want(ShardId(2), ReplicaId(0), image.clone());
+        let due = |now| seeding.lock().due(now).map(|(shard, _)| shard.0);
+        assert_eq!(due(secs(0)), Ok(1));
+        seeding.lock().fail(ShardId(1), secs(0));
+        assert_eq!(due(secs(0)), Ok(2));
+        seeding.unwant(ShardId(2));
+        assert_eq!(due(secs(0)), Err(Some(PAUSE)));
+        assert_eq!(due(PAUSE), Ok(1));
+        seeding.hold_back(ShardId(1), PAUSE);
+        assert_eq!(due(PAUSE), Err(None), "nobody offers it");
+        seeding.want(ShardId(1), ReplicaId(2), image.clone());
+        assert_eq!(due(PAUSE), Err(Some(2 * PAUSE)), "whoever offers it");
+        (0..40).for_each(|_| seeding.lock().fail(ShardId(1), secs(0)));
+        assert_eq!(due(secs(0)), Err(Some(PAUSE * (1 << DOUBLINGS_MAX))));
+        seeding.settle(ShardId(1));
+        seeding.want(ShardId(1), ReplicaId(2), image);
+        assert_eq!(due(secs(0)), Ok(1));
     }
 }

@@ -18,6 +18,7 @@ use super::mailbox::{Job, Mailbox};
 use super::membership::Membership;
 use super::progress::StartProgress;
 use super::replay::{self, Replays, Settling, ShardReplay};
+use super::salvage::{begin_anew, can_be_set_aside, salvage};
 use super::start_report::{StartReport, tell};
 use super::vault::Vault;
 use super::volume::Volume;
@@ -29,7 +30,7 @@ use crate::store::layout::{Layout, lane_folder};
 use crate::store::reserve::{Reserve, Spare};
 use crate::store::tables::{Identity, Place, Tables, TablesError};
 use crate::telemetry::Metrics;
-use crate::types::LaneId;
+use crate::types::{LaneId, ShardCount, ShardId};
 use crate::wire::Links;
 
 /// A running engine: the handle for requests, and what ends it.
@@ -137,6 +138,10 @@ pub fn start_watched_on(
         progress.go_on()?;
         replay.finish();
     }
+    if !membership.is_alone() {
+        let places = Places::of(&volume, config)?;
+        salvage(&volume, &|shard| places.of_shard(shard), &mut replays, &mut report)?;
+    }
     refuse_without_shards(&replays, &report)?;
     progress.go_on()?;
     progress.begin_owners();
@@ -157,14 +162,11 @@ fn open_tables(
     progress: &StartProgress,
 ) -> anyhow::Result<Replays> {
     progress.open_tables(u64::from(volume.layout.shards.get()));
-    let directory = volume.root.subdir("tables").context("the folder of the tables cannot be opened")?;
-    let cache = usize::try_from(config.table_cache.get())? / usize::from(volume.layout.shards.get());
+    let places = Places::of(volume, config)?;
     let mut replays = BTreeMap::new();
     for shard in volume.layout.shards.shards() {
         progress.go_on()?;
-        let identity = Identity { shard, shards: volume.layout.shards, layout: volume.cluster() };
-        let spare = Some(Arc::clone(&volume.reserve) as Arc<dyn Spare>);
-        let place = Place { directory: directory.clone(), identity, cache_bytes: cache, spare };
+        let place = places.of_shard(shard);
         let opened = match Tables::open_at(&place) {
             Err(TablesError::Missing { .. }) if volume.unserved() => Tables::create_at(&place),
             opened => opened,
@@ -178,13 +180,48 @@ fn open_tables(
             Err(error) if volume.unserved() => {
                 anyhow::bail!("the tables of shard {shard} cannot be made: {error}")
             }
+            Err(error) if settling == Settling::AsTold && can_be_set_aside(&error) => {
+                match begin_anew(volume, &place, &error.to_string()) {
+                    Ok(tables) => {
+                        let mut replay = ShardReplay::new(tables, settling);
+                        replay.lacking = Some(error.to_string());
+                        replays.insert(shard, replay);
+                    }
+                    Err(reason) => report.damaged.push((shard, reason)),
+                }
+            }
             Err(error) => report.damaged.push((shard, error.to_string())),
         }
         progress.tables_opened();
     }
     // The marks of the openings are gone for good, so that those of several crashes never add up.
-    directory.sync().context("the folder of the tables cannot be synced")?;
+    places.directory.sync().context("the folder of the tables cannot be synced")?;
     Ok(replays)
+}
+
+/// Where the tables of a volume lie.
+struct Places {
+    directory: Arc<dyn Dir>,
+    shards: ShardCount,
+    layout: [u8; 16],
+    cache_bytes: usize,
+    spare: Arc<dyn Spare>,
+}
+
+impl Places {
+    fn of(volume: &Volume, config: &Config) -> anyhow::Result<Self> {
+        let directory = volume.root.subdir("tables").context("the folder of the tables cannot be opened")?;
+        let shards = volume.layout.shards;
+        let cache_bytes = usize::try_from(config.table_cache.get())? / usize::from(shards.get());
+        let spare = Arc::clone(&volume.reserve) as Arc<dyn Spare>;
+        Ok(Self { directory, shards, layout: volume.cluster(), cache_bytes, spare })
+    }
+
+    fn of_shard(&self, shard: ShardId) -> Place {
+        let identity = Identity { shard, shards: self.shards, layout: self.layout };
+        let (directory, spare) = (Arc::clone(&self.directory), Some(Arc::clone(&self.spare)));
+        Place { directory, identity, cache_bytes: self.cache_bytes, spare }
+    }
 }
 
 fn open_log(

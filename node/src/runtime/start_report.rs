@@ -17,6 +17,8 @@ pub struct StartReport {
     pub streams: u64,
     /// Shards that refuse service, with the reason.
     pub damaged: Vec<(ShardId, String)>,
+    /// Shards that lack something which was damaged, with the reason: they get it from their leaders.
+    pub lacking: Vec<(ShardId, String)>,
     /// How long it took.
     pub took: Duration,
 }

@@ -18,6 +18,7 @@ use crate::types::{
 };
 
 mod cluster;
+mod mending;
 mod seeding;
 
 const RESIDENT_MAX: u32 = 16;

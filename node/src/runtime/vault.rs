@@ -52,12 +52,33 @@ impl Vault {
         self.look(|superblock| superblock.shards.get(&shard).map(memory_of))
     }
 
+    /// Whether a shard is known to be damaged.
+    pub(crate) fn is_damaged(&self, shard: ShardId) -> bool {
+        self.look(|superblock| superblock.shards.get(&shard).is_some_and(|kept| kept.quarantined.is_some()))
+    }
+
+    /// Remembers that what a shard may have confirmed is damaged, and why; until its replica is whole again. A shard that never
+    /// promised anything has confirmed nothing.
+    pub(crate) fn note_damage(&self, damaged: &[(ShardId, String)]) -> Result<(), SuperblockStoreError> {
+        self.update(|superblock| {
+            for (shard, reason) in damaged {
+                if let Some(kept) = superblock.shards.get_mut(shard) {
+                    kept.quarantined.get_or_insert_with(|| reason.clone());
+                }
+            }
+        })
+    }
+
     /// Remembers what replicas of several shards asked for.
     pub(crate) fn save(&self, memories: &[(ShardId, Memory)]) -> Result<(), SuperblockStoreError> {
         self.update(|superblock| {
             for (shard, memory) in memories {
                 let kept = superblock.shards.entry(*shard).or_default();
                 (kept.promised, kept.led, kept.retired) = (memory.promised, memory.led, memory.retired);
+                kept.quarantined = match memory.damaged {
+                    true => kept.quarantined.take().or_else(|| Some("found damaged".to_owned())),
+                    false => None,
+                };
                 kept.config.clear();
                 memory.configs.iter().for_each(|configs| encode_configs(configs, &mut kept.config));
             }
@@ -72,5 +93,6 @@ fn memory_of(kept: &ShardMemory) -> Memory {
         led: kept.led,
         configs: decode_configs(&kept.config).ok(),
         retired: kept.retired,
+        damaged: kept.quarantined.is_some(),
     }
 }

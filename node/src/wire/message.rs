@@ -129,9 +129,10 @@ fn put_body(out: &mut Vec<u8>, message: &Message) {
         Message::Follow(_) => {}
         Message::Report(report) => put_report(out, report),
         Message::Refused { promised, .. } => put_epoch(out, *promised),
-        Message::Adopt { report, common, .. } => {
+        Message::Adopt { report, common, end, .. } => {
             put_number(out, *report);
             put_number(out, common.0);
+            put_number(out, end.0);
         }
         Message::Differs { at, .. } => put_epoch(out, *at),
         Message::Records(records) => put_records(out, records),
@@ -149,7 +150,9 @@ fn put_body(out: &mut Vec<u8>, message: &Message) {
 
 fn put_report(out: &mut Vec<u8>, report: &Report) {
     put_number(out, report.number);
+    put_number(out, report.boot.0);
     put_number(out, report.committed.0);
+    put_number(out, u64::from(report.intact));
     put_history(out, &report.history);
 }
 
@@ -227,7 +230,10 @@ fn message(kind: FrameKind, cursor: &mut Cursor<'_>) -> Result<Message, CodecErr
         FrameKind::Follow => Message::Follow(epoch),
         FrameKind::Report => Message::Report(report(epoch, cursor)?),
         FrameKind::Refused => Message::Refused { epoch, promised: self::epoch(cursor)? },
-        FrameKind::Adopt => Message::Adopt { epoch, report: cursor.number(WHAT)?, common: index(cursor)? },
+        FrameKind::Adopt => {
+            let (report, common, end) = (cursor.number(WHAT)?, index(cursor)?, index(cursor)?);
+            Message::Adopt { epoch, report, common, end }
+        }
         FrameKind::Differs => Message::Differs { epoch, at: self::epoch(cursor)? },
         FrameKind::Records => Message::Records(records(epoch, cursor)?),
         FrameKind::Offer => {
@@ -283,8 +289,13 @@ fn key(cursor: &mut Cursor<'_>) -> Result<u32, CodecError> {
 }
 
 fn report(epoch: Epoch, cursor: &mut Cursor<'_>) -> Result<Report, CodecError> {
-    let (number, committed) = (cursor.number(WHAT)?, index(cursor)?);
-    Ok(Report { epoch, number, history: history(cursor)?, committed })
+    let (number, boot, committed) = (cursor.number(WHAT)?, Boot(cursor.number(WHAT)?), index(cursor)?);
+    let intact = match cursor.number(WHAT)? {
+        0 => false,
+        1 => true,
+        _ => return Err(CodecError::Impossible(WHAT)),
+    };
+    Ok(Report { epoch, boot, number, history: history(cursor)?, committed, intact })
 }
 
 fn history(cursor: &mut Cursor<'_>) -> Result<History, CodecError> {

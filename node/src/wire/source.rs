@@ -28,13 +28,15 @@ pub(super) struct Source {
     /// Up to here the ring had everything.
     seen: LanePosition,
     scan: Option<LaneRecords>,
+    /// Up to here damage was told of.
+    damaged: Option<LanePosition>,
     /// Which lane, of how many.
     lane: (usize, usize),
 }
 
 impl Source {
     pub(super) fn new(reader: LaneReader, outlet: Outlet, lane: (usize, usize)) -> Self {
-        Self { reader, outlet, seen: LanePosition::default(), scan: None, lane }
+        Self { reader, outlet, seen: LanePosition::default(), scan: None, damaged: None, lane }
     }
 
     /// The first position that is still there.
@@ -90,6 +92,15 @@ impl Source {
                     // What is still there may be all that is lacking.
                     self.mine(shipments).for_each(|shipment| shipment.dismount(start));
                     return Ok(Some(collected));
+                }
+                Some(Err(LaneError::Damaged { position })) => {
+                    // What stands there is sent to nobody. A shard that lacks something of it goes on where that was
+                    // written again, or needs a snapshot.
+                    if self.damaged < Some(position) {
+                        tracing::warn!(at = position.0, "the log is damaged, and nothing of that is sent on");
+                        self.damaged = Some(position);
+                    }
+                    scan.pass_over_damage().map_err(|error| Ended::Lane(error.to_string()))?;
                 }
                 Some(Err(error)) => return Err(Ended::Lane(error.to_string())),
                 None => {

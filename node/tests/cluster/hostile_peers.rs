@@ -151,7 +151,7 @@ async fn a_member_that_speaks_for_other_epochs_or_for_somebody_else_changes_noth
         let far = LogIndex(1 << 60);
         say(&mut other, records(epoch, 1, Chain(0)));
         say(&mut other, records(epoch, far.0, Chain(7)));
-        say(&mut other, Message::Adopt { epoch, report: 1, common: LogIndex(0) });
+        say(&mut other, Message::Adopt { epoch, report: 1, common: LogIndex(0), end: LogIndex(0) });
         say(&mut other, Message::Differs { epoch, at: epoch });
         say(&mut other, Message::Beat { epoch, committed: far, round: u64::MAX });
     }

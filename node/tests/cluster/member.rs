@@ -163,7 +163,10 @@ pub(crate) fn lead(lone: &Lone) -> Raw {
     let mut leader = member(lone, 1);
     say(&mut leader, Message::Follow(LED));
     let Some(Message::Report(report)) = heard(&mut leader) else { panic!("it does not follow") };
-    say(&mut leader, Message::Adopt { epoch: LED, report: report.number, common: LogIndex(0) });
+    say(
+        &mut leader,
+        Message::Adopt { epoch: LED, report: report.number, common: LogIndex(0), end: LogIndex(0) },
+    );
     say(&mut leader, records(LED, 0, Chain(0)));
     while !matches!(heard(&mut leader), Some(Message::Ack { synced: LogIndex(1), .. })) {}
     say(&mut leader, Message::Beat { epoch: LED, committed: LogIndex(1), round: 1 });

@@ -263,3 +263,29 @@ async fn a_connection_that_idles_is_closed_though_no_request_comes() {
     }
     node.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_read_of_a_damaged_shard_is_answered_by_its_leader() {
+    let (leader, follower) = (Node::start().await, Node::without_tables_of("a").await);
+    leader.create("a").await;
+    assert_eq!(append(&leader, b"hello").await.status, 204);
+    let read = "GET /v1/stream/a?offset=-1";
+    let is_refused = |reply: Reply| {
+        assert_eq!((reply.status, reply.json()["code"].as_str()), (503, Some("shard_damaged")), "{reply:?}");
+    };
+    is_refused(follower.ask(read, "", b"").await);
+    follower.follow(&at(leader.address));
+    assert_eq!(follower.all("a").await, b"hello");
+    assert_eq!(follower.ask("GET /v1/stream/b?offset=-1", "", b"").await.status, 404);
+    // Whoever waits at a tail comes again, to a node that has it.
+    let waits = follower.ask("GET /v1/stream/a?offset=-1&live=long-poll", "", b"").await;
+    is_refused(waits);
+    // And it is passed on once.
+    let other = Node::without_tables_of("a").await;
+    other.follow(&at(follower.address));
+    follower.follow(&at(other.address));
+    is_refused(other.ask(read, "", b"").await);
+    for node in [leader, follower, other] {
+        node.stop().await;
+    }
+}

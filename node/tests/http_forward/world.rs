@@ -15,7 +15,7 @@ use thalweg_node::runtime::subscriptions::{Subscriptions, SystemResolver, Webhoo
 use thalweg_node::runtime::{Running, Whereabouts, start};
 use thalweg_node::seam::{Clock, SystemClock};
 use thalweg_node::telemetry::Metrics;
-use thalweg_node::types::{ShardCount, ShardId};
+use thalweg_node::types::{ShardCount, ShardId, StreamName};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
@@ -37,15 +37,34 @@ pub(crate) struct Node {
     _directory: TempDir,
 }
 
+fn config(directory: &TempDir) -> Config {
+    let shards = ShardCount::new(u64::from(SHARDS)).unwrap();
+    Config { data: directory.path().join("data"), shards, ..Config::default() }
+}
+
 impl Node {
     pub(crate) async fn start() -> Self {
         Self::with(ForwardLimits::default()).await
     }
 
     pub(crate) async fn with(forward: ForwardLimits) -> Self {
+        Self::on(tempfile::tempdir().unwrap(), forward).await
+    }
+
+    /// A node that was there before, and has lost the tables of the shard of a stream.
+    pub(crate) async fn without_tables_of(stream: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let shards = ShardCount::new(u64::from(SHARDS)).unwrap();
-        let config = Config { data: directory.path().join("data"), shards, ..Config::default() };
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let config = config(&directory);
+        let before = start(&config, &clock, Arc::new(Metrics::new(config.lanes))).unwrap();
+        tokio::task::spawn_blocking(move || before.stop()).await.unwrap();
+        let shard = StreamName::from_bytes(stream.as_bytes()).unwrap().shard(config.shards);
+        std::fs::remove_file(config.data.join(format!("tables/shard-{:03}.redb", shard.0))).unwrap();
+        Self::on(directory, ForwardLimits::default()).await
+    }
+
+    async fn on(directory: TempDir, forward: ForwardLimits) -> Self {
+        let config = config(&directory);
         let metrics = Arc::new(Metrics::new(config.lanes));
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let running = start(&config, &clock, Arc::clone(&metrics)).unwrap();

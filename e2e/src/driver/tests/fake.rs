@@ -112,7 +112,14 @@ impl State {
         history.push(Epoch { record: RecordEpoch(1), boot: Boot(1) }, Chain(3));
         let standing = Standing { boot: Boot(1), last: history.last_epoch(), end: history.end() };
         let (promised, committed) = (shard.promised, LogIndex(0));
-        Answer::Sealed(Box::new(SealAnswer { promised, standing, committed, history, configs: None }))
+        Answer::Sealed(Box::new(SealAnswer {
+            promised,
+            standing,
+            committed,
+            history,
+            configs: None,
+            intact: true,
+        }))
     }
 
     fn order(&mut self, shard: ShardId, order: Order) {

@@ -68,6 +68,8 @@ pub struct Seal {
     pub history: History,
     /// The newest sets of voters in its log.
     pub configs: Option<VoterSets>,
+    /// It has all that it ever confirmed. Else its promise stands, and what it has shows nothing.
+    pub intact: bool,
 }
 
 /// A refusal, for programs and for people.
@@ -96,6 +98,8 @@ pub enum RefusedWhy {
     Retired,
     /// No other member has met this start yet.
     Unvouched,
+    /// Its data is damaged, and no leader has repaired it yet.
+    Damaged,
     /// It stopped by itself.
     Halted(Halt),
 }
@@ -181,17 +185,17 @@ impl From<Result<Answer, runtime::Unanswered>> for Outcome {
 
 impl From<SealAnswer> for Seal {
     fn from(seal: SealAnswer) -> Self {
-        let SealAnswer { promised, standing, committed, history, configs } = seal;
+        let SealAnswer { promised, standing, committed, history, configs, intact } = seal;
         let (history, configs) = (History(history), configs.map(VoterSets));
-        Self { promised, standing: standing.into(), committed, history, configs }
+        Self { promised, standing: standing.into(), committed, history, configs, intact }
     }
 }
 
 impl From<Seal> for SealAnswer {
     fn from(seal: Seal) -> Self {
-        let Seal { promised, standing, committed, history, configs } = seal;
+        let Seal { promised, standing, committed, history, configs, intact } = seal;
         let (history, configs) = (history.0, configs.map(|sets| sets.0));
-        Self { promised, standing: standing.into(), committed, history, configs }
+        Self { promised, standing: standing.into(), committed, history, configs, intact }
     }
 }
 
@@ -204,6 +208,7 @@ impl From<Refusal> for RefusedWhy {
             Refusal::Behind(held) => Self::Behind(held),
             Refusal::Retired => Self::Retired,
             Refusal::Unvouched => Self::Unvouched,
+            Refusal::Damaged => Self::Damaged,
             Refusal::Halted(halt) => Self::Halted(halt.into()),
         }
     }
@@ -218,6 +223,7 @@ impl From<RefusedWhy> for Refusal {
             RefusedWhy::Behind(held) => Self::Behind(held),
             RefusedWhy::Retired => Self::Retired,
             RefusedWhy::Unvouched => Self::Unvouched,
+            RefusedWhy::Damaged => Self::Damaged,
             RefusedWhy::Halted(halt) => Self::Halted(halt.into()),
         }
     }

@@ -86,13 +86,14 @@ fn halt() -> impl Strategy<Value = core::Halt> {
 }
 
 fn answer() -> impl Strategy<Value = Answer> {
-    let seal = (epoch(), standing(), index(), history(), option::of(configs())).prop_map(
-        |(promised, standing, committed, history, configs)| SealAnswer {
+    let seal = (epoch(), standing(), index(), history(), option::of(configs()), any::<bool>()).prop_map(
+        |(promised, standing, committed, history, configs, intact)| SealAnswer {
             promised,
             standing,
             committed,
             history,
             configs,
+            intact,
         },
     );
     let refusal = prop_oneof![
@@ -101,6 +102,7 @@ fn answer() -> impl Strategy<Value = Answer> {
         Just(Refusal::NotLeading),
         Just(Refusal::Retired),
         Just(Refusal::Unvouched),
+        Just(Refusal::Damaged),
         halt().prop_map(Refusal::Halted),
     ];
     prop_oneof![
@@ -341,7 +343,7 @@ fn seals_and_refusals_are_written_as_they_were_in_the_first_release() {
     let standing = core::Standing { boot: Boot(2), last: at(4, 2), end: LogIndex(2) };
     let configs = Configs::first(Voters::new([0, 1, 2].map(ReplicaId)).unwrap());
     let (promised, committed) = (at(5, 0), LogIndex(2));
-    let seal = SealAnswer { promised, standing, committed, history, configs: Some(configs) };
+    let seal = SealAnswer { promised, standing, committed, history, configs: Some(configs), intact: true };
     let halt = core::Halt::BelowCommit { common: LogIndex(3), committed: LogIndex(5) };
     let answers = [
         Ok(Answer::Sealed(Box::new(seal))),
@@ -356,6 +358,7 @@ fn seals_and_refusals_are_written_as_they_were_in_the_first_release() {
         Err(runtime::Unanswered::NotAMember),
         Err(runtime::Unanswered::Ending),
         Ok(Answer::Refused(Refusal::Unvouched)),
+        Ok(Answer::Refused(Refusal::Damaged)),
         Ok(Answer::Refused(Refusal::Halted(core::Halt::PutBack(Boot(3))))),
     ];
     let outcomes = answers.into_iter().map(Outcome::from).chain([Outcome::late()]);

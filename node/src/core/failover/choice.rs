@@ -43,7 +43,7 @@ pub struct Choice {
 pub enum Undecided {
     /// The shard is not being sealed in this epoch.
     NotSealing,
-    /// Too few seals; these have not answered.
+    /// Too few seals; these have not answered, or are damaged.
     Missing(Vec<ReplicaId>),
     /// Enough seals, and time to wait for the rest.
     Stragglers,
@@ -72,13 +72,15 @@ pub fn choose(
     let counts = |id: ReplicaId| {
         seals.get(&id).filter(|seal| everybody.contains(&id) && seal.promised.record == row.epoch)
     };
-    let missing: Vec<ReplicaId> = everybody.iter().copied().filter(|id| counts(*id).is_none()).collect();
-    if !sees_every_commit(&row.configs, Some(row.last_leader), |id| counts(id).is_some()) {
+    // What is damaged keeps its promise, and shows nothing of what was committed.
+    let shows = |id: ReplicaId| counts(id).filter(|seal| seal.intact);
+    let missing: Vec<ReplicaId> = everybody.iter().copied().filter(|id| shows(*id).is_none()).collect();
+    if !sees_every_commit(&row.configs, Some(row.last_leader), |id| shows(id).is_some()) {
         return Err(Undecided::Missing(missing));
     }
     let answers: Vec<Sealed> = everybody
         .iter()
-        .filter_map(|id| counts(*id).map(|seal| (id, seal.standing)))
+        .filter_map(|id| shows(*id).map(|seal| (id, seal.standing)))
         .map(|(id, standing)| Sealed { replica: *id, last: standing.last, end: standing.end })
         .collect();
     let best = winners(&row.configs, answers.iter()).min_by_key(|best| (taste(best.replica), best.replica));
@@ -86,8 +88,9 @@ pub fn choose(
         return Err(Undecided::Missing(missing));
     };
     // Nobody has more than the last leader: once it is sealed, only a leader that would be replaced at once is worth a wait.
-    let is_fine = || counts(row.last_leader).is_some() && !taste(leader).would_be_replaced();
-    if waited < STRAGGLERS && !missing.iter().all(|id| is_gone(*id)) && !is_fine() {
+    let is_fine = || shows(row.last_leader).is_some() && !taste(leader).would_be_replaced();
+    let answered = |id: ReplicaId| counts(id).is_some() || is_gone(id);
+    if waited < STRAGGLERS && !missing.iter().all(|id| answered(*id)) && !is_fine() {
         return Err(Undecided::Stragglers);
     }
     let committed = everybody.iter().filter_map(|id| counts(*id)).map(|seal| seal.committed).max();

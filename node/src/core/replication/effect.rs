@@ -127,6 +127,8 @@ pub struct SealAnswer {
     pub history: History,
     /// The newest sets of voters in its log.
     pub configs: Option<Configs>,
+    /// It has all that it ever confirmed. Else its promise stands, and what it has shows nothing.
+    pub intact: bool,
 }
 
 /// Why an ask came to nothing.
@@ -150,6 +152,9 @@ pub enum Refusal {
     /// No other member remembers this start yet: ask again.
     #[error("no other member has met this start yet")]
     Unvouched,
+    /// It lost something that it may have confirmed, and has not got it back from a leader yet.
+    #[error("its data is damaged and not repaired yet")]
+    Damaged,
     /// It stopped by itself.
     #[error("it stopped: {0}")]
     Halted(Halt),

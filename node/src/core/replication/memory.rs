@@ -14,6 +14,9 @@ pub struct Memory {
     pub configs: Option<Configs>,
     /// It has applied its own removal, and takes no part until a set of voters has it again.
     pub retired: bool,
+    /// Something that it may have confirmed is damaged here: it keeps its promises, and counts for nothing else until it holds
+    /// all that a leader held.
+    pub damaged: bool,
 }
 
 /// Counts the times that a memory was asked to be saved; a later save holds what an earlier one held.

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::{History, Image};
 use crate::codec::record::RecordKind;
-use crate::types::{Chain, Epoch, LogIndex};
+use crate::types::{Boot, Chain, Epoch, LogIndex};
 
 /// One message, from a leader to a follower or back.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +30,8 @@ pub enum Message {
         report: u64,
         /// The last index that both have.
         common: LogIndex,
+        /// The leader's last entry when the report came: whoever was damaged is whole once it holds all up to here.
+        end: LogIndex,
     },
     /// Leader: an epoch begins elsewhere in your log than in mine, so one of us never got it from its leader.
     Differs {
@@ -72,12 +74,16 @@ pub enum Message {
 pub struct Report {
     /// The promised epoch: that of the leader who asked.
     pub epoch: Epoch,
+    /// The start of the follower that says so: a report of an earlier one knows nothing of damage that this one found.
+    pub boot: Boot,
     /// Counts the reports of one boot.
     pub number: u64,
     /// The shape of its log.
     pub history: History,
     /// Up to here it knows entries to be committed.
     pub committed: LogIndex,
+    /// It has all that it ever confirmed. Else what it holds counts for nothing yet.
+    pub intact: bool,
 }
 
 /// Entries of one shard, in order.

@@ -9,6 +9,7 @@ mod configuring;
 mod following;
 mod handing_over;
 mod leading;
+mod mending;
 mod reading;
 mod sealing;
 mod seeding;
@@ -23,7 +24,7 @@ pub use self::seen::{FollowerSeen, Part};
 use super::effect::{Effect, Halt};
 use super::history::History;
 use super::input::{Ask, Input, Standing};
-use super::memory::{Kept, Memory};
+use super::memory::{Kept, Memory, Ticket};
 use super::message::Message;
 use crate::types::{Boot, Chain, Configs, Epoch, LogIndex, RecordEpoch, ReplicaId};
 
@@ -49,6 +50,8 @@ pub struct Replica {
     asked_early: Option<(ReplicaId, Epoch)>,
     /// An image is being put in the place of the log, whoever offered it: until that is done the log is neither.
     installing: Option<History>,
+    /// It is whole again, and that is on its way to the disk.
+    mended: Option<Ticket>,
     /// Seals that wait for the disk.
     seals: Vec<SealAsk>,
     /// Reports to leaders, counted: only the newest may be answered.
@@ -121,6 +124,7 @@ impl Replica {
             vouched,
             asked_early: None,
             installing: None,
+            mended: None,
             seals: Vec::new(),
             reports: 0,
             now: Duration::ZERO,
@@ -254,7 +258,9 @@ impl Replica {
         }
         match message {
             Message::Follow(epoch) => self.follow(from, epoch, out),
-            Message::Adopt { epoch, report, common } => self.adopt(from, (epoch, report, common), out),
+            Message::Adopt { epoch, report, common, end } => {
+                self.adopt(from, (epoch, report), (common, end), out)
+            }
             Message::Differs { epoch, at } => self.differ(from, epoch, at, out),
             Message::Records(records) => self.take(from, records, out),
             Message::Offer { epoch, image } => self.offered(from, epoch, image, out),

@@ -8,6 +8,7 @@ mod invariants;
 mod leading;
 mod lessons;
 mod membership;
+mod mending;
 mod seeding;
 mod vouching;
 mod walk;

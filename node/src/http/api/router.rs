@@ -10,7 +10,7 @@ use super::names::{STREAM_ROOT, decode_name};
 use super::preflight::{method_not_allowed, not_found, preflight};
 use super::query::{LiveMode, ReadQuery};
 use super::{Settings, Site, Sse, append, create, delete, head, list, long_poll, rare, read, sse};
-use crate::http::forward::Forwarder;
+use crate::http::forward::{Forwarder, Wishes};
 use crate::http::wire::{Body, Exchange, Method, Request, ResponseHead, Service};
 use crate::runtime::{Engine, Whereabouts};
 use crate::seam::Clock;
@@ -19,6 +19,9 @@ use crate::types::{ShardId, UnixMillis};
 
 const STREAM_METHODS: &str = "GET, HEAD, POST, PUT, DELETE, OPTIONS";
 const READ_METHODS: &str = "GET, HEAD, OPTIONS";
+
+/// Refusals that are about what this node stores, and not about the stream.
+const DAMAGE: [&str; 3] = ["shard_damaged", "shard_reopening", "data_corrupt"];
 
 /// The HTTP face of an engine; cheap to clone.
 #[derive(Debug, Clone)]
@@ -162,7 +165,7 @@ impl Service for Api {
             Box::pin(elsewhere(self, shard, &request, exchange, out)).await
         } else {
             let body = self.serve(&request, exchange, out).await;
-            match self.lost(&request, out) {
+            match self.lost(&request, out).or_else(|| self.unread(&request, out)) {
                 None => body,
                 Some(shard) => Box::pin(elsewhere(self, shard, &request, exchange, out)).await,
             }
@@ -189,6 +192,19 @@ impl Api {
     /// The same, if this node led when the request came, and did nothing because it does no more.
     fn lost(&self, request: &Request<'_>, out: &ResponseHead) -> Option<ShardId> {
         (out.refusal() == Some(NOT_LEADER.code)).then(|| shard_of(self.engine(), request)).flatten()
+    }
+
+    /// The shard of a read that is refused here because of damage, if another node leads it: that one has the bytes. A subscriber
+    /// comes again.
+    fn unread(&self, request: &Request<'_>, out: &ResponseHead) -> Option<ShardId> {
+        let is_read = request.head.method == Method::Get && !self.may_wait(request);
+        let is_damage = out.refusal().is_some_and(|code| DAMAGE.contains(&code));
+        if !is_read || !is_damage || Wishes::of(request).forwarded {
+            return None;
+        }
+        let name = request.path().strip_prefix(STREAM_ROOT).filter(|name| !is_reserved(name))?;
+        let shard = self.engine().shard_of(&decode_name(name).ok()?);
+        matches!(self.engine().leader(shard), Whereabouts::There(_)).then_some(shard)
     }
 
     /// Answers here, whoever leads.

@@ -91,7 +91,8 @@ fn method(method: Method) -> &'static [u8] {
     match method {
         Method::Put => b"PUT",
         Method::Delete => b"DELETE",
-        Method::Post | Method::Get | Method::Head | Method::Options | Method::Other => b"POST",
+        Method::Get => b"GET",
+        Method::Post | Method::Head | Method::Options | Method::Other => b"POST",
     }
 }
 

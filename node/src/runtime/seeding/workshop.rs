@@ -60,9 +60,11 @@ pub(super) fn build(
     workshop: &Workshop,
     shard: ShardId,
     image: &Image,
+    progress: &Progress,
 ) -> Result<(), Failed> {
     let unfit = |error: SnapshotError| match error {
         SnapshotError::Full => Failed::Room,
+        SnapshotError::GivenUp => Failed::Unwanted,
         SnapshotError::Device { error, .. } => Failed::Disk(error),
         error => Failed::Unfit(error.to_string()),
     };
@@ -70,7 +72,7 @@ pub(super) fn build(
     if image_of(&file).as_ref() != Some(image) {
         return Err(Failed::Unfit("it is not what was offered".to_owned()));
     }
-    restore_successor(&file, &workshop.place(shard)?, &Progress::default()).map_err(unfit).map(drop)
+    restore_successor(&file, &workshop.place(shard)?, progress).map_err(unfit).map(drop)
 }
 
 /// A snapshot as replicas speak of it.

@@ -16,7 +16,7 @@ mod put_back;
 
 const NODES: usize = 3;
 /// How long something may take that must happen.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
 pub(super) struct World {
     pub(super) nodes: Vec<Running>,
@@ -60,7 +60,7 @@ fn begin(config: &Config) -> Running {
 }
 
 impl World {
-    fn start() -> Self {
+    pub(super) fn start() -> Self {
         Self::start_with(|_| {})
     }
 

@@ -72,6 +72,8 @@ impl Continuity {
         if header.kind.is_chained() {
             self.chained(header, Some(header.chain_after(&record.payload)));
         } else if header.kind == RecordKind::Cut {
+            // What is missing behind the cut was taken back with the rest.
+            self.gaps.retain(|gap| gap.shard != header.shard || gap.from <= header.index);
             let known = Known { index: header.index, chain: Some(header.chain), seen_at: header.position };
             self.known.insert(header.shard, known);
         } else if !record.payload.is_empty() {

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use super::Record;
 use super::error::{LaneError, Operation};
-use super::scan::{Found, SegmentScan};
+use super::scan::{Found, SegmentScan, next_header};
 use super::segment::Segment;
 use crate::codec::record::{LANE_ITSELF, LaneKey, RecordKind};
 use crate::seam::disk::File;
@@ -171,6 +171,23 @@ impl LaneRecords {
     #[must_use]
     pub const fn position(&self) -> LanePosition {
         self.position
+    }
+
+    /// Goes on behind damage at the position: with the next record that stands where it says, or at the end of what is written.
+    /// Whoever does so must notice what is missing.
+    pub fn pass_over_damage(&mut self) -> Result<(), LaneError> {
+        let (position, limit) = (self.position, self.reader.written());
+        if let Ok(Some(scan)) = self.scan_here()
+            && let Found::Header(header) = scan.at(position, limit)?
+        {
+            self.position = header.end();
+            return Ok(());
+        }
+        let from = position.advanced(1);
+        let segments = VecDeque::from(self.reader.shared.between(from, limit));
+        let next = next_header(self.reader.key, &segments, from)?;
+        self.position = next.map_or(limit, |(header, _)| header.position.min(limit));
+        Ok(())
     }
 
     fn read(&mut self) -> Result<Option<Record>, LaneError> {

@@ -69,6 +69,9 @@ pub enum SnapshotError {
     /// The volume has no room for it, or not so much that enough would be left. Nothing of it stays.
     #[error("the volume is full")]
     Full,
+    /// Whoever wanted it does not any more. Nothing of it stays.
+    #[error("the work on it was given up")]
+    GivenUp,
     /// The tables failed.
     #[error("{0}")]
     Tables(TablesError),

@@ -1,6 +1,6 @@
 //! How far the writing or reading of a snapshot is, for whoever asks meanwhile: metrics, a person at a terminal.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// Counters that one side moves and any other reads.
 #[derive(Debug, Default)]
@@ -8,6 +8,7 @@ pub struct Progress {
     bytes: AtomicU64,
     rows: AtomicU64,
     rows_total: AtomicU64,
+    given_up: AtomicBool,
 }
 
 /// How far it is.
@@ -28,6 +29,15 @@ impl Progress {
         let [bytes, rows, rows_total] =
             [&self.bytes, &self.rows, &self.rows_total].map(|counter| counter.load(Ordering::Relaxed));
         ProgressNow { bytes, rows, rows_total }
+    }
+
+    /// A restore need not go on: it ends with its next block.
+    pub fn give_up(&self) {
+        self.given_up.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_given_up(&self) -> bool {
+        self.given_up.load(Ordering::Relaxed)
     }
 
     pub(super) fn begin(&self, rows_total: u64) {

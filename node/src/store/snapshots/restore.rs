@@ -48,6 +48,9 @@ fn fill(
     progress: &Progress,
 ) -> Result<ShardState, SnapshotError> {
     let state = snapshot.walk(progress, |block| {
+        if progress.is_given_up() {
+            return Err(Refused::Other(SnapshotError::GivenUp));
+        }
         rebuild.append(block.table, block.rows()).map_err(|error| match error {
             TablesError::Corrupt { cause, .. } => Refused::Bytes(cause),
             error => Refused::Other(error.into()),

@@ -151,6 +151,25 @@ impl Place {
         successor_name(self.identity.shard)
     }
 
+    /// Sets the file of the shard aside, if there is one, so that another one may be made. Of several that were set aside one after
+    /// the other only one stays: this one if it `counts`, else the one before.
+    pub fn set_aside(&self, counts: bool) -> io::Result<()> {
+        let name = file_name(self.identity.shard);
+        let aside = set_aside_name(self.identity.shard);
+        let moved = match self.directory.open(&aside) {
+            Ok(_) if !counts => self.directory.remove(&name),
+            _ => self.directory.rename(&name, &aside),
+        };
+        // Attempts to open it were about that file.
+        for outcome in [moved, self.directory.remove(&marker_name(&name))] {
+            match outcome {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        self.directory.sync()
+    }
+
     /// Removes a successor, if there is one: what nobody will put in the place of the shard's file.
     pub fn drop_successor(&self) -> io::Result<()> {
         match self.directory.remove(&successor_name(self.identity.shard)) {
@@ -167,6 +186,15 @@ impl Place {
 
 fn temporary_name(name: &str) -> String {
     format!("{name}.new")
+}
+
+/// The name under which a damaged file is set aside.
+fn set_aside_name(shard: ShardId) -> String {
+    format!("{}.damaged", file_name(shard))
+}
+
+fn marker_name(file: &str) -> String {
+    format!("{file}.opening")
 }
 
 fn successor_name(shard: ShardId) -> String {
@@ -405,7 +433,7 @@ struct Marker<'a> {
 
 impl<'a> Marker<'a> {
     fn set(directory: &'a dyn Dir, file: &str) -> Result<Self, TablesError> {
-        let name = format!("{file}.opening");
+        let name = marker_name(file);
         let marker = match directory.open(&name) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             found => Some(found.map_err(|error| device(&error))?),

@@ -55,20 +55,19 @@ fn any_start() -> impl Strategy<Value = KnownStart> {
 fn any_said() -> impl Strategy<Value = Said> {
     let message = prop_oneof![
         any_epoch().prop_map(Message::Follow),
-        (any_epoch(), any::<u64>(), any_history(), any_index()).prop_map(
-            |(epoch, number, history, committed)| Message::Report(Report {
+        (any_epoch(), any::<(u64, u64, bool)>(), any_history(), any_index()).prop_map(
+            |(epoch, (boot, number, intact), history, committed)| Message::Report(Report {
                 epoch,
+                boot: Boot(boot),
                 number,
                 history,
-                committed
+                committed,
+                intact
             })
         ),
         (any_epoch(), any_epoch()).prop_map(|(epoch, promised)| Message::Refused { epoch, promised }),
-        (any_epoch(), any::<u64>(), any_index()).prop_map(|(epoch, report, common)| Message::Adopt {
-            epoch,
-            report,
-            common
-        }),
+        (any_epoch(), any::<u64>(), any_index(), any_index())
+            .prop_map(|(epoch, report, common, end)| { Message::Adopt { epoch, report, common, end } }),
         (any_epoch(), any_epoch()).prop_map(|(epoch, at)| Message::Differs { epoch, at }),
         any_records().prop_map(Message::Records),
         (any_epoch(), any_index(), any::<u64>()).prop_map(|(epoch, committed, round)| Message::Beat {

@@ -60,6 +60,25 @@ fn i04_the_seal_of_an_older_leader_alone_elects_nobody_and_that_of_the_last_one_
 }
 
 #[test]
+fn i04_a_damaged_voter_is_not_elected_and_its_seal_shows_nothing() {
+    let row = ShardRow::first(voters(&[0, 1, 2]), id(0)).seal().unwrap();
+    let chosen = |sealed: &[u32], damaged: u32| {
+        let mut stage = Stage::new();
+        stage.record.insert(SHARD, row.clone());
+        stage.node(damaged).damaged = true;
+        stage.node(damaged).end = 9;
+        stage.tell(Input::Record(stage.record.clone()));
+        let seals = seals(&stage).into_iter().filter(|(from, _)| sealed.contains(&from.0)).collect();
+        choose(&row, &seals, Duration::from_secs(9), |_| false, |_| Taste::default())
+            .map(|choice| choice.leader)
+    };
+    assert_eq!(chosen(&[1, 2], 1), Err(Undecided::Missing(vec![id(0), id(1)])));
+    assert_eq!(chosen(&[0, 1, 2], 1), Ok(id(0)), "whatever end the damaged one has");
+    assert_eq!(chosen(&[0], 0), Err(Undecided::Missing(vec![id(0), id(1), id(2)])), "the last leader, too");
+    assert_eq!(chosen(&[1, 2], 0), Ok(id(1)));
+}
+
+#[test]
 fn i05_a_leader_is_chosen_by_what_the_seals_say_and_not_by_what_was_said_before() {
     let mut stage = Stage::new();
     (stage.node(1).end, stage.node(2).end) = (7, 90);

@@ -31,6 +31,7 @@ pub(super) struct Node {
     pub(super) promised: Epoch,
     pub(super) end: u64,
     pub(super) committed: u64,
+    pub(super) damaged: bool,
 }
 
 pub(super) struct Stage {
@@ -65,7 +66,8 @@ impl Stage {
     pub(super) fn new() -> Self {
         let node = |number| {
             let role = if number == 0 { leading(1) } else { following(0) };
-            Node { up: true, draining: false, sick: false, role, promised: epoch(1), end: 7, committed: 7 }
+            let (up, draining, sick, damaged) = (true, false, false, false);
+            Node { up, draining, sick, role, promised: epoch(1), end: 7, committed: 7, damaged }
         };
         let mut stage = Self {
             supervisor: Supervisor::new(0),
@@ -182,6 +184,7 @@ impl Stage {
             committed: LogIndex(node.committed),
             history,
             configs: None,
+            intact: !node.damaged,
         };
         let input = Input::Sealed { shard, from, answer: Box::new(answer) };
         self.answered.push(input.clone());

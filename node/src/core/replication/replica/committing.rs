@@ -19,7 +19,7 @@ impl Replica {
 
     /// A follower tells what it has.
     pub(super) fn reported(&mut self, from: ReplicaId, report: &Report, out: &mut Vec<Effect>) {
-        let common = self.history.common(&report.history);
+        let (common, end) = (self.history.common(&report.history), self.history.end());
         let (now, epoch) = (self.now, report.epoch);
         let Some(peer) = self.leading(epoch).and_then(|leading| leading.peers.get_mut(&from)) else { return };
         let common = match common {
@@ -28,12 +28,21 @@ impl Replica {
                 return out.push(Effect::Send { to: from, message: Message::Differs { epoch, at } });
             }
         };
+        if report.boot < peer.boot {
+            return;
+        }
+        (peer.boot, peer.damaged) = (report.boot, !report.intact);
+        if peer.damaged {
+            // What it confirmed once is not there any more.
+            peer.held = LogIndex(0);
+        }
         peer.heard = Some(now);
         if peer.link.is_served() {
             out.push(Effect::Unship(from));
         }
         peer.link = Link::Adopting(common);
-        out.push(Effect::Send { to: from, message: Message::Adopt { epoch, report: report.number, common } });
+        let message = Message::Adopt { epoch, report: report.number, common, end };
+        out.push(Effect::Send { to: from, message });
     }
 
     /// A follower holds so much on its disk.

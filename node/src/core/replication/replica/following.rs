@@ -20,6 +20,8 @@ pub(super) struct Following {
     committed: LogIndex,
     /// The leader's last round, to be echoed.
     round: u64,
+    /// Where the leader's log ended when it made something of the last report.
+    pub(super) whole_at: Option<LogIndex>,
 }
 
 impl Following {
@@ -65,6 +67,7 @@ impl Replica {
             image: None,
             committed: LogIndex(0),
             round: 0,
+            whole_at: None,
         });
         self.heard_leader = self.now;
         self.follower_moved(out);
@@ -74,7 +77,8 @@ impl Replica {
     pub(super) fn adopt(
         &mut self,
         from: ReplicaId,
-        (epoch, report, common): (Epoch, u64, LogIndex),
+        (epoch, report): (Epoch, u64),
+        (common, whole_at): (LogIndex, LogIndex),
         out: &mut Vec<Effect>,
     ) {
         let (committed, end, newest) = (self.committed, self.history.end(), self.reports);
@@ -85,13 +89,14 @@ impl Replica {
         if common < committed {
             return self.halt(Halt::BelowCommit { common, committed }, out);
         }
+        following.whole_at = Some(whole_at);
         if common < end {
             following.stage = Stage::Cutting;
             self.cutting = true;
             out.push(Effect::Cut { to: common });
         } else {
             following.stage = Stage::Taking;
-            self.confirm(out);
+            self.follower_moved(out);
         }
     }
 
@@ -179,7 +184,9 @@ impl Replica {
             }
             Stage::Taking => {
                 self.commit_as_told(out);
-                self.confirm(out);
+                if !self.mend(out) {
+                    self.confirm(out);
+                }
             }
             Stage::Promising(_) | Stage::Reported | Stage::Cutting | Stage::Installing => {}
         }
@@ -204,8 +211,12 @@ impl Replica {
     pub(super) fn report(&mut self, out: &mut Vec<Effect>) {
         let Role::Following(Following { leader, epoch, .. }) = self.role else { return };
         self.reports += 1;
-        let (number, history) = (self.reports, self.history.clone());
-        let report = Report { epoch, number, history, committed: self.committed };
+        let (boot, number, history, intact) =
+            (self.boot, self.reports, self.history.clone(), self.is_intact());
+        if intact {
+            self.mended = None;
+        }
+        let report = Report { epoch, boot, number, history, committed: self.committed, intact };
         out.push(Effect::Send { to: leader, message: Message::Report(report) });
     }
 

@@ -13,7 +13,7 @@ use super::super::quorum::{confirms, quorum_index};
 use super::handing_over::HandingOver;
 use super::{Replica, Role};
 use crate::codec::record::RecordKind;
-use crate::types::{Config, Configs, Epoch, LogIndex, ReplicaId};
+use crate::types::{Boot, Config, Configs, Epoch, LogIndex, ReplicaId};
 
 /// A voter that says nothing for so long is not counted on: ten heartbeats.
 const CONTACT_MAX: Duration = Duration::from_secs(1);
@@ -67,6 +67,10 @@ pub(super) struct Peer {
     pub(super) link: Link,
     /// When it last answered in this epoch.
     pub(super) heard: Option<Duration>,
+    /// It lost something that it may have confirmed: what it holds counts for nothing.
+    pub(super) damaged: bool,
+    /// The newest start of it that has reported.
+    pub(super) boot: Boot,
     /// The last round that it echoed.
     pub(super) round: u64,
     /// When it is asked again.
@@ -206,9 +210,10 @@ impl Leading {
         }
     }
 
-    /// How much of its log a replica holds, as far as it has said so in this epoch.
+    /// How much of its log a replica holds that counts, as far as it has said so in this epoch.
     pub(super) fn held(&self, id: ReplicaId, own: LogIndex) -> LogIndex {
-        if id == self.me { own } else { self.peers.get(&id).map_or(LogIndex(0), |peer| peer.held) }
+        let intact = self.peers.get(&id).filter(|peer| !peer.damaged);
+        if id == self.me { own } else { intact.map_or(LogIndex(0), |peer| peer.held) }
     }
 
     /// Whether enough voters of every set are heard of, itself included, by this measure.
@@ -266,10 +271,11 @@ impl Replica {
         if leading.writes().is_none() {
             return;
         }
-        // Whoever is being seeded is there, but confirms nothing new for long: writes would wait for it.
-        let recent = |peer: &Peer| {
-            peer.link != Link::Seeding && peer.heard.is_some_and(|heard| heard + CONTACT_MAX >= now)
-        };
+        // Whoever is being seeded is there, but confirms nothing new for long, and whoever is damaged nothing that counts:
+        // writes would wait for it.
+        let confirms = |peer: &Peer| peer.link != Link::Seeding && !peer.damaged;
+        let recent =
+            |peer: &Peer| confirms(peer) && peer.heard.is_some_and(|heard| heard + CONTACT_MAX >= now);
         let suspended = !leading.enough(recent);
         if leading.is_open() && suspended != leading.suspended {
             leading.suspended = suspended;

@@ -48,6 +48,7 @@ impl Replica {
                 committed: self.committed,
                 history: self.history.clone(),
                 configs: self.voters.last().map(|(_, configs)| configs.clone()),
+                intact: self.is_intact(),
             };
             out.push(Effect::Answer { ask, answer: Answer::Sealed(Box::new(answer)) });
         }
@@ -59,6 +60,9 @@ impl Replica {
         let (promised, led) = (self.kept.get().promised, self.kept.get().led);
         if let Some(refusal) = self.unfit() {
             return refuse(ask, refusal, out);
+        }
+        if !self.is_intact() {
+            return refuse(ask, Refusal::Damaged, out);
         }
         if record != promised.record {
             return refuse(ask, Refusal::Promised(promised), out);
@@ -84,7 +88,10 @@ impl Replica {
     pub(super) fn resume(&mut self, out: &mut Vec<Effect>) {
         let memory = self.kept.get();
         let led = memory.led;
-        let goes_on = led.record == memory.promised.record && led.boot < self.boot && !memory.retired;
+        let goes_on = led.record == memory.promised.record
+            && led.boot < self.boot
+            && !memory.retired
+            && !memory.damaged;
         if let Some(configs) = memory.configs.clone().filter(|_| goes_on) {
             let epoch = Epoch { record: led.record, boot: self.boot };
             self.begin_to_lead(epoch, Leading::new(epoch, self.me, configs, Vec::new(), None), out);

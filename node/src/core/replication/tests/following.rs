@@ -122,7 +122,8 @@ fn a_leader_that_lacks_what_is_committed_halts_its_follower_and_nothing_is_delet
     };
     let log = world.node(1).log.clone();
     let committed = world.node(1).replica.committed();
-    let adopt = Message::Adopt { epoch: epoch(9), report: report.number, common: LogIndex(1) };
+    let adopt =
+        Message::Adopt { epoch: epoch(9), report: report.number, common: LogIndex(1), end: LogIndex(1) };
     world.step(id(1), Input::Heard { from: id(2), message: adopt });
     assert_eq!(world.node(1).replica.halted(), Some(Halt::BelowCommit { common: LogIndex(1), committed }));
     assert_eq!(world.node(1).log, log);

@@ -61,7 +61,7 @@ impl Operator {
     }
 
     fn choose(&mut self, world: &mut World) {
-        let from = &self.seals;
+        let from: Vec<_> = self.seals.iter().filter(|(_, answer)| answer.intact).collect();
         let sealed = |voter| from.iter().any(|(id, _)| *id == voter);
         if self.row.phase != Phase::Sealing
             || !sees_every_commit(&self.row.configs, Some(self.row.last_leader), sealed)
@@ -104,7 +104,15 @@ impl Operator {
     }
 }
 
-fn happen(world: &mut World, operator: &mut Operator, dice: &mut Dice) {
+/// What a replica that is down finds damaged when it starts, one replica at a time.
+fn damage(world: &mut World, number: u32, dice: &mut Dice) {
+    if world.nodes.values().all(|node| !node.memory.damaged) {
+        let left = dice.below(world.node(number).log.len() + 1);
+        world.damage(number, left);
+    }
+}
+
+fn happen(world: &mut World, operator: &mut Operator, dice: &mut Dice, damages: bool) {
     let number = u32::try_from(dice.below(operator.replicas as usize)).unwrap();
     let down = world.node(number).down;
     match dice.below(400) {
@@ -120,6 +128,7 @@ fn happen(world: &mut World, operator: &mut Operator, dice: &mut Dice) {
         260..=299 if !down => world.save(number),
         300..=319 if !down => world.cut(number),
         320..=321 if !down => world.crash(number),
+        322..=326 if down && damages => damage(world, number, dice),
         322..=331 if down => world.restart(number),
         332..=371 if !down && world.node(number).replica.takes_writes() => world.write(number, "w"),
         372 => operator.seal_all(world),
@@ -151,14 +160,14 @@ fn heal(world: &mut World, operator: &mut Operator) {
     world.settle();
 }
 
-fn walk(seed: u64, replicas: u32, steps: usize) -> usize {
+fn walk(seed: u64, replicas: u32, steps: usize, damages: bool) -> usize {
     let mut dice = Dice(seed);
     let mut world = World::new(replicas);
     let row = ShardRow::first(voters(&[0, 1, 2]), id(0));
     world.lead(0, 1, &row.configs);
     let mut operator = Operator { row, seals: Vec::new(), replicas };
     for _ in 0..steps {
-        happen(&mut world, &mut operator, &mut dice);
+        happen(&mut world, &mut operator, &mut dice, damages);
         assert!(world.nodes.values().all(|node| !node.halted), "seed {seed}: a replica halted");
     }
     heal(&mut world, &mut operator);
@@ -179,6 +188,14 @@ fn walk(seed: u64, replicas: u32, steps: usize) -> usize {
 
 #[test]
 fn whatever_is_lost_doubled_late_or_crashes_nothing_committed_is_lost() {
-    let committed: usize = (0..300).map(|seed| walk(seed, 3 + u32::try_from(seed % 2).unwrap(), 2000)).sum();
+    let replicas = |seed: u64| 3 + u32::try_from(seed % 2).unwrap();
+    let committed: usize = (0..300).map(|seed| walk(seed, replicas(seed), 2000, false)).sum();
+    assert!(committed > 1000, "the walks did something: {committed} writes committed");
+}
+
+#[test]
+fn whatever_is_damaged_and_repaired_one_after_the_other_nothing_committed_is_lost() {
+    let replicas = |seed: u64| 3 + u32::try_from(seed % 2).unwrap();
+    let committed: usize = (1000..1600).map(|seed| walk(seed, replicas(seed), 3000, true)).sum();
     assert!(committed > 1000, "the walks did something: {committed} writes committed");
 }

@@ -345,6 +345,15 @@ impl World {
         node.log.truncate(node.synced);
     }
 
+    /// What is on the disk of a replica that is down is damaged behind the first entries; its start finds that.
+    pub(super) fn damage(&mut self, number: u32, left: usize) {
+        let node = self.nodes.get_mut(&id(number)).unwrap();
+        assert!(node.down);
+        node.log.truncate(left);
+        node.synced = node.log.len();
+        node.memory.damaged = true;
+    }
+
     /// Starts again, and somebody vouches for it.
     pub(super) fn restart(&mut self, number: u32) {
         self.start(number);

@@ -1,0 +1,166 @@
+//! Replicas whose start found damage: what they may do before a leader has repaired them, and from when on they count again.
+
+use super::world::{World, id, voters};
+use crate::core::replication::{Answer, Input, Message, Part, Refusal, Report, ShardRow};
+use crate::types::{Configs, LogIndex, RecordEpoch, ReplicaId};
+
+fn end(world: &World, number: u32) -> LogIndex {
+    world.node(number).replica.history().end()
+}
+
+fn committed(world: &World, number: u32) -> LogIndex {
+    world.node(number).replica.committed()
+}
+
+/// Three entries are committed, and a start of replica 1 finds all but the first of its log damaged. It has not met anybody.
+fn damaged() -> World {
+    let mut world = World::led();
+    for text in ["a", "b", "c"] {
+        world.write(0, text);
+    }
+    world.settle();
+    world.crash(1);
+    world.damage(1, 1);
+    world.start(1);
+    world.step(id(1), Input::Vouched);
+    world
+}
+
+#[test]
+fn a_damaged_replica_gets_back_what_it_lacks_and_then_counts_again() {
+    let mut world = damaged();
+    assert!(!world.node(1).replica.is_intact());
+    world.meet(1);
+    world.settle();
+    assert_eq!(world.node(1).log, world.node(0).log);
+    assert!(world.node(1).replica.is_intact() && !world.node(1).memory.damaged);
+    world.crash(2);
+    world.write(0, "d");
+    world.settle();
+    assert_eq!(committed(&world, 0), end(&world, 0), "a write needs it, and has it");
+}
+
+#[test]
+fn what_a_damaged_replica_holds_counts_for_no_commit_before_it_holds_all() {
+    let mut world = damaged();
+    world.crash(2);
+    world.write(0, "d");
+    let before = committed(&world, 0);
+    world.meet(1);
+    // All but the last save happens: it holds everything, and its disk does not say so yet.
+    while world.node(1).replica.synced() < end(&world, 0) || !world.letters.is_empty() {
+        for number in 0..2 {
+            if world.node(number).synced < world.node(number).log.len() {
+                world.sync(number);
+            }
+        }
+        if world.node(1).memory.damaged && world.node(1).replica.memory().damaged {
+            world.save(1);
+        }
+        world.save(0);
+        if !world.letters.is_empty() {
+            world.deliver(0);
+        }
+    }
+    assert!(world.node(1).memory.damaged && !world.node(1).replica.is_intact());
+    assert_eq!(committed(&world, 0), before);
+    world.settle();
+    assert_eq!(committed(&world, 0), end(&world, 0));
+}
+
+#[test]
+fn a_damaged_replica_keeps_its_promise_shows_nothing_by_its_seal_and_leads_nothing() {
+    let mut world = damaged();
+    let promised = world.node(1).memory.promised;
+    world.seal(1, 2);
+    world.settle();
+    let sealed = world.sealed(1).unwrap();
+    assert!(!sealed.intact && sealed.promised.record == RecordEpoch(2) && promised.record == RecordEpoch(1));
+    world.lead(1, 2, &Configs::first(voters(&[0, 1, 2])));
+    assert!(
+        matches!(world.answers.last(), Some((_, Answer::Refused(Refusal::Damaged)))),
+        "{:?}",
+        world.answers
+    );
+    let row = ShardRow::first(voters(&[0, 1, 2]), id(0)).seal().unwrap();
+    assert_eq!(row.epoch, RecordEpoch(2));
+    // The leader of the epoch before is not followed any more: nobody can lead by this seal, and nobody commits against it.
+    world.meet(1);
+    world.settle();
+    assert_eq!(world.node(1).replica.part(), Part::Waiting);
+    assert!(!world.node(1).replica.is_intact());
+}
+
+#[test]
+fn a_leader_that_starts_damaged_does_not_go_on_by_itself_and_follows_the_next_one() {
+    let mut world = World::led();
+    world.write(0, "a");
+    world.settle();
+    world.crash(0);
+    world.damage(0, 2);
+    world.restart(0);
+    world.settle();
+    assert_eq!(world.node(0).replica.part(), Part::Waiting);
+    for number in 0..3 {
+        world.seal(number, 2);
+    }
+    world.settle();
+    world.lead(1, 2, &Configs::first(voters(&[0, 1, 2])));
+    world.settle();
+    assert!(world.node(1).replica.takes_writes());
+    assert_eq!(world.node(0).log, world.node(1).log);
+    assert!(world.node(0).replica.is_intact());
+}
+
+#[test]
+fn what_an_earlier_start_said_of_itself_does_not_hide_the_damage_that_a_later_one_found() {
+    let mut world = World::led();
+    world.write(0, "a");
+    world.settle();
+    let epoch = world.node(0).replica.leads().unwrap();
+    let history = world.node(1).replica.history().clone();
+    let (boot, synced) = (world.node(1).boot, end(&world, 1));
+    world.crash(1);
+    world.damage(1, 0);
+    world.restart(1);
+    world.cut_off.insert(id(2));
+    while !world.letters.iter().any(|letter| matches!(letter.message, Message::Adopt { .. })) {
+        world.save(1);
+        world.deliver(0);
+    }
+    // The network has kept what the earlier start said.
+    let report = Report { epoch, boot, number: 99, history, committed: LogIndex(0), intact: true };
+    let late = [Message::Report(report), Message::Ack { epoch, synced: LogIndex(synced.0 + 1), round: 0 }];
+    world.write(0, "b");
+    world.sync(0);
+    let before = committed(&world, 0);
+    for message in late {
+        world.step(id(0), Input::Heard { from: id(1), message });
+    }
+    assert_eq!(committed(&world, 0), before);
+    assert!(end(&world, 1) < before, "it has not got anything back yet");
+    world.settle();
+    assert_eq!(committed(&world, 0), end(&world, 0));
+    let held = |world: &World, who: ReplicaId| world.nodes[&who].log.len() as u64;
+    assert_eq!(held(&world, id(1)), end(&world, 0).0);
+}
+
+#[test]
+fn a_damaged_replica_that_the_log_has_left_behind_is_repaired_with_an_image() {
+    let mut world = damaged();
+    world.nodes.get_mut(&id(0)).unwrap().released = end(&world, 0);
+    world.meet(1);
+    world.settle();
+    assert_eq!(world.node(0).seeds, [id(1)]);
+    let upto = committed(&world, 0).0;
+    world.imaged(0, 1, upto);
+    world.settle();
+    world.fetched(1);
+    world.write(0, "d");
+    world.settle();
+    assert!(!world.node(1).replica.is_intact());
+    world.seeded(1, 0);
+    world.settle();
+    assert_eq!(world.node(1).replica.history(), world.node(0).replica.history());
+    assert!(world.node(1).replica.is_intact() && !world.node(1).memory.damaged);
+}
