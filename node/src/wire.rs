@@ -22,6 +22,7 @@ mod message;
 mod options;
 mod outbox;
 mod parcel;
+mod pen;
 mod port;
 mod reader;
 mod registry;
@@ -164,6 +165,8 @@ pub struct Shipped {
     pub index: LogIndex,
     /// The chain before it.
     pub chain: Chain,
+    /// The chain after it.
+    pub chain_after: Chain,
     /// What it is.
     pub kind: RecordKind,
     /// Where it ends in the lane.
