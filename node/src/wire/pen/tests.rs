@@ -1,3 +1,5 @@
+//! What goes at once, what is left to the writer's thread, and that neither changes the order.
+
 use std::net::{TcpListener, TcpStream};
 
 use bytes::Bytes;
@@ -81,6 +83,8 @@ impl World {
         let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         stream.set_nodelay(true).unwrap();
         let (end, _) = listener.accept().unwrap();
+        // What never comes is a failure, not a test that hangs.
+        end.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
         let peer = Peer { id: ReplicaId(2), incarnation: VolumeIncarnation([2; 16]), boot: Boot(1) };
         let shaken = Shaken { peer, seed: SEED, inlet: Inlet::default() };
         let line = Arc::new(Line::new(&shaken, stream, Arc::default(), 64 << 20));
@@ -181,6 +185,7 @@ fn what_the_socket_does_not_take_stays_in_its_order_and_nobody_waits() {
     let (mut said, mut left) = (0, false);
     // Nobody reads: sooner or later the socket is full.
     while !left {
+        assert!(said < 2_000_000, "what it does not take is gone");
         for _ in 0..400 {
             said += 1;
             world.port.send(SHARD, &beat(said));
