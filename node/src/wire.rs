@@ -1,7 +1,8 @@
 //! The links between nodes: one connection to each peer whom this node may lead, dialled by it, and one from each peer that
 //! may lead it. Plain threads and blocking sockets, two of the former to each connection: a reader, which hands to the
 //! node what it hears in the order in which it came, and a writer, which sends control messages first, then what the
-//! lanes just wrote, then what a follower lacks, from the lanes' files.
+//! lanes just wrote, then what a follower lacks, from the lanes' files. What is little a lane sends by itself, if nobody writes
+//! just then: a thread that need not be woken is the largest part of what a message costs.
 //!
 //! Invariants: a new connection has new ports, so what was said on an old one is never delivered on the new one; a lane
 //! never waits for a peer; no peer makes this node hold more than the bounds in [`LinkOptions`]; nothing of the node
@@ -22,6 +23,7 @@ mod message;
 mod options;
 mod outbox;
 mod parcel;
+mod pen;
 mod port;
 mod reader;
 mod registry;
@@ -164,6 +166,8 @@ pub struct Shipped {
     pub index: LogIndex,
     /// The chain before it.
     pub chain: Chain,
+    /// The chain after it.
+    pub chain_after: Chain,
     /// What it is.
     pub kind: RecordKind,
     /// Where it ends in the lane.

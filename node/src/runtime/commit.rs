@@ -126,6 +126,7 @@ impl LaneOwner {
                 epoch: record.epoch,
                 index: record.index,
                 chain: record.before,
+                chain_after: record.chain,
                 kind: record.kind,
                 end: record.end,
                 committed: replica.committed(),

@@ -11,10 +11,11 @@ use super::accounts::Direction;
 use super::desk::Desk;
 use super::handshake::{Unshaken, Wanted};
 use super::line::Ended;
+use super::pen::Pen;
 use super::port::Port;
 use super::reader;
 use super::source::Source;
-use super::writer::Writer;
+use super::writer;
 use crate::types::ReplicaId;
 
 /// The first pause after a failure, and the longest: a peer that comes back is found within a second, and one that is
@@ -72,7 +73,7 @@ fn once(desk: &Arc<Desk>, id: ReplicaId) -> Result<(), Unshaken> {
     };
     let outcome = match hears {
         Ok(reader) => {
-            Writer::new(Arc::clone(&line), &desk.host, Arc::clone(options), sources).run();
+            writer::write(&line, Pen::new(&desk.host, Arc::clone(options), sources));
             // A reader that panicked has said so; the connection is over either way.
             let _ = reader.join();
             Ok(())

@@ -38,13 +38,13 @@ impl Door {
 
     /// Sends what was put in.
     pub fn wake(&self) {
-        self.line.bell.ring();
+        self.line.go();
     }
 
     /// Asks the leader up to where reads must have applied; `false` when the connection is gone.
     pub fn ask_read(&self, shard: ShardId, number: u64) -> bool {
         self.line.say(false, |out| put_said(out, self.line.seed, shard, &Said::ReadAsked(number)));
-        self.line.bell.ring();
+        self.line.go();
         self.line.is_open()
     }
 
@@ -52,13 +52,13 @@ impl Door {
     pub fn tell_starts(&self, starts: Vec<KnownStart>) {
         let said = Said::Starts(starts);
         self.line.say(false, |out| put_said(out, self.line.seed, ShardId(0), &said));
-        self.line.bell.ring();
+        self.line.go();
     }
 
     /// Asks the leader for a part of what it offered; `false` when the connection is gone.
     pub fn ask_piece(&self, shard: ShardId, ask: PieceAsk) -> bool {
         self.line.say(false, |out| put_said(out, self.line.seed, shard, &Said::PieceAsked(ask)));
-        self.line.bell.ring();
+        self.line.go();
         self.line.is_open()
     }
 
@@ -73,7 +73,7 @@ impl Door {
         if sent {
             let said = Said::ErrandAsked(number, bytes);
             self.line.say(false, |out| put_said(out, self.line.seed, shard, &said));
-            self.line.bell.ring();
+            self.line.go();
         }
         sent
     }

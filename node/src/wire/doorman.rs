@@ -14,8 +14,9 @@ use super::desk::Desk;
 use super::door::Door;
 use super::handshake::Unshaken;
 use super::line::Ended;
+use super::pen::Pen;
 use super::reader;
-use super::writer::Writer;
+use super::writer;
 
 /// Connections that have not shaken hands: several for each member of the largest cluster.
 const UNSHAKEN_MAX: usize = 64;
@@ -105,8 +106,10 @@ impl Doorman {
             return Ok(());
         }
         let writes = {
-            let writer = Writer::new(Arc::clone(&line), &desk.host, Arc::clone(&desk.options), Vec::new());
-            thread::Builder::new().name(format!("answer-{}", line.peer.id.0)).spawn(move || writer.run())
+            let pen = Pen::new(&desk.host, Arc::clone(&desk.options), Vec::new());
+            let line = Arc::clone(&line);
+            let name = format!("answer-{}", line.peer.id.0);
+            thread::Builder::new().name(name).spawn(move || writer::write(&line, pen))
         };
         if let Ok(writer) = writes {
             desk.began(&line, Direction::Accepted);

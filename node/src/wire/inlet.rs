@@ -42,7 +42,10 @@ pub(super) struct Frame {
 /// What was read and not yet handed out.
 #[derive(Debug, Default)]
 pub(super) struct Inlet {
+    /// What was read, and behind it room that was made ready for the next read.
     buffer: BytesMut,
+    /// So many bytes of that were read.
+    held: usize,
     /// Bytes read so far.
     pub(super) received: u64,
 }
@@ -56,43 +59,57 @@ impl Inlet {
         allowed: impl FnOnce(FrameKind) -> bool,
     ) -> Result<Frame, InletError> {
         self.fill(source, FRAME_HEAD_BYTES)?;
-        let bytes = self.buffer.first_chunk().ok_or(CodecError::Truncated("a frame"))?;
+        let bytes = self.held().first_chunk().ok_or(CodecError::Truncated("a frame"))?;
         let head = FrameHead::decode(bytes)?;
         if !allowed(head.kind) {
             return Err(CodecError::Impossible("a frame of this side").into());
         }
         let whole = FRAME_HEAD_BYTES + head.payload_bytes;
         self.fill(source, whole)?;
-        let payload = self.buffer.split_to(whole).freeze().slice(FRAME_HEAD_BYTES..);
+        let payload = self.split(whole).freeze().slice(FRAME_HEAD_BYTES..);
         head.fits(seed, &payload)?;
         Ok(Frame { kind: head.kind, shard: head.shard, payload })
     }
 
     /// Whether the next frame is here, whole.
     pub(super) fn holds_frame(&self) -> bool {
-        let head = self.buffer.first_chunk().and_then(|bytes| FrameHead::decode(bytes).ok());
-        head.is_some_and(|head| self.buffer.len() >= FRAME_HEAD_BYTES + head.payload_bytes)
+        let head = self.held().first_chunk().and_then(|bytes| FrameHead::decode(bytes).ok());
+        head.is_some_and(|head| self.held >= FRAME_HEAD_BYTES + head.payload_bytes)
     }
 
     /// The next bytes, which are no frame.
     pub(super) fn take<const N: usize>(&mut self, source: &mut impl Read) -> Result<[u8; N], InletError> {
         self.fill(source, N)?;
-        let bytes = self.buffer.split_to(N);
+        let bytes = self.split(N);
         Ok(*bytes.first_chunk().ok_or(CodecError::Truncated("a preamble"))?)
+    }
+
+    fn held(&self) -> &[u8] {
+        self.buffer.get(..self.held).unwrap_or_default()
+    }
+
+    fn split(&mut self, count: usize) -> BytesMut {
+        self.held -= count;
+        self.buffer.split_to(count)
     }
 
     /// Reads until so many bytes are there.
     fn fill(&mut self, source: &mut impl Read, want: usize) -> Result<(), InletError> {
-        while self.buffer.len() < want {
-            let held = self.buffer.len();
-            let room = (want - held).clamp(READ_BYTES_MIN, READ_BYTES_MAX);
-            self.buffer.resize(held + room, 0);
-            let read = source.read(&mut self.buffer[held..]);
-            self.buffer.truncate(held + *read.as_ref().unwrap_or(&0));
-            match read {
-                Ok(0) if held == 0 => return Err(InletError::End),
+        while self.held < want {
+            let room = (want - self.held).clamp(READ_BYTES_MIN, READ_BYTES_MAX);
+            if self.buffer.len() < self.held + room {
+                // What is not read yet need not move with the rest.
+                self.buffer.truncate(self.held);
+                self.buffer.resize(self.held + room, 0);
+            }
+            let place = self.held..self.held + room;
+            match source.read(self.buffer.get_mut(place).unwrap_or_default()) {
+                Ok(0) if self.held == 0 => return Err(InletError::End),
                 Ok(0) => return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
-                Ok(count) => self.received += count as u64,
+                Ok(count) => {
+                    self.held += count;
+                    self.received += count as u64;
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error.into()),
             }

@@ -14,6 +14,7 @@ use super::bell::Bell;
 use super::handshake::Shaken;
 use super::outbox::{Command, Outbox};
 use super::parcel::PieceAsk;
+use super::pen::{AT_ONCE_BYTES_MAX, Pen};
 use crate::codec::CodecError;
 use crate::types::{Epoch, LogIndex, ShardId};
 
@@ -70,6 +71,9 @@ pub(super) struct Line {
     pub(super) awaits_ack: AtomicBool,
     /// Where it is counted.
     pub(super) account: Arc<Account>,
+    /// What is under way on it, while its writer runs. Whoever holds it may take any of the locks below, and nobody who holds one of
+    /// those waits for it.
+    pen: Mutex<Option<Pen>>,
     outbox: Mutex<Outbox>,
     outbox_bytes_max: usize,
     acks: Mutex<BTreeMap<ShardId, (Epoch, LogIndex)>>,
@@ -99,6 +103,7 @@ impl Line {
             bell: Bell::default(),
             awaits_ack: AtomicBool::default(),
             account,
+            pen: Mutex::default(),
             outbox: Mutex::default(),
             outbox_bytes_max,
             acks: Mutex::default(),
@@ -159,6 +164,42 @@ impl Line {
     /// Takes what waits, and leaves `empty` in its place.
     pub(super) fn swap_outbox(&self, empty: &mut Outbox) {
         std::mem::swap(&mut *lock(&self.outbox), empty);
+    }
+
+    /// The same, if that is little and orders nothing; whether it was taken.
+    pub(super) fn swap_small_outbox(&self, empty: &mut Outbox) -> bool {
+        let mut outbox = lock(&self.outbox);
+        let small = outbox.commands.is_empty() && outbox.bytes.len() <= AT_ONCE_BYTES_MAX;
+        if small {
+            std::mem::swap(&mut *outbox, empty);
+        }
+        small
+    }
+
+    /// The writer begins with this, or has ended.
+    pub(super) fn set_pen(&self, pen: Option<Pen>) {
+        *lock(&self.pen) = pen;
+    }
+
+    /// Writes; waits until nobody else does.
+    pub(super) fn with_pen<T>(&self, write: impl FnOnce(&mut Pen) -> Result<T, Ended>) -> Result<T, Ended> {
+        // Somebody panicked in the middle of a frame: nothing sound can follow.
+        let broken = || Ended::Io(io::Error::other("whoever wrote on it panicked"));
+        let mut pen = self.pen.lock().map_err(|_| broken())?;
+        pen.as_mut().map_or(Err(Ended::Stopped), write)
+    }
+
+    /// What was put in goes: at once, if it is little and nobody writes, or by the writer, which is woken. Never waits.
+    pub(super) fn go(&self) {
+        let sent = match self.pen.try_lock().as_deref_mut() {
+            Ok(Some(pen)) => pen.at_once(self),
+            _ => Ok(false),
+        };
+        match sent {
+            Ok(true) => {}
+            Ok(false) => self.bell.ring(),
+            Err(why) => self.close(why),
+        }
     }
 
     /// A follower confirmed entries.

@@ -39,6 +39,11 @@ impl Outlet {
         Some((shard, shipped))
     }
 
+    /// What it holds, for the bound.
+    pub(super) fn bytes(&self) -> usize {
+        self.gauge.bytes.load(Ordering::Acquire)
+    }
+
     /// Whether something did not fit. What was put in before that can then be popped.
     pub(super) fn has_missed(&self) -> bool {
         self.gauge.missed.load(Ordering::Acquire)
@@ -139,10 +144,10 @@ impl Port {
         self.stirred = true;
     }
 
-    /// Wakes the writer if anything was put in since; once for each turn of the lane.
+    /// Sends what was put in since, or wakes whoever does; once for each turn of the lane.
     pub fn wake(&mut self) {
         if std::mem::take(&mut self.stirred) {
-            self.line.bell.ring();
+            self.line.go();
         }
     }
 }

@@ -73,6 +73,8 @@ struct Offer<'a> {
     epoch: Epoch,
     kind: RecordKind,
     chain: Chain,
+    /// The chain after it, from whoever has it at hand.
+    after: Option<Chain>,
     payload: &'a Bytes,
 }
 
@@ -119,8 +121,9 @@ impl Shipment {
         }
         self.shipping.committed = self.shipping.committed.max(shipped.committed);
         self.written = self.written.max(shipped.index);
-        let Shipped { index, epoch, kind, chain, payload, end, .. } = shipped;
-        let taken = self.offer(&Offer { index, epoch, kind, chain, payload: &payload });
+        let Shipped { index, epoch, kind, chain, chain_after, payload, end, .. } = shipped;
+        let after = Some(chain_after);
+        let taken = self.offer(&Offer { index, epoch, kind, chain, after, payload: &payload });
         let begin = LanePosition(end.0.saturating_sub(total_bytes(payload.len())));
         self.stage = match (self.stage, taken) {
             (Stage::Level(_), Taken::Sent | Taken::Passed) => Stage::Level(end),
@@ -143,7 +146,7 @@ impl Shipment {
             return Taken::Passed;
         }
         let (index, epoch, kind, chain) = (header.index, header.epoch, header.kind, header.chain);
-        let taken = self.offer(&Offer { index, epoch, kind, chain, payload: &record.payload });
+        let taken = self.offer(&Offer { index, epoch, kind, chain, after: None, payload: &record.payload });
         if taken == Taken::Full {
             self.stage = Stage::Held(header.position);
         }
@@ -161,12 +164,12 @@ impl Shipment {
         if self.in_flight >= self.window {
             return Taken::Full;
         }
-        let Offer { index, epoch, kind, payload, .. } = *offer;
+        let Offer { index, epoch, kind, after, payload, .. } = *offer;
         let bytes = payload.len() as u64 + ENTRY_BYTES;
         if self.pending.is_empty() {
             self.base = (self.sent, offer.chain);
         }
-        self.chain = Some(chain_after(offer.chain, epoch, index, kind, payload));
+        self.chain = after.or_else(|| Some(chain_after(offer.chain, epoch, index, kind, payload)));
         self.sent = index;
         self.in_flight += bytes;
         match self.unconfirmed.back_mut() {

@@ -44,6 +44,11 @@ impl Source {
         self.reader.start()
     }
 
+    /// Bytes of what the lane put in and nobody took.
+    pub(super) fn waiting_bytes(&self) -> usize {
+        self.outlet.bytes()
+    }
+
     fn mine<'a>(&self, shipments: &'a mut Shipments) -> impl Iterator<Item = &'a mut Shipment> + use<'a> {
         let (lane, lanes) = self.lane;
         let here = shipments.iter_mut().filter(move |(shard, _)| usize::from(shard.0) % lanes == lane);

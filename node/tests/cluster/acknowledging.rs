@@ -85,7 +85,10 @@ async fn i17_no_answer_leaves_before_the_state_that_it_tells_of_is_committed() {
     let begin = |append: Append| {
         let (world, (done, answer)) = (Arc::clone(&world), tokio::sync::oneshot::channel());
         tokio::spawn(async move {
-            let _ = done.send(world.engine(0).append(append).await);
+            let outcome = world.engine(0).append(append).await;
+            // Whoever hears of it may be the last to hold the world.
+            drop(world);
+            let _ = done.send(outcome);
         });
         answer
     };

@@ -174,7 +174,8 @@ impl Log {
         history.push(epoch, appended.chain);
         self.entries.entry(shard).or_default().push(Entry { kind, epoch, payload: payload.clone() });
         let committed = LogIndex(index.0.saturating_sub(1));
-        Shipped { leading: LED, epoch, index, chain, kind, end: appended.end, committed, payload }
+        let (chain_after, end) = (appended.chain, appended.end);
+        Shipped { leading: LED, epoch, index, chain, chain_after, kind, end, committed, payload }
     }
 
     /// Takes back what lies behind an entry.

@@ -227,8 +227,12 @@ impl Lane {
         self.written = self.tail;
         self.shared.set_written(self.written);
         let batch = self.buffer.split().freeze();
-        if self.buffer.capacity() < ARENA_BYTES / 8 {
-            self.buffer = BytesMut::with_capacity(ARENA_BYTES);
+        // After a large batch comes another one: a buffer that grew as it is filled would copy most of it once more. Small ones go
+        // into small buffers again, since a reader that keeps one message keeps the buffer.
+        let wanted = ARENA_BYTES.max(batch.len());
+        let room = self.buffer.capacity();
+        if room < ARENA_BYTES / 8 || wanted > ARENA_BYTES || room > ARENA_BYTES {
+            self.buffer = BytesMut::with_capacity(wanted);
         }
         Ok(batch)
     }

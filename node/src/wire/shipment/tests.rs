@@ -40,6 +40,7 @@ fn shipped(index: u64) -> Shipped {
         epoch: LED,
         index: LogIndex(index),
         chain: chain(index - 1),
+        chain_after: chain(index),
         kind: RecordKind::Batch,
         end: LanePosition(1000 * index),
         committed: LogIndex(index / 2),

@@ -49,7 +49,7 @@ impl Replica {
         }
         let votes = leading.configs.last().voters.contains(to);
         let held = match leading.peers.get(&to) {
-            Some(peer) if votes && peer.link == Link::Shipping => peer.held,
+            Some(peer) if votes && !peer.damaged && peer.link == Link::Shipping => peer.held,
             Some(peer) => return refuse(ask, Refusal::Behind(peer.held), out),
             None => return refuse(ask, Refusal::Behind(LogIndex(0)), out),
         };
