@@ -46,7 +46,13 @@ fn build_node() -> anyhow::Result<PathBuf> {
     };
     let target = folder.parent().context("the profile's folder lies in no target folder")?;
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let built = Command::new(cargo)
+    let mut command = Command::new(cargo);
+    // What the cargo that runs this program says of this package is no matter of the node's: build scripts look at it, and everything
+    // would be built anew for each of the two.
+    for (name, _) in std::env::vars_os().filter(|(name, _)| is_of_this_package(&name.to_string_lossy())) {
+        command.env_remove(name);
+    }
+    let built = command
         .args([
             "build",
             "--quiet",
@@ -65,6 +71,13 @@ fn build_node() -> anyhow::Result<PathBuf> {
         .context("cargo could not be started to build the node")?;
     ensure!(built.status.success(), "the node does not build:\n{}", last_words(&built.stderr));
     Ok(folder.join("node"))
+}
+
+/// Whether cargo sets it for a program that it runs.
+fn is_of_this_package(variable: &str) -> bool {
+    ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_", "CARGO_PRIMARY_"]
+        .iter()
+        .any(|prefix| variable.starts_with(prefix))
 }
 
 /// The end of what a program has said.
