@@ -144,3 +144,13 @@ pub fn json(machine: &str, floors: &[Floor], outcomes: &[Outcome]) -> Value {
     });
     json!({ "machine": machine, "floors": floors.collect::<Vec<_>>(), "rows": rows.collect::<Vec<_>>() })
 }
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_notes_on_the_page_are_those_that_the_next_page_gets() {
+        let notes = concat!(include_str!("notes.md"), include_str!("many/notes.md"));
+        let page = include_str!("../../../docs/benchmarks.md");
+        assert!(page.ends_with(notes), "the page was changed by hand: change its notes");
+    }
+}
