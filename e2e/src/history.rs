@@ -122,6 +122,8 @@ pub enum Refusal {
     StreamSeq,
     /// 409: a gap; the number that would have been accepted.
     Gap(Option<u64>),
+    /// 400: an epoch that does not begin with its first number.
+    EpochStart,
     /// 403: a newer epoch has written.
     Fenced,
     /// 412: the tail is another.

@@ -187,6 +187,14 @@ const BENDS: &[(&str, Kind, Bend)] = &[
         h.end.messages.remove(5);
         outcome(h, 9, Outcome::Refused(Refusal::Gap(Some(0))));
     }),
+    ("a producer was told to begin an epoch that it was in", Kind::ProducerRefused, |h| {
+        outcome(h, 10, Outcome::Refused(Refusal::EpochStart));
+    }),
+    ("a producer that began a new epoch was told to begin it", Kind::ProducerRefused, |h| {
+        let stamp = Some(Stamp { producer: 1, epoch: 1, seq: 0 });
+        let append = Append { stamp, ..append(&[105]) };
+        insert(h, 14, Action::Append(append), Outcome::Refused(Refusal::EpochStart));
+    }),
     ("Stream-Seq does not rise", Kind::SeqOrder, |h| h.end.messages.insert(7, message(103))),
     ("a good Stream-Seq was refused", Kind::SeqRefused, |h| {
         let Action::Append(append) = &mut h.events[12].action else { return };
@@ -234,6 +242,15 @@ const BENDS: &[(&str, Kind, Bend)] = &[
 fn a_correct_history_passes() {
     assert_eq!(check(&correct(), Dialect::MessagesAndBytes), []);
     assert_eq!(check(&correct(), Dialect::Bytes), []);
+}
+
+#[test]
+fn a_new_epoch_that_does_not_begin_with_its_first_number_may_be_refused() {
+    let mut history = correct();
+    let stamp = Some(Stamp { producer: 1, epoch: 1, seq: 3 });
+    let append = Append { stamp, ..append(&[105]) };
+    insert(&mut history, 14, Action::Append(append), Outcome::Refused(Refusal::EpochStart));
+    assert_eq!(check(&history, Dialect::MessagesAndBytes), []);
 }
 
 #[test]

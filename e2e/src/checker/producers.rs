@@ -48,10 +48,19 @@ fn numbers_rise(present: &[&Placed<'_>], found: &mut Vec<Violation>) {
     }
 }
 
+/// A stamp in the log.
+struct Sent {
+    stamp: Stamp,
+    /// When it was sent first.
+    call: u64,
+    /// When it was acknowledged; never for none.
+    ret: u64,
+}
+
 /// What can justify a refusal.
 struct Refusals {
-    /// Per producer: when its stamps were sent.
-    stamps: HashMap<u32, Vec<(u64, Stamp)>>,
+    /// Per producer: its stamps that are in the log.
+    stamps: HashMap<u32, Vec<Sent>>,
     /// Numbers, falling, with the earliest time at which one that great or greater was sent.
     numbers: Vec<(u64, u64)>,
     /// Retention let some of them go.
@@ -60,11 +69,12 @@ struct Refusals {
 
 impl Refusals {
     fn new(present: &[&Placed<'_>], trimmed: bool) -> Self {
-        let mut stamps: HashMap<u32, Vec<(u64, Stamp)>> = HashMap::new();
+        let mut stamps: HashMap<u32, Vec<Sent>> = HashMap::new();
         let mut numbers: Vec<(u64, u64)> = Vec::new();
         for append in present {
             if let Some(stamp) = append.append.stamp {
-                stamps.entry(stamp.producer).or_default().push((append.call, stamp));
+                let sent = Sent { stamp, call: append.call, ret: append.ret };
+                stamps.entry(stamp.producer).or_default().push(sent);
             }
             if let Some(number) = append.append.seq {
                 numbers.push((number, append.call));
@@ -83,6 +93,13 @@ impl Refusals {
         match (refusal, append.stamp, append.seq) {
             (Refusal::Gap(_) | Refusal::Fenced, Some(stamp), _) if self.is_next(stamp, event.call) => {
                 report(found, Kind::ProducerRefused, format!("{stamp:?} was next and got {refusal:?}"));
+            }
+            (Refusal::EpochStart, Some(stamp), _) if !self.skips_a_beginning(stamp, event.call) => {
+                report(
+                    found,
+                    Kind::ProducerRefused,
+                    format!("{stamp:?} was told to begin its epoch, which it had or did"),
+                );
             }
             (Refusal::StreamSeq, _, Some(number)) if !self.trimmed => {
                 let greater = self.numbers.partition_point(|(other, _)| *other >= number);
@@ -109,12 +126,22 @@ impl Refusals {
     /// Whether the stamp was the one that its producer had to send, or one before it. A producer's requests do not
     /// overlap, so what it had sent before is what the server knew, but for what was never decided.
     fn is_next(&self, stamp: Stamp, call: u64) -> bool {
-        let sent = self.stamps.get(&stamp.producer).map_or(&[][..], Vec::as_slice);
-        let last = sent.iter().filter(|(sent, _)| *sent < call).map(|(_, stamp)| *stamp).max();
+        let before = self.of(stamp.producer).filter(|sent| sent.call < call);
+        let last = before.map(|sent| sent.stamp).max();
         match last {
             None => stamp.seq == 0,
             Some(last) if last.epoch == stamp.epoch => stamp.seq <= last.seq + 1,
             Some(last) => stamp.epoch > last.epoch && stamp.seq == 0,
         }
+    }
+
+    /// Whether the stamp leaves out the beginning of an epoch that nothing acknowledged is in or beyond.
+    fn skips_a_beginning(&self, stamp: Stamp, call: u64) -> bool {
+        let known = |sent: &Sent| sent.ret < call && sent.stamp.epoch >= stamp.epoch;
+        stamp.seq > 0 && !self.of(stamp.producer).any(known)
+    }
+
+    fn of(&self, producer: u32) -> impl Iterator<Item = &Sent> {
+        self.stamps.get(&producer).into_iter().flatten()
     }
 }

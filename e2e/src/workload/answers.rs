@@ -4,6 +4,13 @@ use crate::checker::Dialect;
 use crate::client::{Answer, Failure, Head};
 use crate::history::{Action, Outcome, Position, Refusal, Seen};
 
+/// The server says that the write may have happened.
+const UNKNOWN: &str = r#""outcome":"unknown""#;
+/// The name is taken by a deleted stream that forks still read.
+const HELD: &str = r#""stream_name_held""#;
+/// The producer's epoch is new, and the number is not its first.
+const EPOCH_START: &str = r#""producer_epoch_start""#;
+
 /// What happened to a request whose body needs no reading. `Err` names an answer that should not exist.
 pub(super) fn outcome(
     action: &Action,
@@ -26,13 +33,13 @@ pub(super) fn outcome(
         }
         (_, 404 | 410) => Ok(Outcome::Refused(Refusal::NotFound)),
         // The log failed under the write, or its leader was replaced: the server says itself that it does not know.
-        (_, 503) if unknown(answer) => Ok(Outcome::Unknown),
+        (_, 503) if says(answer, UNKNOWN) => Ok(Outcome::Unknown),
         (_, 429 | 503 | 507) => Ok(Outcome::Refused(Refusal::Unavailable)),
         (_, 500..=599) => Ok(Outcome::Unknown),
         (Action::Create(_), 200 | 201) => seen(head, dialect)
             .map(|seen| Outcome::Created { new: head.status == 201, seen })
             .ok_or_else(unexpected),
-        (Action::Create(_), 409) if held(answer) => Ok(Outcome::Refused(Refusal::Held)),
+        (Action::Create(_), 409) if says(answer, HELD) => Ok(Outcome::Refused(Refusal::Held)),
         (Action::Create(_), 409) => Ok(Outcome::Refused(Refusal::Conflict)),
         (Action::Append(append), 200 | 204) => {
             let duplicate = append.stamp.is_some() && head.status == 204;
@@ -48,6 +55,10 @@ pub(super) fn outcome(
             };
             Ok(Outcome::Refused(refusal))
         }
+        // Numbers are left out on purpose, and the first of an epoch may still be under way.
+        (Action::Append(append), 400) if append.stamp.is_some() && says(answer, EPOCH_START) => {
+            Ok(Outcome::Refused(Refusal::EpochStart))
+        }
         (Action::Append(append), 403) if append.stamp.is_some() => Ok(Outcome::Refused(Refusal::Fenced)),
         (Action::Append(append), 412) if append.if_match.is_some() => {
             Ok(Outcome::Refused(Refusal::TailMoved(tail(head, dialect))))
@@ -58,16 +69,9 @@ pub(super) fn outcome(
     }
 }
 
-/// Whether the server says that the write may have happened.
-fn unknown(answer: &Result<Answer, Failure>) -> bool {
-    let unknown = b"\"outcome\":\"unknown\"";
-    answer.as_ref().is_ok_and(|answer| memchr::memmem::find(&answer.body, unknown).is_some())
-}
-
-/// Whether the name is taken by a deleted stream that forks still read.
-fn held(answer: &Result<Answer, Failure>) -> bool {
-    let held = b"\"stream_name_held\"";
-    answer.as_ref().is_ok_and(|answer| memchr::memmem::find(&answer.body, held).is_some())
+/// Whether this is a part of the answer's body.
+fn says(answer: &Result<Answer, Failure>, part: &str) -> bool {
+    answer.as_ref().is_ok_and(|answer| memchr::memmem::find(&answer.body, part.as_bytes()).is_some())
 }
 
 fn tail(head: &Head, dialect: Dialect) -> Option<Position> {
