@@ -172,6 +172,7 @@ impl Parts<'_> {
             scrub_rate: self.config.scrub_rate.get(),
         };
         Sweeper::new(Arc::clone(shared), Arc::clone(&self.clock), Arc::clone(&self.metrics), pace)
+            .beside(Arc::clone(&self.volume.root))
     }
 
     fn snapshots(&self, shared: &Arc<Shared>, logs: &[LaneReader]) -> SnapshotTaker {

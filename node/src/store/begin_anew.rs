@@ -8,6 +8,7 @@
 use std::io;
 use std::sync::Arc;
 
+use super::aside::of_all;
 use super::layout::{LAYOUT_FILE, Layout, SET_ASIDE_PREFIX};
 use super::lock::LOCK_FILE;
 use super::publish::{TEMPORARY_SUFFIX, publish};
@@ -19,8 +20,6 @@ use crate::seam::disk::{Dir, EntryKind};
 /// Folders of what was set aside that a volume may hold when it begins anew. A disk that is put back again and again is
 /// somebody's mistake; it must not fill the volume with copies of it.
 pub const SET_ASIDE_FOLDERS_MAX: usize = 3;
-/// Folders below folders that are looked into for what they take: the layout has three.
-const DEPTH_MAX: usize = 4;
 
 /// What was set aside.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -126,22 +125,8 @@ fn check(root: &dyn Dir, entries: &[(String, EntryKind)]) -> Result<(), NotAnew>
     let comes_back = |name: &str| name == "tables" || name.starts_with("lane-");
     let mut held = 0u64;
     for (name, _) in entries.iter().filter(|(name, _)| comes_back(name)) {
-        held = held.saturating_add(stored_bytes(root.subdir(name)?.as_ref(), DEPTH_MAX)?);
+        held = held.saturating_add(of_all(root.subdir(name)?.as_ref())?.bytes);
     }
     let free = root.free_bytes()?;
     if free < held { Err(NotAnew::NoRoom { held, free }) } else { Ok(()) }
-}
-
-/// Bytes that the files of a folder and of those below it take.
-pub(crate) fn stored_bytes(folder: &dyn Dir, depth: usize) -> io::Result<u64> {
-    let mut bytes = 0u64;
-    for (name, kind) in folder.entries()? {
-        let more = match kind {
-            EntryKind::File => folder.open(&name)?.stored_bytes()?,
-            EntryKind::Directory if depth > 0 => stored_bytes(folder.subdir(&name)?.as_ref(), depth - 1)?,
-            EntryKind::Directory | EntryKind::Other => 0,
-        };
-        bytes = bytes.saturating_add(more);
-    }
-    Ok(bytes)
 }

@@ -16,13 +16,14 @@ use thalweg_node::types::{Boot, ClusterId, ShardCount, StartKey, VolumeIncarnati
 const OLD: VolumeIncarnation = VolumeIncarnation([2; 16]);
 const NEW: VolumeIncarnation = VolumeIncarnation([3; 16]);
 /// Names of what a volume holds, in folders of folders too.
-const DATA: [&str; 6] = [
+const DATA: [&str; 7] = [
     "lane-000/0000000001.aol",
     "lane-000/quarantine/kept.bin",
     "lane-001/0000000001.aol",
     "tables/shard-000.redb",
     "snapshots/shard-000/00000000000000000042.snapshot",
     "seeding/shard-000.part",
+    "shard-000.redb",
 ];
 /// What each of them takes.
 const DATA_BYTES: usize = 3_000;

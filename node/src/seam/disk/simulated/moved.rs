@@ -1,5 +1,5 @@
 //! What was moved from one directory to another. A file system has both changes or neither: a file is never lost between two
-//! directories, and never in both. Until either is synced it may have neither.
+//! directories, and never in both. Until both are synced it may have neither.
 
 use std::io;
 
@@ -15,6 +15,8 @@ pub(super) struct Move {
     from: usize,
     to: usize,
     what: Moved,
+    /// Which of both were synced since.
+    synced: (bool, bool),
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -40,54 +42,46 @@ impl State {
             Moved::File(inode) => drop(target.names.insert(name.to_owned(), inode)),
             Moved::Folder(number) => drop(target.subdirs.insert(name.to_owned(), number)),
         }
-        self.moves.push(Move { name: name.to_owned(), from: directory, to, what });
+        self.moves.push(Move { name: name.to_owned(), from: directory, to, what, synced: (false, false) });
         self.note(|| Event::MoveInto { directory, name: name.to_owned(), folder: folder.to_owned() });
         Ok(())
     }
 
-    /// What was moved out of a directory that is synced, or into it, is there for good.
+    /// What was moved from one directory to another is there for good once both are synced.
     pub(super) fn keep_moves(&mut self, directory: usize) {
-        let (kept, pending) = std::mem::take(&mut self.moves)
-            .into_iter()
-            .partition::<Vec<_>, _>(|moved| moved.from == directory || moved.to == directory);
-        self.moves = pending;
-        for moved in kept {
-            let Moved::File(inode) = moved.what else { continue };
-            if let Some(source) = self.directories.get_mut(moved.from) {
-                source.durable.remove(&moved.name);
-            }
-            if let Some(target) = self.directories.get_mut(moved.to) {
-                target.durable.insert(moved.name, inode);
-            }
+        for moved in &mut self.moves {
+            moved.synced.0 |= moved.from == directory;
+            moved.synced.1 |= moved.to == directory;
         }
+        self.moves.retain(|moved| moved.synced != (true, true));
     }
 }
 
-/// Each move that was not synced has happened (with a chance of `odds` percent) or not. Of a file the device still has the old
-/// place, of a folder the new one: folders are made durably, so nothing else is kept of them.
+/// Each move of which not both directories were synced has happened (with a chance of `odds` percent) or not: whatever both have by
+/// themselves, the file or folder is in one of them.
 pub(super) fn after_power_cut(moves: &[Move], directories: &mut [Directory], random: &mut Random, odds: u64) {
-    for Move { name, from, to, what } in moves {
-        let has_happened = random.below(100) < odds;
+    for Move { name, from, to, what, .. } in moves {
+        let place = if random.below(100) < odds { *to } else { *from };
+        for number in [*from, *to] {
+            let Some(directory) = directories.get_mut(number) else { continue };
+            match what {
+                Moved::File(inode) if directory.names.get(name) == Some(inode) => {
+                    directory.names.remove(name);
+                    directory.durable.remove(name);
+                }
+                Moved::Folder(folder) if directory.subdirs.get(name) == Some(folder) => {
+                    directory.subdirs.remove(name);
+                }
+                Moved::File(_) | Moved::Folder(_) => {}
+            }
+        }
+        let Some(directory) = directories.get_mut(place) else { continue };
         match what {
-            Moved::File(inode) if has_happened => {
-                let there = directories.get_mut(*from).and_then(|source| {
-                    source.durable.remove(name);
-                    source.names.remove(name)
-                });
-                if let Some(target) = directories.get_mut(*to).filter(|_| there == Some(*inode)) {
-                    target.durable.insert(name.clone(), *inode);
-                    target.names.insert(name.clone(), *inode);
-                }
+            Moved::File(inode) => {
+                directory.names.insert(name.clone(), *inode);
+                directory.durable.insert(name.clone(), *inode);
             }
-            Moved::Folder(number) if !has_happened => {
-                if let Some(target) = directories.get_mut(*to) {
-                    target.subdirs.remove(name);
-                }
-                if let Some(source) = directories.get_mut(*from) {
-                    source.subdirs.insert(name.clone(), *number);
-                }
-            }
-            Moved::File(_) | Moved::Folder(_) => {}
+            Moved::Folder(folder) => drop(directory.subdirs.insert(name.clone(), *folder)),
         }
     }
 }
