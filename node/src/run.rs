@@ -71,11 +71,24 @@ fn bind(address: SocketAddr, setting: &str) -> anyhow::Result<TcpListener> {
         .with_context(|| format!("cannot listen on {address}; choose another address with --{setting}"))
 }
 
+/// Lives until it is ended; a volume that has to begin anew does so between two lives.
 async fn node(config: &Config) -> anyhow::Result<()> {
+    let (mut config, mut signals) = (config.clone(), Signals::take().context("cannot listen for signals")?);
+    while let Stop::Anew = life(&mut config, &mut signals).await? {
+        tracing::info!("starting again, as another volume");
+    }
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// From the bound address to the end of the last thread. Says why it ended, unless it failed.
+async fn life(config: &mut Config, signals: &mut Signals) -> anyhow::Result<Stop> {
     let listener = bind(config.listen, "listen")?;
     let mut admin = config.admin_address().map(|address| bind(address, "admin-listen")).transpose()?;
     let address = listener.local_addr()?;
-    let mut signals = Signals::take().context("cannot listen for signals")?;
+    // A port that the system chose stays the same in the next life.
+    config.listen = address;
+    let config = &*config;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let metrics = Arc::new(Metrics::new(config.lanes));
     let progress = Arc::new(StartProgress::default());
@@ -86,7 +99,7 @@ async fn node(config: &Config) -> anyhow::Result<()> {
     let life = async {
         // Dropped when the life is over, in whatever way: then service ends.
         let _ended = ended;
-        let Some(running) = open(config, &clock, &metrics, &progress, &mut signals).await? else {
+        let Some(running) = open(config, &clock, &metrics, &progress, signals).await? else {
             return Ok(None);
         };
         // Before anybody is served: whoever elects need not wait for that.
@@ -94,7 +107,7 @@ async fn node(config: &Config) -> anyhow::Result<()> {
         let subscriptions = subscriptions(config, &running, &metrics).await;
         front.open(api(config, &running, &clock, &metrics, subscriptions.as_ref()));
         greet(config, address, &running.report);
-        let reason = stop_reason(&running, &mut signals).await;
+        let reason = stop_reason(&running, signals).await;
         running.engine.close();
         anyhow::Ok(Some((running, subscriptions, governing, reason)))
     };
@@ -102,19 +115,17 @@ async fn node(config: &Config) -> anyhow::Result<()> {
     if served.connections_cut > 0 {
         tracing::warn!(connections = served.connections_cut, "requests were still running and were cut off");
     }
-    if let Some((running, subscriptions, governing, reason)) = life? {
-        // Until here it tells whoever asks that the node ends.
-        governing.end().await;
-        if let Ok(subscriptions) = subscriptions {
-            subscriptions.stop().await;
-        }
-        tokio::task::spawn_blocking(move || running.stop()).await?;
-        if let Stop::Failed(reason) = reason {
-            anyhow::bail!("{reason}");
-        }
+    let Some((running, subscriptions, governing, reason)) = life? else { return Ok(Stop::Signal) };
+    // Until here it tells whoever asks that the node ends.
+    governing.end().await;
+    if let Ok(subscriptions) = subscriptions {
+        subscriptions.stop().await;
     }
-    tracing::info!("stopped");
-    Ok(())
+    tokio::task::spawn_blocking(move || running.stop()).await?;
+    match reason {
+        Stop::Failed(reason) => anyhow::bail!("{reason}"),
+        reason => Ok(reason),
+    }
 }
 
 /// Starts the engine, and tells now and then how far it is. `None`: a signal came first.
@@ -181,6 +192,8 @@ impl Governing {
 enum Stop {
     Signal,
     Failed(Arc<str>),
+    /// The volume was put back; started again, it is another one.
+    Anew,
 }
 
 async fn stop_reason(running: &Running, signals: &mut Signals) -> Stop {
@@ -188,6 +201,7 @@ async fn stop_reason(running: &Running, signals: &mut Signals) -> Stop {
     tokio::select! {
         () = signals.stop() => {}
         () = control.end_wanted() => tracing::info!("told to end on the admin port"),
+        () = control.anew_wanted() => return Stop::Anew,
         reason = running.fatal.reported() => return Stop::Failed(reason),
     }
     tracing::info!("stopping: requests under way are finished, live readers are told to come back");

@@ -1,6 +1,8 @@
 //! What lies on the volume: the log, the tables, their snapshots, the superblock, the layout manifest, the lock and the reserve.
 
 pub mod aol;
+pub mod aside;
+pub mod begin_anew;
 mod behind;
 pub mod layout;
 pub mod lock;

@@ -34,7 +34,7 @@ use super::start::Running;
 use super::start_report::StartReport;
 use super::sweeper::{SweepPace, Sweeper};
 use super::views::ShardViews;
-use super::volume::Volume;
+use super::volume::{Volume, may_begin_anew};
 use super::watch::Watch;
 use crate::codec::record::RecordKind;
 use crate::codec::snapshot::Compression;
@@ -98,7 +98,13 @@ impl Parts<'_> {
         let mut shared = self.shared(&sound, report, &by_shard);
         if let Membership::Member { roster, me, .. } = &self.membership {
             let vault = Arc::clone(&self.volume.vault);
-            shared = shared.in_cluster(Arc::new(Cluster::new(vault, roster.clone(), *me, &mailboxes)));
+            shared = shared.in_cluster(Arc::new(Cluster::new(
+                vault,
+                roster.clone(),
+                *me,
+                &mailboxes,
+                may_begin_anew(self.config),
+            )));
         }
         let shared = Arc::new(shared);
         let queue = Arc::new(ApplyQueue::new(self.config.apply_backlog.get(), logs.len()));
@@ -166,6 +172,7 @@ impl Parts<'_> {
             scrub_rate: self.config.scrub_rate.get(),
         };
         Sweeper::new(Arc::clone(shared), Arc::clone(&self.clock), Arc::clone(&self.metrics), pace)
+            .beside(Arc::clone(&self.volume.root))
     }
 
     fn snapshots(&self, shared: &Arc<Shared>, logs: &[LaneReader]) -> SnapshotTaker {

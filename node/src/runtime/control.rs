@@ -265,6 +265,14 @@ impl Control {
         self.shared.end_wanted.notified().await;
     }
 
+    /// Resolves when this node should be stopped and started again at once, to go on as another volume: its disk was put back.
+    pub async fn anew_wanted(&self) {
+        match self.shared.cluster.get() {
+            Some(cluster) => cluster.anew_wanted().await,
+            None => std::future::pending().await,
+        }
+    }
+
     /// Ends the node in order, as SIGTERM does.
     pub fn shut_down(&self) {
         self.shared.end_wanted.notify_one();

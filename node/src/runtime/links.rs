@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, Weak};
 
 use bytes::Bytes;
+use tokio::sync::Notify;
 
 use self::vouching::Standing;
 use super::control::JoinError;
@@ -38,6 +39,10 @@ pub(crate) struct Cluster {
     changing: Mutex<()>,
     /// Whether others know this start.
     standing: Mutex<Standing>,
+    /// A volume that was put back becomes another one at its next start.
+    begins_anew: bool,
+    /// The volume says that it was put back, and that next start is wanted.
+    anew_wanted: Notify,
     lanes: Vec<(Arc<Mailbox>, Arc<Gate>)>,
     /// The ways to those who lead.
     doors: Mutex<BTreeMap<ReplicaId, Door>>,
@@ -126,6 +131,7 @@ impl Cluster {
         roster: Roster,
         me: Option<ReplicaId>,
         mailboxes: &[Arc<Mailbox>],
+        begins_anew: bool,
     ) -> Self {
         let identity = vault.look(|superblock| Identity {
             cluster: superblock.cluster,
@@ -134,7 +140,7 @@ impl Cluster {
             trail: superblock.trail(),
         });
         let alone = is_alone(&roster, me);
-        let standing = vault.look(|superblock| Standing::found(superblock, alone));
+        let standing = vault.look(|superblock| Standing::found(superblock, alone, begins_anew));
         let boot = identity.trail.newest();
         Self {
             identity,
@@ -142,6 +148,8 @@ impl Cluster {
             known: RwLock::new(Known { me, roster: Arc::new(roster) }),
             changing: Mutex::default(),
             standing: Mutex::new(standing),
+            begins_anew,
+            anew_wanted: Notify::new(),
             lanes: mailboxes.iter().map(|mailbox| (Arc::clone(mailbox), Arc::default())).collect(),
             doors: Mutex::default(),
             reads: ReadIndex::new(boot),
@@ -227,6 +235,14 @@ impl Cluster {
         self.seeding.end();
     }
 
+    /// Whether this is another member, as far as its volume is known.
+    fn is_member(&self, peer: Peer) -> bool {
+        self.read_known(|known| {
+            let member = known.roster.members.get(&peer.id).filter(|_| known.me != Some(peer.id));
+            member.is_some_and(|member| member.incarnation.is_none_or(|seen| seen == peer.incarnation))
+        })
+    }
+
     /// A member whose volume nobody had seen is the one that came first.
     fn learn(&self, peer: Peer) -> Result<(), Stranger> {
         let _alone = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
@@ -262,8 +278,12 @@ impl Host for Cluster {
         self.check_start(peer, trail)
     }
 
-    fn put_back(&self, by: ReplicaId, met: Start) {
-        self.learn_put_back(by, met);
+    fn put_back(&self, by: Peer, met: Start) {
+        if self.is_member(by) {
+            self.learn_put_back(by.id, met);
+        } else {
+            tracing::warn!(peer = by.id.0, "somebody who is no member says that this volume was put back");
+        }
     }
 
     fn is_current(&self, peer: Peer) -> bool {

@@ -27,7 +27,7 @@ use crate::seam::Clock;
 use crate::seam::disk::{Dir, RealDir};
 use crate::store::aol::{Held, Lane, LaneOptions, Record, RecoveryReport};
 use crate::store::layout::{Layout, lane_folder};
-use crate::store::reserve::{Reserve, Spare};
+use crate::store::reserve::Spare;
 use crate::store::tables::{Identity, Place, Tables, TablesError};
 use crate::telemetry::Metrics;
 use crate::types::{LaneId, ShardCount, ShardId};
@@ -116,8 +116,7 @@ pub fn start_watched_on(
     let before = clock.elapsed();
     let lanes = u16::try_from(config.lanes).context("lanes")?;
     let layout = Layout { shards: config.shards, lanes };
-    let reserve_bytes = Reserve::bytes_for(config.segment_size.get());
-    let volume = Volume::open(root, layout, config.node_name.as_str(), config.cluster_id, reserve_bytes)
+    let volume = Volume::open(root, layout, config)
         .with_context(|| format!("cannot use the data directory {}", config.data.display()))?;
     let mut report = StartReport { created: volume.unserved(), ..StartReport::default() };
     let membership = Membership::find(config, &volume.vault)?;

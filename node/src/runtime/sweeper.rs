@@ -10,6 +10,8 @@ use super::mailbox::{Job, Waiter};
 use super::shared::{Shard, Shared};
 use crate::core::Command;
 use crate::seam::Clock;
+use crate::seam::disk::Dir;
+use crate::store::aside::{Taken, measure};
 use crate::store::tables::{ReadFault, ScrubCursor};
 use crate::telemetry::Metrics;
 use crate::types::{PinId, PinOp, ShardId, StreamId};
@@ -20,6 +22,11 @@ const CHUNKS_PER_LOOK_MAX: usize = 1024;
 const PIN_AGE_MIN_MS: u64 = 120_000;
 /// Pins that one round looks at per shard.
 const PINS_PER_ROUND_MAX: usize = 256;
+
+/// When a start has its first work behind it.
+const ASIDE_FIRST: Duration = Duration::from_secs(2);
+/// How often what is set aside is measured: a few folders are listed.
+const ASIDE_INTERVAL: Duration = Duration::from_secs(60);
 
 /// How much to do, and how often.
 #[derive(Debug, Clone, Copy)]
@@ -42,6 +49,8 @@ pub(crate) struct Sweeper {
     metrics: Arc<Metrics>,
     pace: SweepPace,
     places: BTreeMap<ShardId, Place>,
+    /// Where the volume lies, and when it is looked at next for what is set aside.
+    aside: Option<(Arc<dyn Dir>, Duration)>,
 }
 
 /// Where the rounds of one shard stand.
@@ -63,7 +72,13 @@ impl Sweeper {
         pace: SweepPace,
     ) -> Self {
         let places = shared.open_shards().map(|shard| (shard.id, Place::default())).collect();
-        Self { shared, clock, metrics, pace, places }
+        Self { shared, clock, metrics, pace, places, aside: None }
+    }
+
+    /// Tells what is set aside on the volume, too.
+    pub(crate) fn beside(mut self, root: Arc<dyn Dir>) -> Self {
+        self.aside = Some((root, self.clock.elapsed() + ASIDE_FIRST));
+        self
     }
 
     /// Runs until the engine closes.
@@ -82,6 +97,7 @@ impl Sweeper {
             }
             self.places = places;
             self.count();
+            self.measure_aside();
         }
     }
 
@@ -98,6 +114,20 @@ impl Sweeper {
         self.metrics.engine.streams.set(i64::try_from(streams).unwrap_or(i64::MAX));
         self.shared.note_stored(bytes);
         self.metrics.store.stored.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+    }
+
+    /// What is set aside changes when something was damaged, and when a person removes it.
+    fn measure_aside(&mut self) {
+        let now = self.clock.elapsed();
+        let Some((root, next)) = self.aside.as_mut().filter(|(_, next)| now >= *next) else { return };
+        *next = now + ASIDE_INTERVAL;
+        match measure(root.as_ref()) {
+            Ok(Taken { files, bytes }) => {
+                self.metrics.store.set_aside_files.set(i64::try_from(files).unwrap_or(i64::MAX));
+                self.metrics.store.set_aside.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+            }
+            Err(error) => tracing::debug!(%error, "what is set aside cannot be measured"),
+        }
     }
 
     /// Proposes a trim for streams that keep more than they should.

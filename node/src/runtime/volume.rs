@@ -9,7 +9,9 @@ use anyhow::Context;
 
 use super::vault::Vault;
 use crate::codec::superblock::Superblock;
+use crate::config::Config;
 use crate::seam::disk::Dir;
+use crate::store::begin_anew::{SetAside, begin_anew};
 use crate::store::layout::{Layout, LayoutError};
 use crate::store::lock::{DirectoryLock, LOCK_FILE};
 use crate::store::reserve::Reserve;
@@ -31,13 +33,8 @@ pub(crate) struct Volume {
 impl Volume {
     /// Opens or formats `root`. Nothing is overwritten that does not belong to this layout or to this cluster; without a
     /// cluster, the volume is one of its own.
-    pub(crate) fn open(
-        root: Arc<dyn Dir>,
-        layout: Layout,
-        node: &str,
-        cluster: Option<ClusterId>,
-        reserve_bytes: u64,
-    ) -> anyhow::Result<Self> {
+    pub(crate) fn open(root: Arc<dyn Dir>, layout: Layout, config: &Config) -> anyhow::Result<Self> {
+        let (node, cluster) = (config.node_name.as_str(), config.cluster_id);
         // What will be refused gets no lock file of ours. A superblock that cannot be read is told of below.
         if let Ok(Some(found)) = SuperblockStore::peek(root.as_ref()) {
             refuse_another_cluster(&found, cluster)?;
@@ -48,8 +45,9 @@ impl Volume {
         let lock = DirectoryLock::acquire(root.as_ref())?;
         let fresh = Layout::open(root.as_ref(), layout)?;
         // Early, since a full volume has no room for what follows unless some of it is given up.
-        let reserve = Arc::new(Reserve::open(&root, reserve_bytes).context("the reserve cannot be made")?);
-        let superblock = match SuperblockStore::open(root.as_ref())? {
+        let reserve = Reserve::open(&root, Reserve::bytes_for(config.segment_size.get()));
+        let reserve = Arc::new(reserve.context("the reserve cannot be made")?);
+        let mut superblock = match SuperblockStore::open(root.as_ref())? {
             Some(found) => found,
             None if fresh || root.entries()?.iter().all(|(name, _)| !is_data(name)) => {
                 SuperblockStore::create(root.as_ref(), first_superblock(node, cluster)?)?
@@ -58,6 +56,9 @@ impl Volume {
                 "the superblock is missing although there is data; restore it or the whole directory"
             ),
         };
+        if superblock.get().put_back.is_some() && may_begin_anew(config) {
+            begin_another(&root, layout, &mut superblock, node)?;
+        }
         Ok(Self { root, layout, reserve, vault: Arc::new(Vault::new(superblock)), _lock: lock })
     }
 
@@ -85,6 +86,45 @@ impl Volume {
 
     pub(crate) fn lane_of(&self, shard: ShardId) -> LaneId {
         LaneId(shard.0 % self.layout.lanes)
+    }
+}
+
+/// Whether a disk that was put back may become another member by itself: somebody must be there who gives it an id. Where a
+/// file says who the members are, the ids of their volumes are fixed, and a node on its own has nobody who has what it lost.
+pub(crate) const fn may_begin_anew(config: &Config) -> bool {
+    config.cluster_id.is_some() && config.cluster_file.is_none()
+}
+
+/// Makes a volume that was put back another one. If it cannot be, the volume takes no part, as before.
+fn begin_another(
+    root: &Arc<dyn Dir>,
+    layout: Layout,
+    store: &mut SuperblockStore,
+    node: &str,
+) -> anyhow::Result<()> {
+    let first = first_superblock(node, Some(store.get().cluster))?;
+    let (was, is) = (store.get().incarnation, first.incarnation);
+    match begin_anew(root, layout, store, first) {
+        Ok(SetAside { folder }) => {
+            tracing::warn!(
+                %was,
+                %is,
+                folder,
+                "this volume was put back to an older copy of itself: what it held is set aside, and it begins anew, as another \
+                 volume that gets everything from the others"
+            );
+            Ok(())
+        }
+        Err(error) if error.is_unchanged() => {
+            tracing::error!(
+                reason = %error,
+                "this volume was put back to an older copy of itself and cannot begin anew; started again, the node tries again"
+            );
+            Ok(())
+        }
+        Err(error) => {
+            Err(error).context("this volume was put back to an older copy of itself and cannot begin anew")
+        }
     }
 }
 

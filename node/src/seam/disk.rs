@@ -61,6 +61,9 @@ pub trait Dir: Send + Sync + std::fmt::Debug {
     fn create(&self, name: &str) -> io::Result<Arc<dyn File>>;
     /// Renames within the directory, replacing the target.
     fn rename(&self, from: &str, to: &str) -> io::Result<()>;
+    /// Moves a file or a folder, with all that is in it, into a sub-directory that exists; it keeps its name, which nothing there may
+    /// have. After a crash it is here or there, whole; there for good once this directory and that one were synced.
+    fn move_into(&self, name: &str, folder: &str) -> io::Result<()>;
     /// Removes a file.
     fn remove(&self, name: &str) -> io::Result<()>;
     /// All names and what they stand for, sorted. A name that is no UTF-8 is shown with replacement characters.

@@ -22,6 +22,7 @@ pub use beginning::Held;
 pub use error::{LaneError, Operation};
 pub use lane::Lane;
 pub use options::{Appended, LaneOptions, RecordHead};
+pub use quarantine::FOLDER as QUARANTINE_FOLDER;
 pub use reader::{LaneReader, LaneRecords};
 pub use report::{CutTail, DamagedRange, RecoveryReport, ShardGap};
 

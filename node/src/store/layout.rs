@@ -28,8 +28,20 @@ const MANIFEST_BYTES_MAX: usize = 16 * 1024;
 /// Files that are parts of the engine: exact names, or a prefix when it ends in `-`.
 const FILES: [&str; 6] = [LAYOUT_FILE, LOCK_FILE, RESERVE_FILE, COPIES[0], COPIES[1], "shard-"];
 /// Folders that are parts of the engine; `lost+found` is the file system's own.
-const FOLDERS: [&str; 8] =
-    ["lane-", "shard-", "tables", "slots", "snapshots", "seeding", "quarantine", "lost+found"];
+const FOLDERS: [&str; 9] = [
+    "lane-",
+    "shard-",
+    "tables",
+    "slots",
+    "snapshots",
+    "seeding",
+    "quarantine",
+    SET_ASIDE_PREFIX,
+    "lost+found",
+];
+
+/// What the folders begin with in which a volume that began anew keeps what it held before. Persisted, keep stable.
+pub const SET_ASIDE_PREFIX: &str = "put-back-";
 
 /// The folder of a lane's log.
 #[must_use]

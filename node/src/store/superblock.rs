@@ -87,6 +87,12 @@ impl SuperblockStore {
         &self.current
     }
 
+    /// What each copy holds.
+    #[must_use]
+    pub fn encoded(&self) -> Vec<u8> {
+        self.current.encode(self.sequence)
+    }
+
     /// Changes it; when this returns, the change is durable in both copies.
     pub fn update(&mut self, change: impl FnOnce(&mut Superblock)) -> Result<(), SuperblockStoreError> {
         if self.poisoned {

@@ -36,7 +36,7 @@ use late::CatchUp;
 
 pub use cut::{Cut, CutCursor};
 pub use fault::{ReadFault, TablesError};
-pub use open::{Identity, Place, file_name};
+pub use open::{DAMAGED_SUFFIX, Identity, Place, file_name};
 pub use read::Reader;
 pub use rebuild::{CarriedRow, Rebuild};
 pub use replace::Unreplaced;

@@ -165,6 +165,10 @@ group! {
         log_damage: Gauge = "damaged_log_bytes";
         /// Shards that refuse service because they are damaged.
         damaged_shards: Gauge = "damaged_shards";
+        /// Files that hold what was damaged, cut, taken back or put back: nobody removes them but a person.
+        set_aside_files: Gauge = "set_aside_files";
+        /// Bytes that those files take.
+        set_aside: Gauge = "set_aside_bytes";
         /// Reads for which stored data failed its checksum or was not there.
         corrupt_reads: Counter = "corrupt_reads";
         /// Bytes that the scrubber read.

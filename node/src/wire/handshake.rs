@@ -172,7 +172,7 @@ impl<'a> Handshake<'a> {
         let outcome = self.agree(&welcome, wanted);
         let peer = self.or_refuse(outcome)?;
         self.say(FrameKind::Agreed, &[])?;
-        self.hear_agreed(peer.id)?;
+        self.hear_agreed(peer)?;
         self.done(peer)
     }
 
@@ -209,7 +209,7 @@ impl<'a> Handshake<'a> {
         encode_welcome(&from, &mut said);
         self.say(FrameKind::Welcome, &said)?;
         self.seed = seed(&hello.payload, &said);
-        self.hear_agreed(peer.id)?;
+        self.hear_agreed(peer)?;
         Ok((peer, theirs.from.trail))
     }
 
@@ -247,7 +247,7 @@ impl<'a> Handshake<'a> {
 
     /// The other side has agreed, or says why it does not. It is there, and it is now: so what it says of this node's volume
     /// may change this node.
-    fn hear_agreed(&mut self, from: ReplicaId) -> Result<(), Unshaken> {
+    fn hear_agreed(&mut self, from: Peer) -> Result<(), Unshaken> {
         let outcome = self.hear_one_of(&[FrameKind::Agreed, FrameKind::PutBack]);
         if let Err(Unshaken::PutBack(met)) = outcome {
             self.host.put_back(from, met);

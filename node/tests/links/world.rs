@@ -90,8 +90,8 @@ impl Host for TestHost {
         Ok(())
     }
 
-    fn put_back(&self, by: ReplicaId, met: Start) {
-        self.tell(Event::PutBack(by, met));
+    fn put_back(&self, by: Peer, met: Start) {
+        self.tell(Event::PutBack(by.id, met));
     }
 
     fn is_current(&self, peer: Peer) -> bool {

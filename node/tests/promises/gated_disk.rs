@@ -132,6 +132,11 @@ impl Dir for GatedDir {
         self.inner.rename(from, to)
     }
 
+    fn move_into(&self, name: &str, folder: &str) -> io::Result<()> {
+        self.pass(name, "move")?;
+        self.inner.move_into(name, folder)
+    }
+
     fn remove(&self, name: &str) -> io::Result<()> {
         self.pass(name, "remove")?;
         self.inner.remove(name)

@@ -45,6 +45,8 @@ mod log_model;
 #[cfg(test)]
 mod metrics;
 #[cfg(test)]
+mod put_back;
+#[cfg(test)]
 mod refused_starts;
 #[cfg(test)]
 mod seeding_crash;

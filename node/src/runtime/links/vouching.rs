@@ -11,9 +11,12 @@ use crate::runtime::mailbox::Job;
 use crate::types::{Boot, ReplicaId, Start, Trail};
 use crate::wire::{Host, KnownStart, Peer, Stranger};
 
-/// What a person does about it.
-const REMEDY: &str = "stop this node, move its data directory aside (nothing in it was erased) and start it with an empty one: \
-     it joins as a new volume and gets all data from the others";
+/// What is done about it by a node that anybody elects.
+const BEGINS_ANEW: &str =
+    "nothing; started again, the node sets its data aside and begins anew, if there is room for that";
+/// What there is to know about it where a file says who the members are.
+const REMEDY: &str = "nothing in it was erased, and the others go on without this node: the members of a cluster file are fixed, and no \
+     other volume takes the place of one; to have as many again, restore snapshots into a new cluster";
 
 /// How this start stands with the other members.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,10 +31,10 @@ pub(super) enum Standing {
 
 impl Standing {
     /// What is known before anybody was met.
-    pub(super) fn found(superblock: &Superblock, alone: bool) -> Self {
+    pub(super) fn found(superblock: &Superblock, alone: bool, begins_anew: bool) -> Self {
         match superblock.put_back {
             Some(met) => {
-                tell(met);
+                tell(met, begins_anew);
                 Self::PutBack(met)
             }
             None if alone => Self::Vouched,
@@ -40,10 +43,10 @@ impl Standing {
     }
 }
 
-fn tell(met: Boot) {
+fn tell(met: Boot, begins_anew: bool) {
     tracing::error!(
         start = met.0,
-        remedy = REMEDY,
+        remedy = if begins_anew { BEGINS_ANEW } else { REMEDY },
         "this volume was put back to an older copy of itself, as a start shows that others have met and of which it knows \
          nothing; it takes no part any more"
     );
@@ -66,6 +69,12 @@ impl Cluster {
             Standing::PutBack(met) => Some(met),
             Standing::Unmet | Standing::Vouched => None,
         }
+    }
+
+    /// Resolves when this volume says that it was put back, and a start would make it another one. Not for what an earlier start
+    /// found: this one has tried already.
+    pub(crate) async fn anew_wanted(&self) {
+        self.anew_wanted.notified().await;
     }
 
     /// Nobody is there to vouch, or somebody has: replicas take part from now on.
@@ -178,12 +187,14 @@ impl Cluster {
         }
         *self.standing() = Standing::PutBack(met.boot);
         tracing::error!(peer = by.0, "a member does not take this volume for the one that it knew");
-        tell(met.boot);
+        tell(met.boot, self.begins_anew);
         for (mailbox, _) in &self.lanes {
             let _ended = mailbox.send(Job::PutBack(met.boot));
         }
         if let Err(error) = self.vault.update(|superblock| superblock.put_back = Some(met.boot)) {
             tracing::error!(%error, "that this volume was put back cannot be remembered");
+        } else if self.begins_anew {
+            self.anew_wanted.notify_one();
         }
     }
 }

@@ -65,6 +65,18 @@ impl Dir for RealDir {
         fs::rename(self.path.join(from), self.path.join(to))
     }
 
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "nothing appears by it that was not there, whole, under another name"
+    )]
+    fn move_into(&self, name: &str, folder: &str) -> io::Result<()> {
+        let target = self.path.join(folder).join(name);
+        if fs::symlink_metadata(&target).is_ok() {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        fs::rename(self.path.join(name), target)
+    }
+
     fn remove(&self, name: &str) -> io::Result<()> {
         fs::remove_file(self.path.join(name))
     }

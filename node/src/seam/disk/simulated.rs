@@ -10,6 +10,7 @@ mod faults;
 mod handles;
 mod history;
 mod inode;
+mod moved;
 mod random;
 
 use std::collections::BTreeSet;
@@ -24,6 +25,7 @@ use self::directory::{Change, Directory};
 use self::handles::SimulatedDir;
 use self::history::Event;
 use self::inode::Inode;
+use self::moved::Move;
 use super::Dir;
 
 /// The unit that a device writes whole; a bad one tears even that.
@@ -36,6 +38,8 @@ type InodeNumber = usize;
 struct State {
     inodes: Vec<Inode>,
     directories: Vec<Directory>,
+    /// What was moved from one directory to another since either was synced.
+    moves: Vec<Move>,
     faults: Faults,
     random: Random,
     /// Bytes that files may take together.
@@ -59,6 +63,7 @@ impl SimulatedDisk {
         Self::with(State {
             inodes: Vec::new(),
             directories: vec![Directory::default()],
+            moves: Vec::new(),
             faults: Faults::default(),
             random: Random::new(seed),
             capacity: u64::MAX,
@@ -87,8 +92,9 @@ impl SimulatedDisk {
         let tears_sectors = state.tears_sectors;
         // Whole crashes of one kind are as likely as mixtures: they find different mistakes.
         let odds = random.below(5) * 25;
-        let directories: Vec<Directory> =
+        let mut directories: Vec<Directory> =
             state.directories.iter().map(|directory| directory.after_power_cut(&mut random, odds)).collect();
+        moved::after_power_cut(&state.moves, &mut directories, &mut random, odds);
         let named: BTreeSet<InodeNumber> =
             directories.iter().flat_map(|directory| directory.names.values().copied()).collect();
         // Files without a name are gone.
@@ -105,7 +111,18 @@ impl SimulatedDisk {
         drop(state);
         let faults = Faults::default();
         let events = None;
-        Self::with(State { inodes, directories, faults, random, capacity, used, tears_sectors, events })
+        let moves = Vec::new();
+        Self::with(State {
+            inodes,
+            directories,
+            moves,
+            faults,
+            random,
+            capacity,
+            used,
+            tears_sectors,
+            events,
+        })
     }
 
     /// What is there after the process was killed: everything that it wrote, unsynced parts still unsynced.
@@ -115,6 +132,7 @@ impl SimulatedDisk {
         Self::with(State {
             inodes: state.inodes.clone(),
             directories: state.directories.clone(),
+            moves: state.moves.clone(),
             faults: Faults::default(),
             random: Random::new(seed),
             capacity: state.capacity,
@@ -253,6 +271,7 @@ impl State {
         let place = self.directory(directory)?;
         place.durable = place.names.clone();
         place.changes.clear();
+        self.keep_moves(directory);
         self.note(|| Event::SyncDirectory { directory });
         Ok(())
     }

@@ -13,7 +13,7 @@ use crate::seam::disk::Dir;
 use crate::types::{LanePosition, ShardId};
 
 /// The folder's name inside the lane's directory.
-const FOLDER: &str = "quarantine";
+pub const FOLDER: &str = "quarantine";
 /// Longest copy: more than a group commit, less than a segment.
 const COPY_BYTES_MAX: u64 = 4 << 20;
 /// Most copies of damage; the first ones are kept, for they tell how it began.

@@ -188,9 +188,12 @@ fn temporary_name(name: &str) -> String {
     format!("{name}.new")
 }
 
+/// What the name of a file ends in that was set aside.
+pub const DAMAGED_SUFFIX: &str = ".damaged";
+
 /// The name under which a damaged file is set aside.
 fn set_aside_name(shard: ShardId) -> String {
-    format!("{}.damaged", file_name(shard))
+    format!("{}{DAMAGED_SUFFIX}", file_name(shard))
 }
 
 fn marker_name(file: &str) -> String {

@@ -41,7 +41,7 @@ impl Host for Nobody {
         Ok(())
     }
 
-    fn put_back(&self, _: ReplicaId, _: Start) {}
+    fn put_back(&self, _: Peer, _: Start) {}
 
     fn dialled(&self, _: Peer, _: Vec<Port>) {}
 

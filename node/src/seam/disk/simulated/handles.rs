@@ -43,6 +43,12 @@ impl Dir for SimulatedDir {
         state.rename(self.number, from, to)
     }
 
+    fn move_into(&self, name: &str, folder: &str) -> io::Result<()> {
+        let mut state = self.disk.lock();
+        state.enter(Call::Rename)?;
+        state.move_into(self.number, name, folder)
+    }
+
     fn remove(&self, name: &str) -> io::Result<()> {
         let mut state = self.disk.lock();
         state.enter(Call::Remove)?;

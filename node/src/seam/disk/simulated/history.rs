@@ -10,6 +10,7 @@ use super::{InodeNumber, SimulatedDisk, State};
 pub(super) enum Event {
     Create { directory: usize, name: String },
     Rename { directory: usize, from: String, to: String },
+    MoveInto { directory: usize, name: String, folder: String },
     Remove { directory: usize, name: String },
     SyncDirectory { directory: usize },
     Subdir { directory: usize, name: String },
@@ -89,6 +90,7 @@ impl State {
         match event {
             Event::Create { directory, name } => self.create(*directory, name).map(drop),
             Event::Rename { directory, from, to } => self.rename(*directory, from, to),
+            Event::MoveInto { directory, name, folder } => self.move_into(*directory, name, folder),
             Event::Remove { directory, name } => self.remove(*directory, name),
             Event::SyncDirectory { directory } => self.sync_directory(*directory),
             Event::Subdir { directory, name } => self.subdir(*directory, name).map(drop),
