@@ -47,7 +47,7 @@ async fn is_halted(node: &Running) {
 async fn a_disk_that_was_put_back_by_one_start_is_found_out_and_takes_no_part_for_good() {
     let directory = tempfile::tempdir().unwrap();
     let image = directory.path().join("image");
-    let configs = configs(directory.path());
+    let configs = configs(directory.path(), NODES);
     let (one, other, node) = (begin(&configs[0]), begin(&configs[1]), begin(&configs[2]));
     eventually(|| cluster(&node).is_vouched()).await;
     end(node).await;
@@ -83,7 +83,7 @@ async fn a_disk_that_was_put_back_by_one_start_is_found_out_and_takes_no_part_fo
 #[tokio::test(flavor = "multi_thread")]
 async fn a_start_that_nobody_has_met_leads_nothing_and_goes_on_by_itself_once_one_other_has() {
     let directory = tempfile::tempdir().unwrap();
-    let configs = configs(directory.path());
+    let configs = configs(directory.path(), NODES);
     let node = begin(&configs[0]);
     let answer = node.control().seal(ShardId(0), RecordEpoch(9)).await.unwrap();
     assert_eq!(answer, Answer::Refused(Refusal::Unvouched));
@@ -99,7 +99,7 @@ async fn a_start_that_nobody_has_met_leads_nothing_and_goes_on_by_itself_once_on
 #[tokio::test(flavor = "multi_thread")]
 async fn what_one_member_has_met_of_a_start_the_others_hear_of_and_find_the_older_disk_out() {
     let directory = tempfile::tempdir().unwrap();
-    let configs = configs(directory.path());
+    let configs = configs(directory.path(), NODES);
     let (one, other, node) = (begin(&configs[0]), begin(&configs[1]), begin(&configs[2]));
     eventually(|| [&one, &other, &node].iter().all(|node| cluster(node).is_vouched())).await;
     let (identity, id) = (cluster(&node).identity(), ReplicaId(2));
