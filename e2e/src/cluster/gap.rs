@@ -5,6 +5,7 @@
 //! client sees that does the same.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -29,6 +30,8 @@ pub struct Gap {
     pub longest: Duration,
     /// How many there were.
     pub acknowledged: usize,
+    /// How many appends were answered that the node does not lead, which is no client's business.
+    pub turned_away: usize,
 }
 
 /// Writers at work.
@@ -36,7 +39,14 @@ pub struct Gap {
 pub struct GapMeter {
     writers: JoinSet<()>,
     clock: Stopwatch,
-    acknowledged: Arc<Mutex<Vec<Duration>>>,
+    seen: Arc<Seen>,
+}
+
+/// What all writers saw.
+#[derive(Debug, Default)]
+struct Seen {
+    acknowledged: Mutex<Vec<Duration>>,
+    turned_away: AtomicUsize,
 }
 
 impl GapMeter {
@@ -45,13 +55,13 @@ impl GapMeter {
         let first = *nodes.first().context("no node to write through")?;
         let created = Connection::open(first).await?.exchange(&Request::create(stream, "text/plain")).await?;
         ensure!(matches!(created.head.status, 200 | 201), "{} to a creation", created.head.status);
-        let (clock, acknowledged) = (Stopwatch::start(), Arc::default());
+        let (clock, seen) = (Stopwatch::start(), Arc::<Seen>::default());
         let mut writers = JoinSet::new();
         for node in nodes {
             let request = Request::append(stream, "text/plain", b"tick");
-            writers.spawn(write(*node, request, clock, Arc::clone(&acknowledged)));
+            writers.spawn(write(*node, request, clock, Arc::clone(&seen)));
         }
-        Ok(Self { writers, clock, acknowledged })
+        Ok(Self { writers, clock, seen })
     }
 
     /// The time on the meter's clock.
@@ -78,17 +88,18 @@ impl GapMeter {
         self.writers.shutdown().await;
         let times = self.times();
         let between = times.windows(2).map(|pair| pair[1].saturating_sub(pair[0]));
-        Gap { longest: between.max().unwrap_or_default(), acknowledged: times.len() }
+        let turned_away = self.seen.turned_away.load(Ordering::Relaxed);
+        Gap { longest: between.max().unwrap_or_default(), acknowledged: times.len(), turned_away }
     }
 
     fn times(&self) -> Vec<Duration> {
-        let mut times = self.acknowledged.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut times = self.seen.acknowledged.lock().unwrap_or_else(PoisonError::into_inner).clone();
         times.sort_unstable();
         times
     }
 }
 
-async fn write(node: SocketAddr, request: Request, clock: Stopwatch, times: Arc<Mutex<Vec<Duration>>>) {
+async fn write(node: SocketAddr, request: Request, clock: Stopwatch, seen: Arc<Seen>) {
     let mut ticks = interval(EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut link = None;
@@ -106,7 +117,9 @@ async fn write(node: SocketAddr, request: Request, clock: Stopwatch, times: Arc<
         };
         let Ok(Ok(answer)) = timeout(ANSWER_MAX, connection.exchange(&request)).await else { continue };
         if matches!(answer.head.status, 200 | 204) {
-            times.lock().unwrap_or_else(PoisonError::into_inner).push(clock.elapsed());
+            seen.acknowledged.lock().unwrap_or_else(PoisonError::into_inner).push(clock.elapsed());
+        } else if memchr::memmem::find(&answer.body, b"not_leader").is_some() {
+            seen.turned_away.fetch_add(1, Ordering::Relaxed);
         }
         if answer.head.keeps_alive() {
             link = Some(connection);

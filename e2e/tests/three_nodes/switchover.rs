@@ -42,6 +42,7 @@ async fn drained(world: &mut World, round: u64) -> anyhow::Result<Gap> {
     let now = meter.now();
     meter.wait(now, STEADY, PATIENCE).await?;
     let gap = meter.end().await;
+    ensure!(gap.turned_away == 0, "a node answered that it does not lead: {gap:?}");
     let after = world.driver()?.view().table.rows[&shard].epoch;
     ensure!(after.0 == before.0 + 1, "from epoch {before} to {after}: it was sealed more than once");
     drain(world, leader, false).await?;

@@ -1,8 +1,9 @@
 //! Requests that another node has to answer: sent to it over connections that are kept for the next ones, its answer passed
 //! on.
 //!
-//! Invariant: a request is sent at most once. Until its first byte was written to the leader nothing has happened, and it
-//! may be tried again; behind that only the leader's own answer says what became of it, and without one nobody knows.
+//! Invariant: a request is not sent again while it may have been done. Until its first byte was written to the leader nothing has
+//! happened, and it may be tried again; behind that only the leader's own answer says what became of it, and without one nobody
+//! knows. An answer that says that the node does not lead, and so has done nothing, is as good as a byte that never left.
 
 mod answer;
 mod message;
@@ -17,8 +18,8 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 
 use super::wire::{Admission, Body, ResponseHead};
-use answer::{Broken, exchange};
-pub(super) use message::{Message, Wishes, target};
+use answer::{Answered, Broken, exchange};
+pub(super) use message::{Message, UNDONE, Wishes, target};
 use pool::Pool;
 
 /// Bounds and times of forwarding.
@@ -53,6 +54,8 @@ impl Default for ForwardLimits {
 pub(super) enum Unanswered {
     /// The leader cannot be reached; nothing was written to it.
     Unsent,
+    /// It has answered that it does not lead: nothing was done.
+    Undone,
     /// As many requests are under way to it as may be; nothing was written.
     Crowded,
     /// It was written, in part at least: it may or may not have happened.
@@ -95,11 +98,11 @@ impl Forwarder {
             stream = self.connect(leader, deadline).await?;
             outcome = self.send(&mut stream, message, replaced, admission, out).await;
         }
-        let (body, reusable) = outcome?;
+        let Answered { body, reusable, is_undone } = outcome?;
         if reusable {
             place.keep(stream);
         }
-        Ok(body)
+        if is_undone { Err(Unanswered::Undone) } else { Ok(body) }
     }
 
     async fn connect(&self, leader: &str, deadline: Instant) -> Result<TcpStream, Unanswered> {
@@ -115,7 +118,6 @@ impl Forwarder {
         })
     }
 
-    /// The answer, and whether the connection can carry another request.
     async fn send<L>(
         &self,
         stream: &mut TcpStream,
@@ -123,7 +125,7 @@ impl Forwarder {
         replaced: impl Future<Output = ()>,
         admission: &Admission,
         out: &mut ResponseHead,
-    ) -> Result<(Body<L>, bool), Unanswered> {
+    ) -> Result<Answered<L>, Unanswered> {
         let answered = tokio::select! {
             biased;
             answered = timeout(self.limits.answer_timeout, exchange(stream, message, admission, out)) => answered,

@@ -1,5 +1,5 @@
-//! A leader that seeds followers: it has a snapshot taken, offers it, and keeps the log from there on until the follower has
-//! been fed from it. Owned by the lane's thread.
+//! A leader that seeds followers: it offers a snapshot that its log goes on from (one that is there, or else one taken for the
+//! purpose) and keeps the log from there on until the follower has been fed from it. Owned by the lane's thread.
 //!
 //! Invariants: a peer is seeded with one shard of a lane at a time; what is kept of the log for it is bounded, and nothing is
 //! kept once the volume is full. At the bound the log goes all the same: the follower that it leaves behind is offered another
@@ -15,7 +15,7 @@ use tokio::sync::oneshot::error::TryRecvError;
 
 use super::lane::LaneOwner;
 use super::seeding::{SeedingReport, image_of};
-use super::snapshots::NoSnapshot;
+use super::snapshots::{Continued, NoSnapshot};
 use crate::core::replication::{FollowerSeen, Image, Input, Message};
 use crate::seam::disk::File;
 use crate::store::snapshots::Pinned;
@@ -25,6 +25,9 @@ use crate::wire::Parcel;
 /// How much more of the log is kept for a follower that is being seeded than for one that lags, in multiples of
 /// `follower-log-max`: what is written while a snapshot is taken, fetched and installed, all of which wait for a disk.
 const LOG_FACTOR: u64 = 8;
+/// A snapshot that is there is used again while no more of the log follows it than so many multiples of `follower-log-max`: half of
+/// what may be kept, so that the other half is left for what is written meanwhile.
+const REUSE_FACTOR: u64 = LOG_FACTOR / 2;
 /// A follower of which nothing is heard for so long is seeded anew when it comes back: a machine that restarts takes less.
 const SILENCE_MAX: Duration = Duration::from_secs(600);
 /// After a snapshot could not be taken, the next attempt waits so long.
@@ -43,6 +46,8 @@ pub(crate) struct Seeds {
 /// The snapshot of one shard.
 #[derive(Debug)]
 struct Seed {
+    /// What follows the snapshot stands behind this place.
+    from: LanePosition,
     /// The log is kept from here on.
     position: LanePosition,
     stage: Stage,
@@ -68,6 +73,15 @@ struct Taken {
     _pinned: Pinned,
 }
 
+impl Seed {
+    /// The log goes on without it. One that nobody was offered yet is ordered anew: nothing else would bring its followers back.
+    fn outrun(&mut self, tail: LanePosition) {
+        self.position = tail;
+        let was_offered = matches!(self.stage, Stage::Taken(_));
+        self.stage = if was_offered { Stage::Outrun } else { Stage::Failed(Duration::ZERO) };
+    }
+}
+
 impl Taken {
     fn of(pinned: Pinned) -> Result<Self, String> {
         let file = pinned.open().map_err(|error| error.to_string())?;
@@ -87,7 +101,7 @@ impl Seeds {
                     kept = tail.0 - seed.position.0,
                     "a follower is seeded too slowly: the log goes on without it, and it will need another snapshot"
                 );
-                seed.stage = Stage::Outrun;
+                seed.outrun(tail);
             }
         }
         let held = self.shards.values().filter(|seed| !matches!(seed.stage, Stage::Outrun));
@@ -155,25 +169,55 @@ impl LaneOwner {
         }
     }
 
-    /// Offers the snapshot that is there, if the log goes on from it; else has one taken.
+    /// Offers the snapshot that others are seeded with, if the log goes on from it; else orders one.
     fn begin_seed(&mut self, shard: ShardId, peer: ReplicaId) {
         // A full volume keeps nothing.
         let start = self.log.reader().start();
-        let goes_on = |seed: &&mut Seed| seed.position >= start && !matches!(seed.stage, Stage::Outrun);
+        let goes_on = |seed: &&mut Seed| seed.from >= start && !matches!(seed.stage, Stage::Outrun);
         if let Some(seed) = self.duty.seeds.shards.get_mut(&shard).filter(goes_on) {
             seed.peers.insert(peer, Arc::default());
+            // The others may be further by now.
+            seed.position = seed.from;
             if let Stage::Taken(taken) = &seed.stage {
                 let image = taken.image.clone();
                 self.step(shard, Input::Imaged { to: peer, image });
             }
             return;
         }
-        // What is applied by now is in it.
+        let log = self.goes_on_from_newest(shard, peer);
+        let from = log.as_ref().map_or_else(|| self.applied_place(shard), |log| log.from);
+        let stage = Stage::Ordered(self.shared.snapshots.order_for(shard, log));
+        let mut peers = BTreeMap::from([(peer, Arc::default())]);
+        let mut position = from;
+        // Whoever is being fed behind the one before goes on.
+        if let Some(before) = self.duty.seeds.shards.remove(&shard) {
+            position = position.min(before.position);
+            for (peer, sent) in before.peers {
+                peers.entry(peer).or_insert(sent);
+            }
+        }
+        self.duty.seeds.shards.insert(shard, Seed { from, position, stage, peers });
+    }
+
+    /// Behind here stands what a snapshot taken now does not hold: what is applied by now is in it.
+    fn applied_place(&self, shard: ShardId) -> LanePosition {
+        let start = self.log.reader().start();
         let applied = self.shards.get(&shard).and_then(|owner| owner.mark(owner.applied));
-        let position = applied.unwrap_or(start).max(start);
-        let stage = Stage::Ordered(self.shared.snapshots.order(shard));
-        let peers = BTreeMap::from([(peer, Arc::default())]);
-        self.duty.seeds.shards.insert(shard, Seed { position, stage, peers });
+        applied.unwrap_or(start).max(start)
+    }
+
+    /// The log, if it goes on from the newest snapshot that is there, as far as places are remembered, and a follower gains by that
+    /// snapshot.
+    fn goes_on_from_newest(&self, shard: ShardId, peer: ReplicaId) -> Option<Continued> {
+        let newest = self.shared.snapshots.newest(shard)?;
+        let history = self.replica(shard)?.history().clone();
+        let held = self.follower_seen(shard, peer)?.held;
+        let (start, tail) = (self.log.reader().start(), self.log.tail());
+        // Where nothing follows it, everything will.
+        let from = if newest == history.end() { tail } else { self.shards.get(&shard)?.mark(newest)? };
+        let near = tail.0.saturating_sub(self.follower_log_max.saturating_mul(REUSE_FACTOR));
+        let goes_on = from >= start && from.0 >= near && newest > held;
+        goes_on.then_some(Continued { least: newest, history, from })
     }
 
     /// Sees whether a snapshot was taken, and offers it.
@@ -185,10 +229,7 @@ impl LaneOwner {
                 Err(TryRecvError::Empty) => return,
                 Err(TryRecvError::Closed) => Err(NoSnapshot::Ending.to_string()),
             },
-            Stage::Failed(until) if *until <= now => {
-                seed.stage = Stage::Ordered(self.shared.snapshots.order(shard));
-                return;
-            }
+            Stage::Failed(until) if *until <= now => return self.order_seed_again(shard),
             Stage::Failed(_) | Stage::Taken(_) | Stage::Outrun => return,
         };
         match taken {
@@ -203,6 +244,15 @@ impl LaneOwner {
                 tracing::warn!(shard = shard.0, why, "no snapshot for a follower; tried again");
                 seed.stage = Stage::Failed(now + PAUSE);
             }
+        }
+    }
+
+    /// Orders a new one: whatever is there did not do.
+    fn order_seed_again(&mut self, shard: ShardId) {
+        let from = self.applied_place(shard);
+        let stage = Stage::Ordered(self.shared.snapshots.order(shard));
+        if let Some(seed) = self.duty.seeds.shards.get_mut(&shard) {
+            (seed.from, seed.position, seed.stage) = (from, seed.position.min(from), stage);
         }
     }
 

@@ -7,6 +7,7 @@
 
 mod desk;
 mod report;
+mod reuse;
 mod schedule;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,7 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-pub(crate) use desk::{Newest, SnapshotDesk};
+pub(crate) use desk::{Continued, Newest, SnapshotDesk};
 use desk::{Order, Task};
 pub use report::{NoSnapshot, SnapshotReport};
 pub(crate) use schedule::Triggers;
@@ -165,7 +166,8 @@ impl SnapshotTaker {
     }
 
     fn serve(&mut self, order: Order) {
-        let outcome = self.attempt(order.shard);
+        let found = order.log.as_ref().and_then(|log| self.reusable(order.shard, log));
+        let outcome = if found.is_some() { Ok(()) } else { self.attempt(order.shard) };
         // Whoever hears of it finds the figures as they are then.
         self.measure();
         let folder = self.folders.get(&order.shard).cloned();

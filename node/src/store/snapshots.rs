@@ -16,6 +16,7 @@ mod writer;
 
 pub use directory::{Pinned, SNAPSHOTS_FOLDER, Snapshots, existing, file_name, indexes};
 pub use error::{Part, SnapshotError};
+pub use pace::Pace;
 pub use progress::{Progress, ProgressNow};
 pub use reader::SnapshotFile;
 pub use restore::{Restored, restore, restore_newest, restore_successor};

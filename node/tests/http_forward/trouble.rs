@@ -9,6 +9,9 @@ use super::world::{Impostor, Node, Reply, at, nowhere, pair};
 
 const DONE: &str = "HTTP/1.1 204 No Content\r\nStream-Next-Offset: x\r\nConnection: keep-alive\r\n\r\n";
 
+/// What a node says of a request that was passed on to it while it did not lead.
+const UNDONE: &str = "HTTP/1.1 503 Service Unavailable\r\nThalweg-Undone: 1\r\nContent-Length: 2\r\n\r\n{}";
+
 /// What a test can wait for.
 const BRIEF: Duration = Duration::from_millis(300);
 
@@ -92,6 +95,47 @@ async fn a_write_whose_leader_is_replaced_before_it_answers_is_unknown_and_waits
     assert_eq!(append(&node, b"x").await.status, 404);
     node.stop().await;
     other.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_write_that_was_kept_back_until_another_led_is_sent_to_that_one() {
+    let (node, leader) = (Node::start().await, Node::start().await);
+    leader.create("a").await;
+    let (before, there) = Impostor::listen().await;
+    node.follow(&there);
+    let replaced = async {
+        let mut caller = before.accept().await;
+        caller.request().await;
+        node.follow(&at(leader.address));
+        caller.say(UNDONE).await;
+        caller
+    };
+    let (reply, _caller) = tokio::join!(append(&node, b"x"), replaced);
+    assert_eq!(reply.status, 204, "{reply:?}");
+    assert_eq!(leader.all("a").await, b"x");
+    node.stop().await;
+    leader.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_write_that_reaches_a_node_which_does_not_lead_is_sent_to_the_leader_as_soon_as_that_is_known() {
+    let (node, leader) = (Node::start().await, Node::start().await);
+    let other = Node::start().await;
+    leader.create("a").await;
+    other.follow(&at(leader.address));
+    node.follow(&at(other.address));
+    let told = async {
+        while other.metrics.http.connections_accepted.get() == 0 {
+            tokio::task::yield_now().await;
+        }
+        node.follow(&at(leader.address));
+    };
+    let (reply, ()) = tokio::join!(append(&node, b"x"), told);
+    assert_eq!(reply.status, 204, "{reply:?}");
+    assert_eq!(leader.all("a").await, b"x");
+    for node in [node, leader, other] {
+        node.stop().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,6 +1,8 @@
 //! Writes that reach a node that does not lead: the leader does them, with everything that the client said, and the client
 //! sees the leader's answer.
 
+use std::time::Duration;
+
 use futures::future::join_all;
 use serde_json::json;
 use thalweg_node::http::forward::ForwardLimits;
@@ -94,7 +96,8 @@ async fn who_prefers_a_redirect_is_told_where_the_leader_is_and_nothing_is_done(
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_request_is_passed_on_once() {
-    let (one, other) = (Node::start().await, Node::start().await);
+    let limits = ForwardLimits { hold: Duration::from_millis(300), ..ForwardLimits::default() };
+    let (one, other) = (Node::with(limits).await, Node::start().await);
     one.follow(&at(other.address));
     let refused = (503, "not_leader".to_owned(), "refused".to_owned());
     // Each takes the other for the leader; or the other knows of none.

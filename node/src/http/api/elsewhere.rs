@@ -1,5 +1,6 @@
 //! Writes to shards that this node does not lead: the leader answers them, and the client need not know. While nobody leads
-//! they wait. Invariant: a request goes one node further at most, and is answered "refused" only if it was not done.
+//! they wait; one that reached a node which leads no more, and so did nothing, is sent to the one that does. Invariant: a request
+//! goes one node further at most, and is answered "refused" only if it was not done.
 
 use std::future::pending;
 use std::pin::pin;
@@ -12,14 +13,17 @@ use super::names::{STREAM_ROOT, decode_name, percent_decode};
 use super::rare::write_response;
 use super::router::is_reserved;
 use super::{Api, Sse};
-use crate::http::forward::{Message, Unanswered, Wishes, target};
+use crate::http::forward::{Message, UNDONE, Unanswered, Wishes, target};
 use crate::http::subscriptions;
 use crate::http::wire::{Body, Exchange, Interrupt, Method, Request, ResponseHead};
 use crate::runtime::{Engine, Failure, Whereabouts};
 use crate::types::{ShardId, SubscriptionId};
 
-/// A leader that could not be reached, or that does not know yet that it leads, is asked again after this.
+/// A leader that could not be reached, or that does not know yet that it leads, is asked again after this; one that has said that it
+/// does not lead is sent the whole request, so it is asked again after twice as long each time.
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
+
+const DOUBLINGS_MAX: u32 = 6;
 
 /// A leader that was replaced in order has answered what it took before; nodes are near each other, and its answers arrive within
 /// this. One that is paused or cut off never answers, and its clients would wait for as long as it is away.
@@ -47,15 +51,22 @@ pub(super) async fn elsewhere(
     exchange: &Exchange<'_>,
     out: &mut ResponseHead,
 ) -> Body<Sse> {
-    let failure = match find(api, shard, request, exchange, out).await {
-        Ok(body) => return body,
-        Err(failure) => failure,
+    let (body, is_undone) = match find(api, shard, request, exchange, out).await {
+        Ok(body) => (body, out.refusal() == Some(NOT_LEADER.code)),
+        Err(failure) => {
+            let is_undone = matches!(failure, Failure::NotLeader { .. });
+            let is_reserved = request.path().strip_prefix(STREAM_ROOT).is_some_and(is_reserved);
+            let body = match is_reserved {
+                true => write_response(subscriptions::failed(&failure), out).await,
+                false => write_failure(out, &failure),
+            };
+            (body, is_undone)
+        }
     };
-    if request.path().strip_prefix(STREAM_ROOT).is_some_and(is_reserved) {
-        write_response(subscriptions::failed(&failure), out).await
-    } else {
-        write_failure(out, &failure)
+    if is_undone && Wishes::of(request).forwarded {
+        out.header(UNDONE, b"1");
     }
+    body
 }
 
 async fn find(
@@ -69,6 +80,7 @@ async fn find(
     let forwarder = api.forwarder();
     let deadline = Instant::now() + forwarder.limits.hold;
     let mut changes = api.engine().leader_changed();
+    let mut undone = 0;
     loop {
         changes.mark_unchanged();
         let found = api.engine().leader(shard);
@@ -100,13 +112,18 @@ async fn find(
                     }
                     Err(Unanswered::Crowded) => return Err(Failure::Overloaded),
                     Err(Unanswered::Unsent) => Instant::now() + RETRY_PAUSE,
+                    // It kept the request back and another leads by now, or one of us has not heard yet who does.
+                    Err(Unanswered::Undone) => {
+                        undone += 1;
+                        Instant::now() + RETRY_PAUSE * (1 << undone.min(DOUBLINGS_MAX))
+                    }
                 }
             }
             Whereabouts::Nobody => deadline,
         };
         wait(&mut changes, ask_again_at.min(deadline), exchange).await?;
         if Instant::now() >= deadline {
-            return Err(Failure::NoLeader { shard });
+            return Err(if undone > 0 { Failure::NotLeader { shard } } else { Failure::NoLeader { shard } });
         }
     }
 }

@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::net::tcp::ReadHalf;
 
-use super::message::Message;
+use super::message::{Message, UNDONE};
 use crate::http::wire::{
     Admission, Body, HEADER_COUNT_MAX, ResponseHead, SMALL_ANSWER_BYTES_MAX, is_own_header,
 };
@@ -41,6 +41,16 @@ pub(super) enum Broken {
     Replaced,
 }
 
+/// An answer whose head is written.
+#[derive(Debug)]
+pub(super) struct Answered<L> {
+    pub(super) body: Body<L>,
+    /// The connection can carry another request.
+    pub(super) reusable: bool,
+    /// The node does not lead, and has done nothing.
+    pub(super) is_undone: bool,
+}
+
 /// What the head of an answer says.
 #[derive(Debug, Clone, Copy)]
 struct Begun {
@@ -49,15 +59,16 @@ struct Begun {
     /// `None`: there is no body.
     body_bytes: Option<usize>,
     keep_alive: bool,
+    is_undone: bool,
 }
 
-/// Sends a request and writes its answer; says whether the connection can carry another.
+/// Sends a request and writes its answer.
 pub(super) async fn exchange<L>(
     stream: &mut TcpStream,
     message: &Message,
     admission: &Admission,
     out: &mut ResponseHead,
-) -> Result<(Body<L>, bool), Broken> {
+) -> Result<Answered<L>, Broken> {
     let (mut reader, mut writer) = stream.split();
     let mut unsent = message.bytes();
     let bytes = unsent.remaining();
@@ -82,7 +93,10 @@ pub(super) async fn exchange<L>(
     };
     read.advance(begun.head_bytes);
     let reusable = begun.keep_alive && !unsent.has_remaining();
-    let Some(body_bytes) = begun.body_bytes else { return Ok((Body::Absent, reusable && read.is_empty())) };
+    let is_undone = begun.is_undone;
+    let Some(body_bytes) = begun.body_bytes else {
+        return Ok(Answered { body: Body::Absent, reusable: reusable && read.is_empty(), is_undone });
+    };
     let grant = admission.response_of(body_bytes).await.ok_or(Broken::NoRoom(body_bytes))?;
     let reusable = reusable && read.len() <= body_bytes;
     read.truncate(body_bytes);
@@ -96,7 +110,7 @@ pub(super) async fn exchange<L>(
     } else {
         Body::Parts { parts: vec![body], grant }
     };
-    Ok((body, reusable))
+    Ok(Answered { body, reusable, is_undone })
 }
 
 /// Reads on, up to `most` bytes in all.
@@ -125,6 +139,7 @@ fn begin(read: &[u8], out: &mut ResponseHead) -> Result<Option<Begun>, Broken> {
     };
     let mut length = None;
     let mut keep_alive = true;
+    let mut is_undone = false;
     out.begin(status);
     for header in parser.headers.iter() {
         if header.name.eq_ignore_ascii_case("content-length") {
@@ -139,7 +154,10 @@ fn begin(read: &[u8], out: &mut ResponseHead) -> Result<Option<Begun>, Broken> {
         } else if header.name.eq_ignore_ascii_case("connection") {
             keep_alive &= !header.value.eq_ignore_ascii_case(b"close");
         }
-        if !is_own_header(header.name) {
+        if header.name.eq_ignore_ascii_case(UNDONE) {
+            // Between nodes: whoever gets the answer is told by its status.
+            is_undone = true;
+        } else if !is_own_header(header.name) {
             out.header(header.name, header.value);
         }
     }
@@ -149,5 +167,5 @@ fn begin(read: &[u8], out: &mut ResponseHead) -> Result<Option<Begun>, Broken> {
         (_, Some(_)) => return Err(Broken::Senseless("it is too large")),
         (_, None) => return Err(Broken::Senseless("its end is in doubt")),
     };
-    Ok(Some(Begun { head_bytes, body_bytes, keep_alive }))
+    Ok(Some(Begun { head_bytes, body_bytes, keep_alive, is_undone }))
 }

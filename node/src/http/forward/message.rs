@@ -7,6 +7,8 @@ use crate::http::wire::{Field, Method, Request};
 
 /// Its presence says that another node has passed the request on already.
 const MARK: &str = "Thalweg-Forwarded";
+/// Its presence in the answer to what was passed on says that nothing was done, since the node does not lead.
+pub(in crate::http) const UNDONE: &str = "Thalweg-Undone";
 /// What belongs to the client's connection, and what is written anew.
 const LEFT_OUT: [&str; 11] = [
     "host",

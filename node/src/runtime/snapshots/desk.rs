@@ -8,9 +8,10 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::report::{NoSnapshot, SnapshotReport};
+use crate::core::replication::History;
 use crate::runtime::shared::Shared;
 use crate::store::snapshots::{Pinned, Progress};
-use crate::types::{LogIndex, ShardId, UnixMillis};
+use crate::types::{LanePosition, LogIndex, ShardId, UnixMillis};
 
 /// What comes of an order.
 pub(crate) type Ordered = oneshot::Receiver<Result<Pinned, NoSnapshot>>;
@@ -21,6 +22,17 @@ pub(crate) struct Newest {
     pub(crate) index: LogIndex,
     pub(crate) taken_at: UnixMillis,
     pub(crate) bytes: u64,
+}
+
+/// A log of which a snapshot is wanted that it goes on from: one that is there may do.
+#[derive(Debug, Clone)]
+pub(crate) struct Continued {
+    /// Not of an earlier entry.
+    pub(crate) least: LogIndex,
+    /// The log as it is now.
+    pub(crate) history: History,
+    /// At or before what follows in the lane.
+    pub(crate) from: LanePosition,
 }
 
 /// Orders and knowledge of a node.
@@ -44,6 +56,8 @@ struct Inner {
 #[derive(Debug)]
 pub(super) struct Order {
     pub(super) shard: ShardId,
+    /// One that is there does, if this log goes on from it.
+    pub(super) log: Option<Continued>,
     waiters: Vec<oneshot::Sender<Result<Pinned, NoSnapshot>>>,
 }
 
@@ -75,24 +89,43 @@ impl SnapshotDesk {
     /// Has a snapshot of a shard taken now, behind those that were ordered before. It comes once the snapshot is durable
     /// under its name; what comes keeps the file. A node that ends drops the order.
     pub(crate) fn order(&self, shard: ShardId) -> Ordered {
+        self.order_for(shard, None)
+    }
+
+    /// The same, and one that is there does if this log goes on from it.
+    pub(crate) fn order_for(&self, shard: ShardId, log: Option<Continued>) -> Ordered {
         let (waiter, outcome) = oneshot::channel();
-        self.put(shard, Some(waiter));
+        self.put(shard, log, Some(waiter));
         outcome
+    }
+
+    /// Of which entry the newest snapshot of a shard is, as far as is known.
+    pub(crate) fn newest(&self, shard: ShardId) -> Option<LogIndex> {
+        self.lock().newest.get(&shard).map(|newest| newest.index)
     }
 
     /// The same for somebody who does not wait.
     pub(super) fn order_only(&self, shard: ShardId) {
-        self.put(shard, None);
+        self.put(shard, None, None);
     }
 
-    fn put(&self, shard: ShardId, waiter: Option<oneshot::Sender<Result<Pinned, NoSnapshot>>>) {
+    fn put(
+        &self,
+        shard: ShardId,
+        log: Option<Continued>,
+        waiter: Option<oneshot::Sender<Result<Pinned, NoSnapshot>>>,
+    ) {
         let mut inner = self.lock();
         if inner.ended {
             return;
         }
         match inner.orders.iter_mut().find(|order| order.shard == shard) {
-            Some(order) => order.waiters.extend(waiter),
-            None => inner.orders.push_back(Order { shard, waiters: waiter.into_iter().collect() }),
+            Some(order) => {
+                // Whoever wants a new one gets it, and so does everybody who waits with him. Of two logs the later one counts.
+                order.log = order.log.take().and(log);
+                order.waiters.extend(waiter);
+            }
+            None => inner.orders.push_back(Order { shard, log, waiters: waiter.into_iter().collect() }),
         }
         self.bell.notify_all();
     }

@@ -14,6 +14,7 @@ use crate::types::{Definition, Delivery, Glob, SubscriptionId};
 
 mod put_back;
 
+/// Of so many nodes each leads every third shard; a larger world has others that lead none.
 const NODES: usize = 3;
 /// How long something may take that must happen.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
@@ -24,9 +25,9 @@ pub(super) struct World {
     _directory: tempfile::TempDir,
 }
 
-/// The settings of three nodes below a directory.
-fn configs(directory: &Path) -> Vec<Config> {
-    let peers: Vec<_> = (0..NODES).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+/// The settings of so many nodes below a directory.
+fn configs(directory: &Path, nodes: usize) -> Vec<Config> {
+    let peers: Vec<_> = (0..nodes).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
     let peers: Vec<_> = peers.into_iter().map(|socket| socket.local_addr().unwrap()).collect();
     let config = |(me, peer): (usize, &SocketAddr)| {
         // Each calls itself by the default name, and the others by others.
@@ -65,8 +66,12 @@ impl World {
     }
 
     pub(super) fn start_with(change: impl Fn(&mut Config)) -> Self {
+        Self::of(NODES, change)
+    }
+
+    pub(super) fn of(nodes: usize, change: impl Fn(&mut Config)) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let mut configs = configs(directory.path());
+        let mut configs = configs(directory.path(), nodes);
         configs.iter_mut().for_each(change);
         let nodes = configs.iter().map(begin).collect();
         Self { nodes, configs, _directory: directory }
@@ -105,7 +110,7 @@ impl World {
             })
             .await;
         }
-        for (node, running) in self.nodes.iter().enumerate() {
+        for (node, running) in self.nodes.iter().enumerate().take(NODES) {
             eventually(|| running.engine.leader(ShardId(u16::try_from(node).unwrap())) == Whereabouts::Here)
                 .await;
         }

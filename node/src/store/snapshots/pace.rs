@@ -5,18 +5,21 @@ use std::time::Duration;
 
 /// Counts from the moment when it was made.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Pace {
+pub struct Pace {
     began: Duration,
     bytes_per_second: u64,
 }
 
 impl Pace {
-    pub(super) const fn new(began: Duration, bytes_per_second: u64) -> Self {
+    /// Begins to count now.
+    #[must_use]
+    pub const fn new(began: Duration, bytes_per_second: u64) -> Self {
         Self { began, bytes_per_second }
     }
 
     /// How long to wait at `now`, when so many bytes are done; `None`: go on.
-    pub(super) fn wait(&self, now: Duration, done: u64) -> Option<Duration> {
+    #[must_use]
+    pub fn wait(&self, now: Duration, done: u64) -> Option<Duration> {
         let nanos = u128::from(done) * 1_000_000_000 / u128::from(self.bytes_per_second.max(1));
         let due = self.began.saturating_add(Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX)));
         due.checked_sub(now).filter(|wait| !wait.is_zero())

@@ -120,9 +120,21 @@ impl SnapshotFile {
 
     /// Reads all of it and checks everything that can be checked; gives the state that it holds.
     pub fn verify(&self, progress: &Progress) -> Result<ShardState, SnapshotError> {
+        self.verify_at_leisure(progress, |_| true)
+    }
+
+    /// The same. After each block `go_on` hears where it ends in the file; it may take its time, or give the reading up.
+    pub fn verify_at_leisure(
+        &self,
+        progress: &Progress,
+        go_on: impl Fn(u64) -> bool,
+    ) -> Result<ShardState, SnapshotError> {
         let shard = self.header.shard;
         let (mut table, mut last) = (0, Vec::new());
         self.walk(progress, |block| {
+            if !go_on(block.end) {
+                return Err(Refused::Other(SnapshotError::GivenUp));
+            }
             if block.table != table {
                 table = block.table;
                 last.clear();

@@ -50,7 +50,7 @@ async fn is_halted(node: &Running) {
 async fn a_disk_that_was_put_back_by_one_start_is_found_out_and_takes_no_part_for_good() {
     let directory = tempfile::tempdir().unwrap();
     let image = directory.path().join("image");
-    let configs = configs(directory.path());
+    let configs = configs(directory.path(), NODES);
     let (one, other, node) = (begin(&configs[0]), begin(&configs[1]), begin(&configs[2]));
     eventually(|| cluster(&node).is_vouched()).await;
     end(node).await;
@@ -86,7 +86,7 @@ async fn a_disk_that_was_put_back_by_one_start_is_found_out_and_takes_no_part_fo
 #[tokio::test(flavor = "multi_thread")]
 async fn a_start_that_nobody_has_met_leads_nothing_and_goes_on_by_itself_once_one_other_has() {
     let directory = tempfile::tempdir().unwrap();
-    let configs = configs(directory.path());
+    let configs = configs(directory.path(), NODES);
     let node = begin(&configs[0]);
     let answer = node.control().seal(ShardId(0), RecordEpoch(9)).await.unwrap();
     assert_eq!(answer, Answer::Refused(Refusal::Unvouched));
@@ -102,7 +102,7 @@ async fn a_start_that_nobody_has_met_leads_nothing_and_goes_on_by_itself_once_on
 #[tokio::test(flavor = "multi_thread")]
 async fn what_one_member_has_met_of_a_start_the_others_hear_of_and_find_the_older_disk_out() {
     let directory = tempfile::tempdir().unwrap();
-    let configs = configs(directory.path());
+    let configs = configs(directory.path(), NODES);
     let (one, other, node) = (begin(&configs[0]), begin(&configs[1]), begin(&configs[2]));
     eventually(|| [&one, &other, &node].iter().all(|node| cluster(node).is_vouched())).await;
     let (identity, id) = (cluster(&node).identity(), ReplicaId(2));
@@ -148,7 +148,7 @@ async fn join(nodes: &[&Running], configs: &[Config]) {
 async fn a_disk_that_was_put_back_is_set_aside_by_the_next_start_and_is_another_volume_then() {
     let directory = tempfile::tempdir().unwrap();
     let image = directory.path().join("image");
-    let mut configs = configs(directory.path());
+    let mut configs = configs(directory.path(), NODES);
     configs.iter_mut().for_each(|config| config.cluster_file = None);
     let (one, other, node) = (begin(&configs[0]), begin(&configs[1]), begin(&configs[2]));
     join(&[&one, &other, &node], &configs).await;
@@ -193,7 +193,7 @@ async fn a_disk_that_was_put_back_is_set_aside_by_the_next_start_and_is_another_
 #[tokio::test(flavor = "multi_thread")]
 async fn only_a_member_with_its_own_volume_is_believed_that_a_disk_was_put_back() {
     let directory = tempfile::tempdir().unwrap();
-    let configs = configs(directory.path());
+    let configs = configs(directory.path(), NODES);
     let (node, other) = (begin(&configs[0]), begin(&configs[1]));
     eventually(|| cluster(&node).is_vouched() && cluster(&other).is_vouched()).await;
     let met = Start { boot: Boot(99), key: StartKey(1) };
