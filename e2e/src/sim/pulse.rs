@@ -44,5 +44,6 @@ fn seen(local: &Local, now: Micros) -> Option<ShardPulse> {
         }
         (None, None) => RoleSeen::Following { silent: since(local.heard) },
     };
-    Some(ShardPulse { promised: replica.memory().promised, end: local.log.end(), role })
+    let (promised, end, damaged) = (replica.memory().promised, local.log.end(), false);
+    Some(ShardPulse { promised, end, damaged, role })
 }

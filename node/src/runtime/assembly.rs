@@ -96,15 +96,8 @@ impl Parts<'_> {
             }
         }
         let mut shared = self.shared(&sound, report, &by_shard);
-        if let Membership::Member { roster, me, .. } = &self.membership {
-            let vault = Arc::clone(&self.volume.vault);
-            shared = shared.in_cluster(Arc::new(Cluster::new(
-                vault,
-                roster.clone(),
-                *me,
-                &mailboxes,
-                may_begin_anew(self.config),
-            )));
+        if let Some(cluster) = self.cluster(&mailboxes) {
+            shared = shared.in_cluster(Arc::new(cluster));
         }
         let shared = Arc::new(shared);
         let queue = Arc::new(ApplyQueue::new(self.config.apply_backlog.get(), logs.len()));
@@ -141,6 +134,13 @@ impl Parts<'_> {
         running.links = links;
         running.volume = Some(self.volume);
         Ok(running)
+    }
+
+    /// The node among others, if it is.
+    fn cluster(&self, mailboxes: &[Arc<Mailbox>]) -> Option<Cluster> {
+        let Membership::Member { roster, me, .. } = &self.membership else { return None };
+        let vault = Arc::clone(&self.volume.vault);
+        Some(Cluster::new(vault, roster.clone(), *me, mailboxes, may_begin_anew(self.config)))
     }
 
     /// All owners before the first thread runs: a start that fails leaves no thread behind.

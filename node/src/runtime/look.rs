@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::control::{FollowerReport, ShardReport, ShardRole};
 use super::lane::LaneOwner;
 use super::owner::{Service, ShardOwner};
+use super::shared::Shard;
 use crate::core::failover::{RoleSeen, ShardPulse};
 use crate::core::replication::{Part, Replica};
 use crate::types::{ConfigVersion, Configs, LaneId, ReplicaId, ShardId};
@@ -169,7 +170,8 @@ impl LaneOwner {
             Part::Halted(_) => RoleSeen::Halted,
             Part::Waiting | Part::Following { .. } => RoleSeen::Following { silent: replica.silent() },
         };
-        ShardPulse { promised: replica.memory().promised, end: replica.history().end(), role }
+        let damaged = self.shared.open_shard(owner.shard).is_some_and(Shard::is_damaged);
+        ShardPulse { promised: replica.memory().promised, end: replica.history().end(), damaged, role }
     }
 }
 

@@ -117,6 +117,7 @@ impl LaneOwner {
         self.step(shard, Input::Seeded { history, voters });
         let views = self.shards.get_mut(&shard).map(|owner| std::mem::take(&mut owner.stirred));
         if let Some(open) = self.shared.open_shard(shard) {
+            open.forget_rot();
             open.resume();
         }
         // Those who follow a tail go on from where they are, in the new tables.

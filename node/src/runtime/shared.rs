@@ -36,6 +36,8 @@ pub(crate) struct Shard {
     pub(crate) visible: Visible,
     /// How far its tables are.
     pub(crate) grown: Grown,
+    /// What of the stored data was found damaged while it is served, first.
+    rot: Mutex<Option<Arc<str>>>,
     /// Counts how often nothing was heard of a leader for too long.
     losses: AtomicU64,
 }
@@ -100,8 +102,33 @@ impl Shard {
         corrupt_reads: Counter,
     ) -> Self {
         let (refusing, health) = (AtomicBool::new(false), Mutex::new(Health::Serving));
-        let (visible, grown, losses) = Default::default();
-        Self { id, views, tables, mailbox, corrupt_reads, refusing, health, visible, grown, losses }
+        let (visible, grown, rot, losses) = Default::default();
+        Self { id, views, tables, mailbox, corrupt_reads, refusing, health, visible, grown, rot, losses }
+    }
+
+    /// Something that is stored fails its checksum. Everything else is served; in a cluster somebody else should lead, and the
+    /// next start gets other tables.
+    pub(crate) fn note_rot(&self, what: &str) {
+        let mut rot = self.rot.lock().unwrap_or_else(PoisonError::into_inner);
+        if rot.is_none() {
+            tracing::error!(shard = self.id.0, what, "stored data is damaged");
+            *rot = Some(what.into());
+        }
+    }
+
+    /// Whether something that is stored was found damaged.
+    pub(crate) fn is_rotten(&self) -> bool {
+        self.rot.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+
+    /// Whether that is so, or all is refused for good.
+    pub(crate) fn is_damaged(&self) -> bool {
+        self.is_rotten() || matches!(self.check(), Err(Failure::ShardDamaged { .. }))
+    }
+
+    /// A leader's tables have taken the place of those in which damage was found.
+    pub(crate) fn forget_rot(&self) {
+        *self.rot.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     /// Nothing is heard of a leader: whoever follows a stream here no longer knows whether it is told everything.
@@ -185,6 +212,9 @@ impl Shard {
         if let TablesError::Damaged { reason } | TablesError::Behind { reason } = error {
             // The applier will see it, too, and opens the tables again.
             return Failure::ShardReopening { shard: self.id, reason: Arc::clone(reason) };
+        }
+        if let TablesError::Corrupt { .. } = error {
+            self.note_rot(&error.to_string());
         }
         self.corrupt_reads.inc();
         Failure::Corrupt

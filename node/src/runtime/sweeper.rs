@@ -3,6 +3,7 @@
 //! the shard's owner like any other.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use crate::core::Command;
 use crate::seam::Clock;
 use crate::seam::disk::Dir;
 use crate::store::aside::{Taken, measure};
-use crate::store::tables::{ReadFault, ScrubCursor};
+use crate::store::tables::{ReadFault, ScrubCursor, forget_damage, is_damage_noted, note_damage};
 use crate::telemetry::Metrics;
 use crate::types::{PinId, PinOp, ShardId, StreamId};
 
@@ -93,6 +94,7 @@ impl Sweeper {
                         self.orphans(shard, place);
                     }
                     self.scrub(shard, place);
+                    self.condemn_tables(shard);
                 }
             }
             self.places = places;
@@ -106,6 +108,8 @@ impl Sweeper {
         let gauge = |value: usize| i64::try_from(value).unwrap_or(i64::MAX);
         let resident = self.shared.open_shards().map(|shard| shard.views.resident()).sum();
         self.metrics.engine.streams_resident.set(gauge(resident));
+        let rotten = self.shared.open_shards().filter(|shard| shard.is_damaged()).count();
+        self.metrics.store.rotten_shards.set(gauge(rotten));
         self.metrics.store.damaged_shards.set(gauge(self.shared.refusing().len()));
         self.metrics.engine.segment_cache.set(gauge(self.shared.cache.bytes()));
         let totals = self.shared.open_shards().filter_map(|shard| shard.tables.patient().totals().ok());
@@ -114,6 +118,32 @@ impl Sweeper {
         self.metrics.engine.streams.set(i64::try_from(streams).unwrap_or(i64::MAX));
         self.shared.note_stored(bytes);
         self.metrics.store.stored.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+    }
+
+    /// Tables in which damage was found are not needed once another leads, who has everything: from then on no start of this node
+    /// takes them for whole, and the next one gets the leader's. While this node leads they are the best that there is.
+    fn condemn_tables(&self, shard: &Shard) {
+        let leaders = &self.shared.leaders;
+        let is_here = leaders.is_here(shard.id);
+        let is_led = is_here || leaders.leader(shard.id).is_some();
+        let Some((root, _)) = self.aside.as_ref().filter(|_| is_led && shard.is_rotten()) else { return };
+        let note = || -> io::Result<()> {
+            let tables = root.subdir("tables")?;
+            match (is_damage_noted(tables.as_ref(), shard.id)?, is_here) {
+                (true, true) => forget_damage(tables.as_ref(), shard.id),
+                (false, false) => {
+                    tracing::warn!(
+                        shard = shard.id.0,
+                        "tables in which damage was found: the next start of this node sets them aside and gets the leader's"
+                    );
+                    note_damage(tables.as_ref(), shard.id)
+                }
+                (true, false) | (false, true) => Ok(()),
+            }
+        };
+        if let Err(error) = note() {
+            tracing::warn!(shard = shard.id.0, %error, "that tables are damaged cannot be noted");
+        }
     }
 
     /// What is set aside changes when something was damaged, and when a person removes it.
@@ -216,6 +246,7 @@ impl Sweeper {
                 self.metrics.store.scrub_faults.inc_by(scrubbed.faults.len() as u64);
                 for fault in &scrubbed.faults {
                     tracing::error!(shard = shard.id.0, fault, "scrubbing found damage");
+                    shard.note_rot(fault);
                 }
                 place.scrub = scrubbed.next;
                 place.scrub_resting = scrubbed.complete;

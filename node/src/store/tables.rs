@@ -11,6 +11,7 @@ mod cut;
 mod fault;
 mod file;
 mod late;
+mod marker;
 mod open;
 mod read;
 mod reap;
@@ -36,6 +37,7 @@ use late::CatchUp;
 
 pub use cut::{Cut, CutCursor};
 pub use fault::{ReadFault, TablesError};
+pub use marker::{forget_damage, is_damage_noted, note_damage};
 pub use open::{DAMAGED_SUFFIX, Identity, Place, file_name};
 pub use read::Reader;
 pub use rebuild::{CarriedRow, Rebuild};

@@ -165,6 +165,8 @@ group! {
         log_damage: Gauge = "damaged_log_bytes";
         /// Shards that refuse service because they are damaged.
         damaged_shards: Gauge = "damaged_shards";
+        /// Shards of which something that is stored was found damaged, whether the rest is served or not.
+        rotten_shards: Gauge = "rotten_shards";
         /// Files that hold what was damaged, cut, taken back or put back: nobody removes them but a person.
         set_aside_files: Gauge = "set_aside_files";
         /// Bytes that those files take.

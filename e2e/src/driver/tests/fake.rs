@@ -129,8 +129,10 @@ impl State {
     }
 
     fn pulse(&self) -> Result<NodePulse, Unanswered> {
-        let pulse =
-            |shard: &Shard| ShardPulse { promised: shard.promised, end: LogIndex(1), role: shard.role() };
+        let pulse = |shard: &Shard| {
+            let (promised, end, damaged) = (shard.promised, LogIndex(1), false);
+            ShardPulse { promised, end, damaged, role: shard.role() }
+        };
         Ok(NodePulse {
             replica: self.status.replica.ok_or(Unanswered::NotAMember)?,
             boot: Boot(1),

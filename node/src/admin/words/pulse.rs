@@ -36,6 +36,8 @@ pub struct ShardPulse {
     pub promised: Epoch,
     /// The index of its last entry.
     pub end: LogIndex,
+    /// Something that is stored of it cannot be read.
+    pub damaged: bool,
     /// What it does.
     pub role: Role,
 }
@@ -69,10 +71,11 @@ pub enum Role {
 impl From<NodePulse> for Pulse {
     fn from(pulse: NodePulse) -> Self {
         let NodePulse { replica, boot, draining, sick, has_room, shards } = pulse;
-        let shard = |(shard, core::ShardPulse { promised, end, role })| ShardPulse {
+        let shard = |(shard, core::ShardPulse { promised, end, damaged, role })| ShardPulse {
             shard,
             promised,
             end,
+            damaged,
             role: role.into(),
         };
         let shards = shards.into_iter().map(shard).collect();
@@ -83,8 +86,8 @@ impl From<NodePulse> for Pulse {
 impl From<Pulse> for NodePulse {
     fn from(pulse: Pulse) -> Self {
         let Pulse { replica, boot, draining, sick, has_room, shards } = pulse;
-        let shard = |ShardPulse { shard, promised, end, role }| {
-            (shard, core::ShardPulse { promised, end, role: role.into() })
+        let shard = |ShardPulse { shard, promised, end, damaged, role }| {
+            (shard, core::ShardPulse { promised, end, damaged, role: role.into() })
         };
         let shards = shards.into_iter().map(shard).collect();
         Self { replica, boot, draining, sick, has_room, shards }

@@ -14,6 +14,8 @@ const STRAGGLERS: Duration = Duration::from_millis(200);
 pub struct Taste {
     /// It says that it cannot serve as it should: it would be replaced at once.
     pub sick: bool,
+    /// It cannot read all that it stores of the shard.
+    pub damaged: bool,
     /// It will end soon.
     pub draining: bool,
     /// Its volume is full.
@@ -25,7 +27,7 @@ pub struct Taste {
 impl Taste {
     /// Whether another would be wanted in its place as soon as it leads.
     pub(super) const fn would_be_replaced(self) -> bool {
-        self.sick || self.draining
+        self.sick || self.damaged || self.draining
     }
 }
 

@@ -51,8 +51,18 @@ pub enum Reason {
     Silent,
     /// The operator hears of it, and enough voters do not.
     CutOff,
+    /// It cannot read all that it stores of the shard.
+    Damaged,
     /// It wants to hand over.
     Draining,
+}
+
+impl Reason {
+    /// Whether the leader serves as well as any other until another one does: it is only ever relieved by one that is better off,
+    /// and lets it have everything first.
+    pub(super) const fn can_wait(self) -> bool {
+        matches!(self, Self::Damaged | Self::Draining)
+    }
 }
 
 /// What to do about a leader.
@@ -102,12 +112,15 @@ pub(super) fn judge(
     if pulse.sick {
         return Verdict::Replace(Reason::Sick);
     }
-    match pulse.shards.get(&shard).map(|shard| &shard.role) {
+    let seen = pulse.shards.get(&shard);
+    match seen.map(|shard| &shard.role) {
         Some(RoleSeen::Leading { epoch, waiting, .. }) if epoch.record == row.epoch => {
             if *waiting >= HUNG {
                 Verdict::Replace(Reason::Hung)
             } else if lost(&long_silent) {
                 Verdict::HandOver(Reason::CutOff)
+            } else if seen.is_some_and(|shard| shard.damaged) {
+                Verdict::HandOver(Reason::Damaged)
             } else if pulse.draining {
                 Verdict::HandOver(Reason::Draining)
             } else {

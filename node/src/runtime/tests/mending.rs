@@ -3,8 +3,10 @@
 
 use super::cluster::{PATIENCE, World, eventually, make, plain};
 use super::*;
+use crate::codec::CodecError;
 use crate::core::replication::{Answer, Refusal};
-use crate::runtime::{Order, ShardReport, ShardRole};
+use crate::runtime::{Failure, Order, ShardReport, ShardRole};
+use crate::store::tables::TablesError;
 use crate::types::RecordEpoch;
 
 async fn append(engine: &Engine, name: &StreamName, message: &str) {
@@ -142,5 +144,44 @@ async fn a_leader_that_starts_damaged_leads_nothing_and_its_seal_shows_nothing_a
     other.lead(shard, order, seal.standing).await.unwrap();
     eventually(|| damaged(&world).is_empty()).await;
     shows(world.engine(2), &led, "a").await;
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tables_found_damaged_while_they_are_served_are_noted_once_another_leads_and_the_next_start_repairs_them()
+ {
+    let mut world = World::start_with(|config| config.sweep_interval = Duration::from_millis(20));
+    world.led().await;
+    let (theirs, own) = (world.led_by(0, "theirs-"), world.led_by(2, "own-"));
+    for (node, name) in [(0, &theirs), (2, &own)] {
+        make(world.engine(node), name).await;
+        append(world.engine(node), name, "sound ").await;
+    }
+    shows(world.engine(2), &theirs, "sound ").await;
+    let (count, node) = (world.engine(2).shared.count, &world.nodes[2]);
+    let (followed, led) = (theirs.shard(count), own.shard(count));
+    let damaged = |id: ShardId| {
+        let pulse = node.engine.shared.looks.all(Duration::ZERO);
+        pulse.iter().any(|(report, pulse)| report.shard == id && pulse.damaged)
+    };
+    assert!(!damaged(followed) && !damaged(led));
+    let corrupt =
+        TablesError::Corrupt { unit: "a chunk".to_owned(), cause: CodecError::Truncated("a chunk") };
+    for id in [followed, led] {
+        let failure = node.engine.shared.open_shard(id).unwrap().table_fault(&corrupt);
+        assert!(matches!(failure, Failure::Corrupt), "{failure:?}");
+    }
+    eventually(|| damaged(followed) && damaged(led)).await;
+    let noted = |id: ShardId| tables(&world, id.0, ".opening").is_file();
+    eventually(|| noted(followed)).await;
+    // Whoever leads has the only tables that are known to have everything.
+    assert!(!noted(led));
+    world.down().await;
+    world.up();
+    let repaired: [(usize, &StreamName, &str); 2] = [(0, &theirs, "sound "), (2, &own, "sound ")];
+    is_repaired(&world, &repaired).await;
+    assert!(!world.engine(2).shared.open_shard(followed).unwrap().is_rotten());
+    assert!(tables(&world, followed.0, ".damaged").is_file() && !tables(&world, led.0, ".damaged").is_file());
+    assert!(!tables(&world, followed.0, ".opening").is_file());
     world.stop().await;
 }

@@ -12,6 +12,7 @@ use super::blocks::CheckedBlocks;
 use super::fault::{TablesError, corrupt, other, panic_text};
 use super::file::TableFile;
 use super::late::{CatchUp, LateWrites, is_full};
+use super::marker::{Marker, marker_name};
 use super::schema::{
     CHUNKS, DOOMED, EXPIRY, FACTS, NAMES, PINS, PRODUCERS, STATE, STREAMS, TableNumber, opened, sealed,
     unsealed,
@@ -22,10 +23,6 @@ use crate::codec::CodecError;
 use crate::seam::disk::{Dir, File};
 use crate::store::reserve::Spare;
 use crate::types::{ShardCount, ShardId};
-
-/// Starts of the process that may end while a file is being opened before that file is refused: a crash of the
-/// machine at the wrong moment is no damage, three in a row are not taken for chance.
-const ATTEMPTS_MAX: u32 = 3;
 
 /// What a file belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -160,14 +157,20 @@ impl Place {
             Ok(_) if !counts => self.directory.remove(&name),
             _ => self.directory.rename(&name, &aside),
         };
-        // Attempts to open it were about that file.
-        for outcome in [moved, self.directory.remove(&marker_name(&name))] {
-            match outcome {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => {}
-            }
+        match moved {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
         }
+        self.forget_marker()?;
         self.directory.sync()
+    }
+
+    /// Another file has the shard's name: what was noted of opening the one before, or found in it, is not about this one.
+    pub(super) fn forget_marker(&self) -> io::Result<()> {
+        match self.directory.remove(&marker_name(&file_name(self.identity.shard))) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
     }
 
     /// Removes a successor, if there is one: what nobody will put in the place of the shard's file.
@@ -194,10 +197,6 @@ pub const DAMAGED_SUFFIX: &str = ".damaged";
 /// The name under which a damaged file is set aside.
 fn set_aside_name(shard: ShardId) -> String {
     format!("{}{DAMAGED_SUFFIX}", file_name(shard))
-}
-
-fn marker_name(file: &str) -> String {
-    format!("{file}.opening")
 }
 
 fn successor_name(shard: ShardId) -> String {
@@ -425,46 +424,5 @@ fn locked(file: &Arc<dyn File>) -> Result<TableFile, TablesError> {
         Ok(TableFile::new(Arc::clone(file)))
     } else {
         Err(other(&io::Error::other("the file is open elsewhere")))
-    }
-}
-
-/// The quarantine marker: written before a file is opened, removed after. Holds how many openings were begun.
-struct Marker<'a> {
-    directory: &'a dyn Dir,
-    name: String,
-}
-
-impl<'a> Marker<'a> {
-    fn set(directory: &'a dyn Dir, file: &str) -> Result<Self, TablesError> {
-        let name = marker_name(file);
-        let marker = match directory.open(&name) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            found => Some(found.map_err(|error| device(&error))?),
-        };
-        // One byte per opening that was begun; a marker whose byte was lost still stands for one.
-        let begun = match &marker {
-            None => 0,
-            Some(marker) => marker.len().map_err(|error| device(&error))?.max(1),
-        };
-        if begun >= u64::from(ATTEMPTS_MAX) {
-            let attempts = u32::try_from(begun).unwrap_or(u32::MAX);
-            return Err(TablesError::Quarantined { file: file.into(), attempts });
-        }
-        // Not synced: what the marker guards against is the end of the process, and that leaves it standing; a power
-        // cut may forget it, but is not the file's fault.
-        let write = || marker.map_or_else(|| directory.create(&name), Ok)?.write_at(b"o", begun);
-        match write() {
-            // A volume without room even for this: the file is opened unguarded rather than not at all.
-            Err(error) if is_full(&error) => {}
-            other => other.map_err(|error: io::Error| device(&error))?,
-        }
-        Ok(Self { directory, name })
-    }
-
-    fn clear(self) -> Result<(), TablesError> {
-        match self.directory.remove(&self.name) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(device(&error)),
-            _ => Ok(()),
-        }
     }
 }

@@ -78,8 +78,9 @@ impl Tables {
         // Its end may meet damage that its life did not.
         let _panicked = catch_unwind(AssertUnwindSafe(|| drop(old)));
         let renamed = place.directory.rename(&next, &name);
+        let forgotten = || place.forget_marker().and_then(|()| place.directory.sync());
         if renamed.is_ok()
-            && let Err(error) = place.directory.sync()
+            && let Err(error) = forgotten()
         {
             return Err(unknown(&self.shared, &error));
         }

@@ -76,7 +76,7 @@ impl Supervisor {
     ) -> Result<Option<ShardRow>, Trouble> {
         if row.phase == Phase::Sealing {
             let is_gone = |id| self.nodes.get(&id).is_some_and(|seen| seen.ended);
-            let taste = |id| self.taste(id, leads(id));
+            let taste = |id| self.taste(shard, id, leads(id));
             return match self.elections.choice(shard, self.now, is_gone, taste) {
                 Ok(Choice { row, .. }) => Ok(Some(row)),
                 Err(Undecided::BelowCommit { committed, end }) => {
@@ -101,9 +101,9 @@ impl Supervisor {
             }
             Verdict::Replace(reason) => Some(reason),
             Verdict::HandOver(reason) => {
-                // From one that ends soon to another that does is no hand-over.
+                // From one that ends soon, or is damaged, to another that is no better is no hand-over.
                 let stays =
-                    |id: &ReplicaId| reason != Reason::Draining || !self.taste(*id, 0).would_be_replaced();
+                    |id: &ReplicaId| !reason.can_wait() || !self.taste(shard, *id, 0).would_be_replaced();
                 self.successor(shard, row, &leads).filter(stays).map(|_| reason)
             }
         };
@@ -124,7 +124,7 @@ impl Supervisor {
             return Ok(None);
         }
         // Whoever can still be asked lets another have everything first, or the election would find its log the longest.
-        let asked = (reason == Reason::Draining).then(|| self.successor(shard, row, &leads)).flatten();
+        let asked = reason.can_wait().then(|| self.successor(shard, row, &leads)).flatten();
         if let (Some(successor), Ok(leader)) = (asked, row.leader())
             && !self.successions.is_ready((shard, row.epoch), (leader, successor), self.now, wishes)
         {
@@ -163,14 +163,15 @@ impl Supervisor {
         let near = others
             .iter()
             .filter(|id| *id != leader && end(*id).is_some_and(|end| end.0 + CAUGHT_UP >= all.0));
-        near.min_by_key(|id| (self.taste(*id, leads(*id)), *id))
+        near.min_by_key(|id| (self.taste(shard, *id, leads(*id)), *id))
     }
 
-    fn taste(&self, id: ReplicaId, leads: usize) -> Taste {
+    fn taste(&self, shard: ShardId, id: ReplicaId, leads: usize) -> Taste {
         let pulse = self.nodes.get(&id).and_then(|seen| seen.pulse.as_ref());
         let draining = pulse.is_none_or(|pulse| pulse.draining);
         let sick = pulse.is_some_and(|pulse| pulse.sick);
-        Taste { sick, draining, full: pulse.is_none_or(|pulse| !pulse.has_room), leads }
+        let damaged = pulse.and_then(|pulse| pulse.shards.get(&shard)).is_some_and(|shard| shard.damaged);
+        Taste { sick, damaged, draining, full: pulse.is_none_or(|pulse| !pulse.has_room), leads }
     }
 
     /// Says what has changed about what is said.

@@ -114,6 +114,22 @@ fn a_leader_that_drains_hands_over_to_one_that_has_all_it_has() {
 }
 
 #[test]
+fn a_leader_that_cannot_read_all_hands_over_to_one_that_can_and_leads_on_while_there_is_none() {
+    let mut stage = Stage::new();
+    (stage.node(1).rotten, stage.node(2).rotten) = (true, true);
+    stage.pass(1);
+    stage.node(0).rotten = true;
+    stage.pass(2);
+    assert_eq!(stage.row().epoch, RecordEpoch(1), "nobody is better off");
+    stage.node(2).rotten = false;
+    stage.pass(2);
+    assert_eq!(stage.row().leader(), Ok(id(2)), "the first of the others is damaged, too");
+    assert_eq!(reason(&stage), Some(Reason::Damaged));
+    let asked = stage.done.iter().any(|action| matches!(action, Action::HandOver { .. }));
+    assert!(asked, "its successor had everything before the shard was sealed");
+}
+
+#[test]
 fn a_shard_is_sealed_for_a_hand_over_only_once_another_voter_has_everything() {
     let mut stage = Stage::new();
     (stage.nobody_catches_up, stage.node(0).draining) = (true, true);

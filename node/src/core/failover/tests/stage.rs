@@ -27,6 +27,8 @@ pub(super) struct Node {
     pub(super) up: bool,
     pub(super) draining: bool,
     pub(super) sick: bool,
+    /// It cannot read all of the shard.
+    pub(super) rotten: bool,
     pub(super) role: RoleSeen,
     pub(super) promised: Epoch,
     pub(super) end: u64,
@@ -66,8 +68,8 @@ impl Stage {
     pub(super) fn new() -> Self {
         let node = |number| {
             let role = if number == 0 { leading(1) } else { following(0) };
-            let (up, draining, sick, damaged) = (true, false, false, false);
-            Node { up, draining, sick, role, promised: epoch(1), end: 7, committed: 7, damaged }
+            let (up, draining, sick, rotten, damaged) = (true, false, false, false, false);
+            Node { up, draining, sick, rotten, role, promised: epoch(1), end: 7, committed: 7, damaged }
         };
         let mut stage = Self {
             supervisor: Supervisor::new(0),
@@ -113,7 +115,8 @@ impl Stage {
         if !node.up {
             return Input::Missed(replica);
         }
-        let shard = ShardPulse { promised: node.promised, end: LogIndex(node.end), role: node.role.clone() };
+        let (promised, end, role) = (node.promised, LogIndex(node.end), node.role.clone());
+        let shard = ShardPulse { promised, end, damaged: node.rotten, role };
         Input::Pulse(Box::new(NodePulse {
             replica,
             boot: Boot(1),
