@@ -119,6 +119,8 @@ pub enum Halt {
     ChainDiffers(LogIndex),
     /// One epoch begins at two places.
     EpochDiffers(Epoch),
+    /// The leader remembers no epoch that it has.
+    EpochForgotten(Epoch),
     /// Its disk is an older copy of itself; another member has met this start of it.
     PutBack(Boot),
 }
@@ -235,6 +237,7 @@ impl From<core::Halt> for Halt {
             core::Halt::BelowCommit { common, committed } => Self::BelowCommit { common, committed },
             core::Halt::ChainDiffers(index) => Self::ChainDiffers(index),
             core::Halt::EpochDiffers(epoch) => Self::EpochDiffers(epoch),
+            core::Halt::EpochForgotten(epoch) => Self::EpochForgotten(epoch),
             core::Halt::PutBack(met) => Self::PutBack(met),
         }
     }
@@ -246,6 +249,7 @@ impl From<Halt> for core::Halt {
             Halt::BelowCommit { common, committed } => Self::BelowCommit { common, committed },
             Halt::ChainDiffers(index) => Self::ChainDiffers(index),
             Halt::EpochDiffers(epoch) => Self::EpochDiffers(epoch),
+            Halt::EpochForgotten(epoch) => Self::EpochForgotten(epoch),
             Halt::PutBack(met) => Self::PutBack(met),
         }
     }

@@ -81,6 +81,7 @@ fn halt() -> impl Strategy<Value = core::Halt> {
         (index(), index()).prop_map(|(common, committed)| core::Halt::BelowCommit { common, committed }),
         index().prop_map(core::Halt::ChainDiffers),
         epoch().prop_map(core::Halt::EpochDiffers),
+        epoch().prop_map(core::Halt::EpochForgotten),
         any::<u64>().prop_map(|boot| core::Halt::PutBack(Boot(boot))),
     ]
 }

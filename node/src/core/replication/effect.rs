@@ -160,7 +160,7 @@ pub enum Refusal {
     Halted(Halt),
 }
 
-/// Why a replica stopped by itself. Each means that a promise of this protocol was broken somewhere.
+/// Why a replica stopped by itself. Each but the forgotten epoch means that a promise of this protocol was broken somewhere.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum Halt {
     /// A leader lacks entries that are committed.
@@ -179,6 +179,11 @@ pub enum Halt {
     /// One epoch begins at two places.
     #[error("epoch {0} begins at two places (EpochDiffers)")]
     EpochDiffers(Epoch),
+    /// The leader remembers no epoch that this replica has.
+    #[error(
+        "the leader knows of no epoch before {0} any more, and all that is here is older: empty the disk, and it gets everything as a new replica (EpochForgotten)"
+    )]
+    EpochForgotten(Epoch),
     /// Its disk is an older copy of itself.
     #[error("its disk was put back to an older copy, which does not know of start {0} (PutBack)")]
     PutBack(Boot),

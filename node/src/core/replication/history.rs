@@ -1,6 +1,8 @@
 //! The shape of a replica's log: which epoch wrote which part of it, and the chain at the ends. Invariant: epochs and
-//! their first indexes grow together; two logs that have the same epoch at an index are equal up to it.
+//! their first indexes grow together; two logs that have the same epoch at an index are equal up to it; no more epochs are kept
+//! than [`EPOCHS_MAX`], and what is said of two logs is never a guess about those that were forgotten.
 
+use crate::codec::snapshot::EPOCHS_MAX;
 use crate::types::{Chain, Epoch, LogIndex};
 
 /// Where the entries of one epoch begin.
@@ -15,7 +17,8 @@ pub struct EpochStart {
 /// A log without its entries.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct History {
-    /// Oldest first. Those of entries that are no longer in the log are kept: another log may end there.
+    /// Oldest first. Those of entries that are no longer in the log are kept, as many as in the tables: another log may end
+    /// there. If the first one does not begin with entry 1, older ones were forgotten.
     starts: Vec<EpochStart>,
     end: LogIndex,
     chain: Chain,
@@ -33,6 +36,9 @@ pub enum Common {
     Upto(LogIndex),
     /// They have an epoch that begins at different places: one of them was never written by the leader of that epoch.
     Impossible(Epoch),
+    /// One of them ends among the epochs that the other has forgotten, or both have forgotten: there may be much that is the same,
+    /// and nothing shows up to where. This log knows of none before this epoch.
+    Forgotten(Epoch),
 }
 
 impl History {
@@ -42,7 +48,18 @@ impl History {
         let inside = starts.last().is_none_or(|last| last.first <= end);
         let counted = starts.first().is_none_or(|first| first.first > LogIndex(0));
         let begun = starts.is_empty() == (end == LogIndex(0));
-        if grow && inside && counted && begun { Ok(Self { starts, end, chain }) } else { Err(HistoryError) }
+        if !(grow && inside && counted && begun) {
+            return Err(HistoryError);
+        }
+        let mut history = Self { starts, end, chain };
+        history.forget_all_but(EPOCHS_MAX);
+        Ok(history)
+    }
+
+    /// Forgets the oldest epochs. That of the last entry stays.
+    fn forget_all_but(&mut self, most: usize) {
+        let surplus = self.starts.len().saturating_sub(most.max(1));
+        self.starts.drain(..surplus);
     }
 
     /// Where each epoch begins, oldest first.
@@ -86,6 +103,7 @@ impl History {
         self.end = self.end.next();
         if epoch > self.last_epoch() || self.starts.is_empty() {
             self.starts.push(EpochStart { epoch, first: self.end });
+            self.forget_all_but(EPOCHS_MAX);
         }
         self.chain = after;
     }
@@ -101,7 +119,7 @@ impl History {
     /// How far this log and another one are the same, told by their epochs alone.
     #[must_use]
     pub fn common(&self, other: &Self) -> Common {
-        let mut upto = LogIndex(0);
+        let mut upto = None;
         for (place, start) in self.starts.iter().enumerate() {
             let Ok(theirs) = other.starts.binary_search_by_key(&start.epoch, |start| start.epoch) else {
                 continue;
@@ -109,9 +127,22 @@ impl History {
             if other.starts.get(theirs).map(|start| start.first) != Some(start.first) {
                 return Common::Impossible(start.epoch);
             }
-            upto = self.end_of(place).min(other.end_of(theirs));
+            upto = Some(self.end_of(place).min(other.end_of(theirs)));
         }
-        Common::Upto(upto)
+        // All that is later than an epoch of both is known of both: what was forgotten changes nothing then.
+        match upto {
+            None if self.may_have_forgotten(other) || other.may_have_forgotten(self) => {
+                Common::Forgotten(self.starts.first().map(|start| start.epoch).unwrap_or_default())
+            }
+            upto => Common::Upto(upto.unwrap_or_default()),
+        }
+    }
+
+    /// Whether it has forgotten epochs, and some of them may be the other's.
+    fn may_have_forgotten(&self, other: &Self) -> bool {
+        let (Some(mine), Some(theirs)) = (self.starts.first(), other.starts.first()) else { return false };
+        let older = |start: &EpochStart| start.first > LogIndex(1);
+        older(mine) && (older(theirs) || theirs.epoch < mine.epoch)
     }
 
     /// The last entry of the epoch at this place.
@@ -160,6 +191,74 @@ mod tests {
         }
         let other = history(&[(1, 3), (3, 2)]);
         assert_eq!(history(&[(1, 4), (3, 2)]).common(&other), Common::Impossible(epoch(3)));
+    }
+
+    /// Two logs that were one for a while: so many epochs, of so many entries each, of which the other one has others from `fork` on.
+    fn pair(parts: &[(u64, bool)], fork: usize) -> (History, History) {
+        let mut logs = (History::default(), History::default());
+        for (number, (count, is_mine)) in parts.iter().enumerate() {
+            let number_of = u64::try_from(number).unwrap() + 1;
+            for _ in 0..*count {
+                let chain = Chain(number_of);
+                if number < fork || *is_mine {
+                    logs.0.push(epoch(number_of), chain);
+                }
+                if number < fork || !*is_mine {
+                    logs.1.push(epoch(number_of), chain);
+                }
+            }
+        }
+        logs
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn what_logs_have_in_common_is_the_same_or_not_known_when_epochs_are_forgotten(
+            parts in proptest::collection::vec((1..4_u64, proptest::bool::ANY), 0..12),
+            fork in 0..12_usize,
+            (cut, keep, keep_other) in (0..30_u64, 1..8_usize, 1..8_usize),
+        ) {
+            let (mut one, mut other) = pair(&parts, fork);
+            other.cut(LogIndex(cut), Chain(cut));
+            let known = one.common(&other);
+            let (before, before_other) = (one.clone(), other.clone());
+            one.forget_all_but(keep);
+            other.forget_all_but(keep_other);
+            let is_folded = one != before || other != before_other;
+            for (found, first) in [(one.common(&other), &one), (other.common(&one), &other)] {
+                match found {
+                    Common::Forgotten(at) => {
+                        proptest::prop_assert!(is_folded, "nothing was forgotten");
+                        proptest::prop_assert_eq!(at, first.starts[0].epoch);
+                        let shared = |start: &EpochStart| other.starts.contains(start);
+                        proptest::prop_assert!(!one.starts.iter().any(shared), "it could be known");
+                    }
+                    found => proptest::prop_assert_eq!(found, known),
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_log_of_many_leaders_keeps_the_last_epochs_only_and_still_meets_whoever_has_one_of_them() {
+        let bound = u64::try_from(EPOCHS_MAX).unwrap();
+        let parts: Vec<(u64, u64)> = (1..=2 * bound).map(|number| (number, 1)).collect();
+        let long = history(&parts);
+        assert_eq!((long.starts().len(), long.end()), (EPOCHS_MAX, LogIndex(2 * bound)));
+        let read = History::new(history(&parts[..10]).starts, long.end, long.chain);
+        assert!(read.is_ok(), "a short table of a long log");
+        for (length, expected) in [
+            (bound + 1, Common::Upto(LogIndex(bound + 1))),
+            (bound, Common::Forgotten(epoch(bound + 1))),
+            (1, Common::Forgotten(epoch(bound + 1))),
+            (0, Common::Upto(LogIndex(0))),
+        ] {
+            let short = history(&parts[..usize::try_from(length).unwrap()]);
+            assert_eq!(long.common(&short), expected, "{length}");
+        }
+        // A log that begins later than all that was forgotten has nothing of it.
+        let stranger = history(&[(3 * bound, 4)]);
+        assert_eq!(long.common(&stranger), Common::Upto(LogIndex(0)));
     }
 
     #[test]

@@ -33,11 +33,12 @@ pub enum Message {
         /// The leader's last entry when the report came: whoever was damaged is whole once it holds all up to here.
         end: LogIndex,
     },
-    /// Leader: an epoch begins elsewhere in your log than in mine, so one of us never got it from its leader.
+    /// Leader: nothing shows how far our logs are the same. An epoch begins elsewhere in yours than in mine, so one of us never got
+    /// it from its leader; or you have none of those that I remember.
     Differs {
         /// The leader's epoch.
         epoch: Epoch,
-        /// The epoch that begins at two places.
+        /// The epoch that begins at two places; or the first that I remember, which you do not have.
         at: Epoch,
     },
     /// Leader: entries behind `after`.

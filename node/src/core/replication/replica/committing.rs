@@ -24,7 +24,7 @@ impl Replica {
         let Some(peer) = self.leading(epoch).and_then(|leading| leading.peers.get_mut(&from)) else { return };
         let common = match common {
             Common::Upto(common) => common,
-            Common::Impossible(at) => {
+            Common::Impossible(at) | Common::Forgotten(at) => {
                 return out.push(Effect::Send { to: from, message: Message::Differs { epoch, at } });
             }
         };

@@ -100,10 +100,12 @@ impl Replica {
         }
     }
 
-    /// The leader has another history of an epoch than this replica: somebody must look.
+    /// The leader has another history of an epoch than this replica, or remembers none that this replica has: somebody must look.
+    /// Where nothing shows how far both are the same, a cut might take back what was confirmed.
     pub(super) fn differ(&mut self, from: ReplicaId, epoch: Epoch, at: Epoch, out: &mut Vec<Effect>) {
         if self.following(from, epoch).is_some_and(|following| following.stage == Stage::Reported) {
-            self.halt(Halt::EpochDiffers(at), out);
+            let is_here = self.history.starts().iter().any(|start| start.epoch == at);
+            self.halt(if is_here { Halt::EpochDiffers(at) } else { Halt::EpochForgotten(at) }, out);
         }
     }
 

@@ -65,6 +65,8 @@ impl Replica {
         let common = match common {
             Common::Upto(common) => common,
             Common::Impossible(at) => return self.halt(Halt::EpochDiffers(at), out),
+            // The leader has found how far both are the same, and forgets no epoch while it leads but for one of its own.
+            Common::Forgotten(at) => return self.halt(Halt::EpochForgotten(at), out),
         };
         if common < committed.min(image.history.end()) {
             return self.halt(Halt::BelowCommit { common, committed }, out);

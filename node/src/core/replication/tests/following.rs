@@ -1,7 +1,7 @@
 //! Followers: what they promise, confirm, cut and refuse.
 
 use super::world::{Letter, World, id};
-use crate::core::replication::{Halt, Input, Message, Records};
+use crate::core::replication::{EpochStart, Halt, History, Input, Message, Part, Records, Report};
 use crate::types::{Boot, Chain, Configs, Epoch, LogIndex, RecordEpoch};
 
 fn epoch(record: u64) -> Epoch {
@@ -247,4 +247,35 @@ fn a_replica_that_halted_or_promised_a_later_epoch_refuses_beats_instead_of_sayi
     world.settle();
     world.step(id(0), Input::Tick(std::time::Duration::from_millis(1100)));
     assert!(!world.node(0).replica.takes_writes());
+}
+
+#[test]
+fn a_follower_that_has_no_epoch_which_its_leader_remembers_cuts_nothing_and_stops() {
+    let mut world = World::led();
+    world.write(0, "confirmed");
+    world.settle();
+    // What the leader says of a log that begins behind its own table of epochs.
+    let led = world.node(0).replica.history().last_epoch();
+    let later = EpochStart { epoch: epoch(9), first: LogIndex(50) };
+    let history = History::new(vec![later], LogIndex(60), Chain(1)).unwrap();
+    let boot = Boot(1);
+    let report = Report { epoch: led, boot, number: 77, history, committed: LogIndex(40), intact: true };
+    world.letters.clear();
+    world.step(id(0), Input::Heard { from: id(1), message: Message::Report(report) });
+    let at = world.node(0).replica.history().starts()[0].epoch;
+    let said: Vec<_> = world.letters.iter().map(|letter| &letter.message).collect();
+    assert!(said.contains(&&Message::Differs { epoch: led, at }), "{said:?}");
+    assert!(!said.iter().any(|message| matches!(message, Message::Adopt { .. })), "{said:?}");
+    // What a follower makes of that, of an epoch that it does not have and of one that it has.
+    for (node, at, halt) in [(1, epoch(7), Halt::EpochForgotten(epoch(7))), (2, led, Halt::EpochDiffers(led))]
+    {
+        let before = world.node(node).replica.history().clone();
+        let (leader, follow) = (id(3 - node), epoch(20 + u64::from(node)));
+        world.step(id(node), Input::Heard { from: leader, message: Message::Follow(follow) });
+        world.save(node);
+        let message = Message::Differs { epoch: follow, at };
+        world.step(id(node), Input::Heard { from: leader, message });
+        assert_eq!(world.node(node).replica.part(), Part::Halted(halt));
+        assert_eq!(world.node(node).replica.history(), &before);
+    }
 }
