@@ -349,8 +349,8 @@ fn apply_at_once(tables: &mut Tables, records: &[Committed]) -> Result<(), Table
     let Some(last) = records.last() else { return Ok(()) };
     let applied = Applied { index: last.index, chain: last.chain, epoch: last.epoch };
     let epochs = epoch_starts(tables, records);
-    let ops = records.iter().flat_map(|record| record.ops.iter().map(|op| (record.index, op.clone())));
-    tables.apply(&ops.collect::<Vec<_>>(), applied, &epochs)
+    let ops = records.iter().flat_map(|record| record.ops.iter().map(|op| (record.index, op)));
+    tables.apply_all(ops, applied, &epochs)
 }
 
 /// The epochs that begin in these records.

@@ -217,6 +217,16 @@ impl Tables {
         applied: Applied,
         epochs: &[EpochStart],
     ) -> Result<(), TablesError> {
+        self.apply_all(batch.iter().map(|(index, op)| (*index, op)), applied, epochs)
+    }
+
+    /// The same with ops that lie elsewhere.
+    pub fn apply_all<'o>(
+        &mut self,
+        batch: impl Iterator<Item = (LogIndex, &'o Op)>,
+        applied: Applied,
+        epochs: &[EpochStart],
+    ) -> Result<(), TablesError> {
         self.has_room()?;
         let shared = Arc::clone(&self.shared);
         let (state, scratch) = (&self.state, &mut self.scratch);

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use super::line::Ended;
 use super::port::Outlet;
 use super::shipment::{Shipment, Stage, Taken};
+use crate::codec::record::RecordHeader;
 use crate::store::aol::{LaneError, LaneReader, LaneRecords, Record};
 use crate::types::{LanePosition, ShardId};
 
@@ -91,8 +92,13 @@ impl Source {
         let Some(mut scan) = self.mount(shipments) else { return Ok(None) };
         let (begin, mut collected) = (scan.position(), 0);
         while scan.position().0.saturating_sub(begin.0) < STEP_BYTES && collected < TURN_BYTES {
-            match scan.next() {
-                Some(Ok(record)) => collected += offer(&record, shipments, flush)?,
+            let rides = |header: &RecordHeader| {
+                let rider = shipments.get(&header.shard).filter(|one| one.stage == Stage::Riding);
+                rider.is_some_and(|rider| rider.sent() < header.index)
+            };
+            match scan.next_if(rides) {
+                Some(Ok(Some(record))) => collected += offer(&record, shipments, flush)?,
+                Some(Ok(None)) => {}
                 Some(Err(LaneError::Released { start })) => {
                     // What is still there may be all that is lacking.
                     self.mine(shipments).for_each(|shipment| shipment.dismount(start));

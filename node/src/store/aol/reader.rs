@@ -14,7 +14,7 @@ use super::Record;
 use super::error::{LaneError, Operation};
 use super::scan::{Found, SegmentScan, next_header};
 use super::segment::Segment;
-use crate::codec::record::{LANE_ITSELF, LaneKey, RecordKind};
+use crate::codec::record::{LANE_ITSELF, LaneKey, RecordHeader, RecordKind};
 use crate::seam::disk::File;
 use crate::types::LanePosition;
 
@@ -190,7 +190,16 @@ impl LaneRecords {
         Ok(())
     }
 
-    fn read(&mut self) -> Result<Option<Record>, LaneError> {
+    /// The next record, or nothing of it if it is not `wanted`: what nobody asks for is not checked.
+    pub fn next_if(
+        &mut self,
+        wanted: impl Fn(&RecordHeader) -> bool,
+    ) -> Option<Result<Option<Record>, LaneError>> {
+        self.read(wanted).transpose()
+    }
+
+    /// The next record of a shard; without what is in it, unless it is wanted.
+    fn read(&mut self, wanted: impl Fn(&RecordHeader) -> bool) -> Result<Option<Option<Record>>, LaneError> {
         let limit = self.reader.written();
         while self.position < limit {
             let position = self.position;
@@ -201,14 +210,23 @@ impl LaneRecords {
                 self.position = end;
                 continue;
             }
-            let found = scan.at(position, limit)?;
+            let header = scan.header_at(position, limit)?;
+            let found = match header.filter(|header| header.shard == LANE_ITSELF || wanted(header)) {
+                Some(header) => Some(scan.record_of(header, limit)?),
+                None => None,
+            };
             let start = reader.start();
             if position < start {
                 return Err(LaneError::Released { start });
             }
-            let Found::Record(record) = found else { return Err(LaneError::Damaged { position }) };
-            self.position = if record.header.kind == RecordKind::Roll { end } else { record.header.end() };
-            if record.header.shard != LANE_ITSELF {
+            let Some(header) = header else { return Err(LaneError::Damaged { position }) };
+            let record = match found {
+                None => None,
+                Some(Found::Record(record)) => Some(record),
+                Some(_) => return Err(LaneError::Damaged { position }),
+            };
+            self.position = if header.kind == RecordKind::Roll { end } else { header.end() };
+            if header.shard != LANE_ITSELF {
                 return Ok(Some(record));
             }
         }
@@ -241,6 +259,6 @@ impl Iterator for LaneRecords {
     type Item = Result<Record, LaneError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        self.read().transpose()
+        self.read(|_| true).map(Option::flatten).transpose()
     }
 }

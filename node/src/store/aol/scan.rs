@@ -52,16 +52,35 @@ impl SegmentScan {
         self.window.get(self.segment.offset(position), count, limit).map_err(LaneError::io(Operation::Read))
     }
 
-    /// The record at `position`, which must end at or before `limit`.
-    pub(super) fn at(&mut self, position: LanePosition, limit: LanePosition) -> Result<Found, LaneError> {
+    /// The header at `position`, of a record that must end at or before `limit`.
+    pub(super) fn header_at(
+        &mut self,
+        position: LanePosition,
+        limit: LanePosition,
+    ) -> Result<Option<RecordHeader>, LaneError> {
         let limit = limit.min(self.segment.end());
         let bytes = self.bytes(position, HEADER_BYTES, limit)?;
-        let header = match RecordHeader::decode(&self.key, &bytes, position) {
-            Ok(header) if header.end() <= limit => header,
-            Err(error @ RecordError::Newer { .. }) => return Err(LaneError::Newer(error.to_string())),
-            _ => return Ok(Found::Nothing),
-        };
-        let start = position.advanced(HEADER_BYTES as u64);
+        match RecordHeader::decode(&self.key, &bytes, position) {
+            Ok(header) if header.end() <= limit => Ok(Some(header)),
+            Err(error @ RecordError::Newer { .. }) => Err(LaneError::Newer(error.to_string())),
+            _ => Ok(None),
+        }
+    }
+
+    /// The record at `position`, which must end at or before `limit`.
+    pub(super) fn at(&mut self, position: LanePosition, limit: LanePosition) -> Result<Found, LaneError> {
+        let Some(header) = self.header_at(position, limit)? else { return Ok(Found::Nothing) };
+        self.record_of(header, limit)
+    }
+
+    /// The record of a header, if its payload is sound.
+    pub(super) fn record_of(
+        &mut self,
+        header: RecordHeader,
+        limit: LanePosition,
+    ) -> Result<Found, LaneError> {
+        let limit = limit.min(self.segment.end());
+        let start = header.position.advanced(HEADER_BYTES as u64);
         let payload = self.bytes(start, header.payload_bytes as usize, limit)?;
         if self.key.payload_fits(&header, &payload) {
             Ok(Found::Record(Record { header, payload }))

@@ -64,12 +64,12 @@ struct Batch<'t, 's> {
 }
 
 /// Applies `batch` within `transaction`; gives the state behind it.
-pub(super) fn apply(
+pub(super) fn apply<'o>(
     transaction: &WriteTransaction,
     shard: ShardId,
     state: &ShardState,
     scratch: &mut Scratch,
-    batch: &[(LogIndex, Op)],
+    batch: impl Iterator<Item = (LogIndex, &'o Op)>,
     applied: Applied,
     epochs: &[EpochStart],
 ) -> Result<ShardState, TablesError> {
@@ -88,8 +88,8 @@ pub(super) fn apply(
         doomed: transaction.open_table(DOOMED)?,
         facts: transaction.open_table(FACTS)?,
     };
-    for (index, op) in batch.iter().filter(|(index, _)| *index > state.applied.index) {
-        work.index = *index;
+    for (index, op) in batch.filter(|(index, _)| *index > state.applied.index) {
+        work.index = index;
         work.op(op)?;
     }
     work.flush()?;
