@@ -1,7 +1,7 @@
 //! Three nodes, one of which starts on a damaged disk: it gets back from the others what it lacks, and nobody counts on it
 //! before.
 
-use super::cluster::{PATIENCE, World, eventually, make, plain};
+use super::cluster::{PATIENCE, World, append_bytes, eventually, make};
 use super::*;
 use crate::codec::CodecError;
 use crate::core::replication::{Answer, Refusal};
@@ -10,16 +10,7 @@ use crate::store::tables::TablesError;
 use crate::types::RecordEpoch;
 
 async fn append(engine: &Engine, name: &StreamName, message: &str) {
-    let append = Append {
-        name: name.clone(),
-        content_type: Some(plain()),
-        body: Ok(Messages::single(Bytes::copy_from_slice(message.as_bytes()))),
-        close: false,
-        producer: None,
-        seq: None,
-        if_match: None,
-    };
-    engine.append(append).await.unwrap();
+    append_bytes(engine, name, Bytes::copy_from_slice(message.as_bytes())).await;
 }
 
 /// A node shows all of a stream, as soon as it hears of its leader.

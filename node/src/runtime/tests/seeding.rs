@@ -1,7 +1,7 @@
 //! Three nodes, one of which is away while the others write more than they keep of their logs: it comes back, is seeded,
 //! and has everything.
 
-use super::cluster::{PATIENCE, World, eventually, make, plain, text};
+use super::cluster::{PATIENCE, World, append_bytes, eventually, make, text};
 use super::*;
 use crate::config::Size;
 use crate::runtime::{ShardReport, ShardRole};
@@ -22,16 +22,7 @@ fn short_logs(config: &mut Config) {
 }
 
 async fn append(engine: &Engine, name: &StreamName, letter: u8) {
-    let append = Append {
-        name: name.clone(),
-        content_type: Some(plain()),
-        body: Ok(Messages::single(Bytes::from(vec![b'a' + letter % 26; APPEND_BYTES]))),
-        close: false,
-        producer: None,
-        seq: None,
-        if_match: None,
-    };
-    engine.append(append).await.unwrap();
+    append_bytes(engine, name, Bytes::from(vec![b'a' + letter % 26; APPEND_BYTES])).await;
 }
 
 /// All of a stream, piece by piece; a node that has just begun, or whose tables are being replaced, is asked again.
