@@ -27,9 +27,13 @@ mod plant;
 mod pulse;
 mod queue;
 mod record;
+mod replay;
+mod seeding;
 mod storage;
+mod table;
 mod trace;
 mod trouble;
+mod vault;
 mod wire;
 mod world;
 
@@ -84,8 +88,12 @@ pub struct Figures {
     pub partitions: u64,
     /// Syncs and saves that a disk refused.
     pub refused: u64,
-    /// Logs in which damage was found.
+    /// Shards that were found damaged.
     pub damaged: u64,
+    /// Shards that were made whole again.
+    pub mended: u64,
+    /// Followers that were seeded with an image.
+    pub seeded: u64,
     /// Disks that were found to be older ones.
     pub rolled_back: u64,
 }
@@ -100,7 +108,7 @@ impl Figures {
     }
 
     /// Each figure with its name.
-    pub const fn named(&mut self) -> [(&'static str, &mut u64); 12] {
+    pub const fn named(&mut self) -> [(&'static str, &mut u64); 14] {
         [
             ("micros", &mut self.micros),
             ("events", &mut self.events),
@@ -113,6 +121,8 @@ impl Figures {
             ("partitions", &mut self.partitions),
             ("refused", &mut self.refused),
             ("damaged", &mut self.damaged),
+            ("mended", &mut self.mended),
+            ("seeded", &mut self.seeded),
             ("rolled-back", &mut self.rolled_back),
         ]
     }

@@ -460,7 +460,8 @@ fn told(figures: &sim::Figures, seeds: u64, took: Duration) -> String {
 
 fn what_happened(figures: &sim::Figures) -> String {
     format!(
-        "{} writes and {} reads answered, {} leaders opened, {} crashes, {} disks replaced, {} damaged, \
+        "{} writes and {} reads answered, {} leaders opened, {} crashes, {} disks replaced, {} shards damaged, \
+         {} mended, {} seeded, \
          {} found to be older ones, {} syncs refused, {} partitions, {} messages, {} events",
         figures.writes,
         figures.reads,
@@ -468,6 +469,8 @@ fn what_happened(figures: &sim::Figures) -> String {
         figures.crashes,
         figures.wipes,
         figures.damaged,
+        figures.mended,
+        figures.seeded,
         figures.rolled_back,
         figures.refused,
         figures.partitions,

@@ -20,9 +20,9 @@ impl World {
     /// at its end: somebody gives it an empty disk.
     pub(super) fn recognise(&mut self, at: NodeId, peer: NodeId) -> bool {
         let it = &self.nodes[peer];
-        let (id, trail) = (it.id, it.disk.trail);
+        let (id, trail) = (it.id, it.disk.remembered.trail);
         let Some(start) = trail.last() else { return false };
-        let known = self.nodes[at].disk.met.get(&id).copied();
+        let known = self.nodes[at].disk.remembered.met.get(&id).copied();
         let known = match self.plant {
             Some(Plant::ForgetsBoots) => None,
             Some(Plant::AcceptsAnyStart) => known.map(|met| Met { key: None, ..met }),
@@ -32,8 +32,9 @@ impl World {
             self.is_put_back(peer);
             return false;
         }
-        let news = self.nodes[at].disk.met.insert(id, start.into()) != Some(start.into());
+        let news = self.nodes[at].disk.remembered.met.insert(id, start.into()) != Some(start.into());
         if news {
+            self.nodes[at].disk.remember();
             self.tell_of_starts(at, None, &[(id, start)]);
         }
         true
@@ -42,7 +43,7 @@ impl World {
     /// Two nodes are connected: each remembers the other one's start, and tells what else it knows.
     pub(super) fn introduced(&mut self, one: NodeId, other: NodeId) {
         for (at, peer) in [(one, other), (other, one)] {
-            let known = self.nodes[at].disk.met.iter();
+            let known = self.nodes[at].disk.remembered.met.iter();
             let known = known.filter_map(|(id, met)| Some((*id, Start { boot: met.boot, key: met.key? })));
             let known: Vec<_> = known.collect();
             self.tell_of_starts(at, Some(peer), &known);
@@ -78,19 +79,20 @@ impl World {
         }
         let it = &mut self.nodes[to];
         let of_another = |(id, start): &&(ReplicaId, Start)| {
-            *id == it.id && recognise(Some(Met::from(*start)), &it.disk.trail).is_err()
+            *id == it.id && recognise(Some(Met::from(*start)), &it.disk.remembered.trail).is_err()
         };
         let blind = matches!(self.plant, Some(Plant::ForgetsBoots | Plant::AcceptsAnyStart));
         if !blind && starts.iter().any(|told| of_another(&told)) {
             return self.is_put_back(to);
         }
-        let (me, met) = (it.id, &mut it.disk.met);
+        let (me, met) = (it.id, &mut it.disk.remembered.met);
         let is_news = |(id, start): &&(ReplicaId, Start)| *id != me && is_news(met.get(id).copied(), *start);
         let news: Vec<_> = starts.iter().filter(is_news).copied().collect();
         met.extend(news.iter().map(|(id, start)| (*id, Met::from(*start))));
         if news.is_empty() {
             return;
         }
+        self.nodes[to].disk.remember();
         self.tell_of_starts(to, None, &news);
         for (id, start) in news {
             let home = self.homes.get(id.0 as usize).copied();

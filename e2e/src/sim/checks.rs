@@ -10,19 +10,28 @@ use super::world::World;
 impl World {
     /// What a message claims is on this disk.
     pub(super) fn check_said(&mut self, node: NodeId, shard: Shard, message: &Message) {
-        if self.plant.is_some() {
-            return;
-        }
-        let it = &self.nodes[node];
-        let (promised, durable) = (it.disk.memories[shard].promised, it.locals[shard].durable);
         let rests_on = match message {
             Message::Refused { .. } | Message::Differs { .. } => Epoch::default(),
             other => other.epoch(),
         };
+        self.said(node, shard, rests_on);
+        if self.plant.is_some() {
+            return;
+        }
+        let it = &self.nodes[node];
+        let (promised, durable) = (it.disk.remembered.memories[shard].promised, it.locals[shard].durable);
         let held = match message {
             Message::Ack { synced, .. } => *synced,
             _ => LogIndex(0),
         };
+        if let Message::Offer { image, .. } = message
+            && image.history.end() > self.ledgers[shard].end()
+        {
+            let end = image.history.end();
+            return self.violated(|| {
+                format!("node-{node} shard {shard} offers {end} entries, and some are not committed")
+            });
+        }
         if rests_on > promised || held > durable {
             self.violated(|| {
                 format!(
@@ -31,6 +40,12 @@ impl World {
                 )
             });
         }
+    }
+
+    /// Something was said that rests on a promise: no crash takes it back.
+    fn said(&mut self, node: NodeId, shard: Shard, promised: Epoch) {
+        let said = &mut self.nodes[node].disk.said[shard];
+        *said = promised.max(*said);
     }
 
     /// What is called committed for the first time is on the disks of enough voters of every set that the leader goes by.
@@ -42,8 +57,9 @@ impl World {
         let holds = |id: ReplicaId| {
             let home = &self.nodes[self.homes[id.0 as usize]];
             let there = &home.locals[shard];
-            // A disk that was replaced or put back held it before.
-            home.id != id || home.put_back || (there.durable >= upto && there.log.chain_at(upto) == chain)
+            // A disk that was replaced, put back or damaged held it before.
+            let lost = home.id != id || home.put_back || there.had >= upto;
+            lost || (there.durable >= upto && there.log.chain_at(upto) == chain)
         };
         let newest = Configs::new(vec![configs.last()]);
         for config in newest.iter().flat_map(|configs| configs.as_slice()) {
@@ -63,8 +79,9 @@ impl World {
     /// An answer to an operator: a seal must be on the disk.
     pub(super) fn check_answer(&mut self, node: NodeId, shard: Shard, answer: &Answer) {
         let Answer::Sealed(sealed) = answer else { return };
+        self.said(node, shard, sealed.promised);
         let it = &self.nodes[node];
-        let (promised, durable) = (it.disk.memories[shard].promised, it.locals[shard].durable);
+        let (promised, durable) = (it.disk.remembered.memories[shard].promised, it.locals[shard].durable);
         if self.plant.is_none() && (sealed.promised > promised || sealed.standing.end > durable) {
             let (said, end) = (sealed.promised, sealed.standing.end);
             self.violated(|| {

@@ -11,6 +11,7 @@ use super::log::{configs_of, count};
 use super::node::{Shipped, Waiting};
 use super::plant::Plant;
 use super::queue::{Micros, SECOND};
+use super::seeding::SEEDING_MAX;
 use super::storage::SYNC_MIN;
 use super::world::World;
 
@@ -53,16 +54,20 @@ impl World {
                 Effect::Ship { to, after } => {
                     let shipped = Shipped { sent: after, held: after, moved: self.queue.now() };
                     local.shipping.insert(to, shipped);
+                    local.seeds.remove(&to);
                 }
                 Effect::Unship(to) => {
                     local.shipping.remove(&to);
+                    local.seeds.remove(&to);
                 }
                 Effect::Committed(upto) => self.committed(node, shard, upto),
                 Effect::Opened(epoch) => self.opened(node, shard, epoch),
                 Effect::Closed(epoch) => self.closed(node, shard, epoch),
                 Effect::Suspended | Effect::Resumed => {}
-                // Logs of this world keep everything, so nobody is seeded.
-                Effect::Image(_) | Effect::Fetch { .. } | Effect::Unfetch | Effect::Install(_) => {}
+                Effect::Image(to) => self.take_image(node, shard, to),
+                Effect::Fetch { from, image } => self.fetch(node, shard, from, image),
+                Effect::Unfetch => (local.fetching, local.fetched) = (None, None),
+                Effect::Install(_) => self.install(node, shard),
                 Effect::RoundBegun(round) => {
                     let reads = std::mem::take(&mut local.reads);
                     local.rounds.push_back((round, reads));
@@ -119,8 +124,8 @@ impl World {
             });
         }
         let (index, before) = (local.log.end().next(), local.log.chain());
-        it.disk.write(shard, &entry, index, before);
-        let chain = local.log.push(entry);
+        let position = it.disk.write(shard, &entry, index, before);
+        let chain = local.log.push(entry, position);
         if let Some(replica) = &mut local.replica {
             replica.appended(epoch, chain, configs);
         }
@@ -146,7 +151,7 @@ impl World {
             for entry in left_out {
                 let local = &mut self.nodes[node].locals[shard];
                 let (epoch, configs) = (entry.epoch, configs_of(&entry));
-                let chain = local.log.push(entry);
+                let chain = local.log.push(entry, usize::MAX);
                 if let Some(replica) = &mut local.replica {
                     replica.appended(epoch, chain, configs);
                 }
@@ -193,6 +198,11 @@ impl World {
         let (Some(epoch), end, committed) = (replica.leads(), local.log.end(), replica.committed()) else {
             return;
         };
+        let base = local.log.base();
+        if let Some((&to, _)) = local.shipping.iter().find(|(_, shipped)| shipped.sent < base) {
+            self.nodes[node].locals[shard].shipping.remove(&to);
+            return self.step(node, shard, Input::Lacks { to, epoch });
+        }
         let room = |shipped: &Shipped| LogIndex(shipped.held.0 + WINDOW).min(end);
         let due: Vec<(ReplicaId, LogIndex, LogIndex)> = local
             .shipping
@@ -237,7 +247,12 @@ impl World {
         let stuck = |shipped: &Shipped| shipped.held < shipped.sent && now > shipped.moved + STUCK_MAX;
         let given_up: Vec<ReplicaId> =
             shipping.iter().filter(|(_, shipped)| stuck(shipped)).map(|(to, _)| *to).collect();
-        given_up.into_iter().for_each(|to| self.break_connection(node, self.homes[to.0 as usize]));
+        let seeds = self.nodes[node].locals[shard].seeds.iter();
+        let late: Vec<ReplicaId> =
+            seeds.filter(|(_, seed)| now > seed.since + SEEDING_MAX).map(|(to, _)| *to).collect();
+        for to in given_up.into_iter().chain(late) {
+            self.break_connection(node, self.homes[to.0 as usize]);
+        }
     }
 
     /// Feeds something to a replica at once, but after what happens now.
@@ -256,8 +271,9 @@ impl World {
                 self.queue.after(SYNC_MIN, Event::Answered { op, outcome: Op::Done(index, chain) });
             }
         }
+        it.disk.called[shard] = it.disk.called[shard].max(upto);
         if self.dice.once_in(4) {
-            it.disk.applied[shard] = upto;
+            self.apply(node, shard, upto);
         }
         match news {
             Ok(0) => {}
@@ -280,6 +296,7 @@ impl World {
         self.say(node, || format!("leads shard {shard} no more in epoch {epoch}"));
         let local = &mut self.nodes[node].locals[shard];
         local.shipping.clear();
+        local.seeds.clear();
         let outcome = if self.plant == Some(Plant::RefusesTheUnknown) { Op::Refused } else { Op::Unknown };
         let writes: Vec<_> = local.writes.drain(..).map(|write| (write.op, outcome)).collect();
         let rounds = local.rounds.drain(..).flat_map(|(_, reads)| reads);

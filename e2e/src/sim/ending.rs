@@ -38,6 +38,9 @@ impl World {
             if node.id != voter || there.log.chain() != led.log.chain() {
                 return Err(format!("{voter} has {} of {end} entries of {leader}", there.log.end()));
             }
+            if node.disk.remembered.memories[shard].damaged {
+                return Err(format!("{voter} is damaged still"));
+            }
         }
         if row.configs.is_changing() {
             return Err("a change of the voters is never over".to_owned());

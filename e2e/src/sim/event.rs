@@ -44,6 +44,12 @@ pub(super) enum Event {
     LogSynced { node: NodeId, life: u64 },
     /// So is its memory.
     MemorySaved { node: NodeId, life: u64 },
+    /// An image is there for a follower.
+    Imaged { node: NodeId, life: u64, shard: Shard, to: ReplicaId },
+    /// What a node fetches should be here as a whole.
+    Fetched { node: NodeId, life: u64, shard: Shard, key: u32 },
+    /// Tables are in the place of others.
+    Installed { node: NodeId, life: u64, shard: Shard },
     /// An input that a planted bug feeds too early.
     Feed { node: NodeId, life: u64, shard: Shard, input: Input },
     /// A message arrives.
@@ -100,6 +106,9 @@ impl Event {
             | Self::LogSynced { node, .. }
             | Self::MemorySaved { node, .. }
             | Self::Feed { node, .. }
+            | Self::Imaged { node, .. }
+            | Self::Fetched { node, .. }
+            | Self::Installed { node, .. }
             | Self::Request { node, .. }
             | Self::Asked { node, .. } => Some(*node),
             _ => None,
@@ -134,6 +143,9 @@ impl Event {
             Self::Crash { node, .. } => (23, *node),
             Self::Hand => (24, 0),
             Self::Changed(change) => (25, usize::from(change.shard.0)),
+            Self::Imaged { node, .. } => (27, *node),
+            Self::Fetched { node, .. } => (28, *node),
+            Self::Installed { node, .. } => (29, *node),
             Self::Heard(told) => (26, told.from * 64 + told.to),
         };
         (whom as u64) * 32 + kind

@@ -1,5 +1,6 @@
 //! The hand that changes voters: a replaced disk is another voter; whims add, remove, take back and seal without reason. It
-//! stands for people and for the part of the operator that keeps the number of voters. Invariant: a voter comes in once it
+//! stands for people and for the part of the operator that keeps the number of voters; who is to get the log before it votes the
+//! operators hear from it. Invariant: a voter comes in once it
 //! has the log, one change is over before the next begins, and each is one compare-and-set on the row that it rests on.
 
 use thalweg_node::core::failover::RowChange;
@@ -8,7 +9,6 @@ use thalweg_node::types::ReplicaId;
 
 use super::event::{Event, Shard};
 use super::network::{chance, trip};
-use super::operator::Question;
 use super::queue::{Micros, SECOND};
 use super::record::shard_id;
 use super::world::World;
@@ -33,6 +33,7 @@ impl World {
     /// Looks at each shard, and changes what it has reason or whim to change.
     pub(super) fn hand_looks(&mut self) {
         self.queue.after(LOOKS, Event::Hand);
+        self.tell_of_learners();
         for shard in 0..self.ledgers.len() {
             let whim = chance(&mut self.dice, self.faults.whims_per_mille);
             let whim = if whim { self.dice.pick(&WHIMS).copied() } else { None };
@@ -71,7 +72,7 @@ impl World {
         replica.leads().filter(|epoch| epoch.record == row.epoch)?;
         let committed = replica.committed();
         if let Some(id) = self.adding[shard] {
-            return self.brings_in(shard, (row, leader), id, committed.0);
+            return self.brings_in(shard, row, id, committed.0);
         }
         let voters = row.configs.last().voters;
         let current = |old: ReplicaId| self.nodes[self.homes[old.0 as usize]].id;
@@ -96,13 +97,7 @@ impl World {
     }
 
     /// A newcomer gets the log first; once it has nearly all of it, it votes.
-    fn brings_in(
-        &mut self,
-        shard: Shard,
-        (row, leader): (&ShardRow, ReplicaId),
-        id: ReplicaId,
-        committed: u64,
-    ) -> Option<ShardRow> {
+    fn brings_in(&mut self, shard: Shard, row: &ShardRow, id: ReplicaId, committed: u64) -> Option<ShardRow> {
         let voters = row.configs.last().voters;
         let there = &self.nodes[self.homes[id.0 as usize]];
         if there.id != id || voters.contains(id) {
@@ -112,9 +107,6 @@ impl World {
         if there.up && there.locals[shard].log.end().0 + LAG_MAX >= committed {
             return row.change(voters.with(id)?).ok();
         }
-        let (epoch, configs, learners) = (row.epoch, row.configs.clone(), vec![id]);
-        let question = Question::Configure { to: leader, shard, epoch, configs, learners };
-        self.ask(None, self.homes[leader.0 as usize], question);
         None
     }
 }

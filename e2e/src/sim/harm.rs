@@ -23,14 +23,28 @@ impl World {
         }
     }
 
-    /// A bit of a synced log flips; it is found when the node starts.
+    /// A bit of a synced log flips, or of one copy of the superblock, or the tables of a shard do not open; it is found when the node
+    /// starts.
     pub(super) fn flip(&mut self, node: NodeId) {
-        if self.may_lose_a_disk() {
+        if self.dice.once_in(4) {
+            // One copy of the superblock is no loss.
             self.end(node);
-            if self.nodes[node].disk.flip(&mut self.dice) {
-                self.say(node, || "has a bit flip in its log".to_owned());
-                self.recover(node);
-            }
+            self.nodes[node].disk.flip_superblock(&mut self.dice);
+            return self.recover(node);
+        }
+        if !self.may_lose_a_disk() {
+            return;
+        }
+        self.end(node);
+        if self.dice.once_in(4) {
+            let shard = usize::try_from(self.dice.below(self.ledgers.len() as u64)).unwrap_or(0);
+            (self.nodes[node].disk.broken, self.nodes[node].disk.flipped) = (Some(shard), true);
+            self.figures.damaged += 1;
+            self.say(node, || format!("cannot open its tables of shard {shard}"));
+            self.recover(node);
+        } else if self.nodes[node].disk.flip(&mut self.dice) {
+            self.say(node, || "has a bit flip in its log".to_owned());
+            self.recover(node);
         }
     }
 
@@ -43,7 +57,7 @@ impl World {
             self.images.insert(node, (id, self.nodes[node].disk.image()));
             return;
         };
-        let met = |other: &Node| other.disk.met.get(&id).is_some_and(|met| met.boot > then);
+        let met = |other: &Node| other.disk.remembered.met.get(&id).is_some_and(|met| met.boot > then);
         let known = self.nodes.iter().all(|other| other.id == id || met(other));
         if known && self.may_lose_a_disk() {
             self.end(node);
@@ -69,10 +83,11 @@ impl World {
         let (id, life) = (self.nodes[node].id, self.nodes[node].life + 1);
         let same = self.plant == Some(Plant::CountsAnEmptyDisk);
         let next = if same { id.0 as usize } else { self.homes.len() };
-        let trail = if same { self.nodes[node].disk.trail } else { Trail::without_keys(Boot(0)) };
+        let trail = if same { self.nodes[node].disk.remembered.trail } else { Trail::without_keys(Boot(0)) };
         let full = self.nodes[node].full;
         self.nodes[node] = Node { life, full, ..fresh(node, next, self.ledgers.len()) };
-        self.nodes[node].disk.trail = trail;
+        self.nodes[node].disk.remembered.trail = trail;
+        self.nodes[node].disk.remember();
         if !same {
             self.homes.push(node);
         }
@@ -90,12 +105,12 @@ impl World {
         may
     }
 
-    /// Whether a shard can bear the loss of a disk: all that vote have theirs, and nothing else is under way.
+    /// Whether a shard can bear the loss of a disk: all that vote have theirs, whole, and nothing else is under way.
     fn bears_a_loss(&self, shard: usize) -> bool {
         let row = self.record.now(shard);
         let there = |id: ReplicaId| {
             let home = &self.nodes[self.homes[id.0 as usize]];
-            home.id == id && !home.put_back
+            home.id == id && !home.put_back && !home.disk.remembered.memories[shard].damaged
         };
         let settled = matches!(row.phase, Phase::Active { .. }) && !row.configs.is_changing();
         let voters = row.configs.last().voters;

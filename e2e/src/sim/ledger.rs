@@ -6,12 +6,16 @@ use thalweg_node::core::replication::Entry;
 use thalweg_node::types::{Chain, Epoch, LogIndex, RecordEpoch, ReplicaId};
 
 use super::log::{Log, count};
+use super::table::Table;
 
 /// Everything that was written and committed in one shard.
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
     /// The chain after each committed entry, and the operation in it if it is a client's.
     committed: Vec<(Chain, Option<u64>)>,
+    /// What they come to, and that after each of them.
+    table: Table,
+    sums: Vec<u64>,
     /// What was written at each index, in which epoch.
     written: Vec<Vec<(Epoch, Chain)>>,
     /// Who opened in which epoch of the record.
@@ -56,8 +60,22 @@ impl Ledger {
                 return Err(format!("it calls entry {index} committed and does not have it"));
             };
             self.committed.push((chain, op_of(entry)));
+            self.table.apply(entry, chain);
+            self.sums.push(self.table.sum());
         }
         Ok(upto.0 - known.0)
+    }
+
+    /// What tables hold is what the entries up to their last one come to.
+    pub(super) fn holds(&self, table: &Table) -> Result<(), String> {
+        let end = table.end();
+        let sum = count(end)
+            .checked_sub(1)
+            .map_or(Some(Table::default().sum()), |place| self.sums.get(place).copied());
+        if sum == Some(table.sum()) && self.chain_at(end) == Some(table.chain()) {
+            return Ok(());
+        }
+        Err(format!("its tables are not what the entries up to {end} come to"))
     }
 
     /// A leader opened.

@@ -1,14 +1,29 @@
-//! The log of one shard as a node holds it in memory: entries with the chain after each.
+//! The log of one shard as a node holds it in memory: the entries that were not let go, with the chain after each.
+
+use std::collections::VecDeque;
 
 use thalweg_node::codec::record::{RecordKind, chain_after};
 use thalweg_node::codec::voters::decode_configs;
-use thalweg_node::core::replication::{Entry, History};
+use thalweg_node::core::replication::Entry;
 use thalweg_node::types::{Chain, Configs, LogIndex};
 
 /// One shard's entries.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Log {
-    lines: Vec<(Entry, Chain)>,
+    /// The last entry that was let go, and the chain after it.
+    base: LogIndex,
+    before: Chain,
+    lines: VecDeque<Line>,
+}
+
+/// One entry.
+#[derive(Debug, Clone)]
+pub(super) struct Line {
+    pub(super) entry: Entry,
+    /// The chain after it.
+    pub(super) chain: Chain,
+    /// Where in the lane it stands.
+    pub(super) position: usize,
 }
 
 /// An index as a count of entries.
@@ -22,57 +37,89 @@ pub(super) fn configs_of(entry: &Entry) -> Option<Configs> {
 }
 
 impl Log {
+    /// A log whose entries up to `base` were let go.
+    pub(super) const fn behind_base(base: LogIndex, before: Chain) -> Self {
+        Self { base, before, lines: VecDeque::new() }
+    }
+
+    /// The last entry that is not in it any more.
+    pub(super) const fn base(&self) -> LogIndex {
+        self.base
+    }
+
+    /// How many entries are in it.
+    pub(super) fn len(&self) -> u64 {
+        self.lines.len() as u64
+    }
+
     /// The index of the last entry.
-    pub(super) const fn end(&self) -> LogIndex {
-        LogIndex(self.lines.len() as u64)
+    pub(super) fn end(&self) -> LogIndex {
+        LogIndex(self.base.0 + self.len())
+    }
+
+    /// The entries behind an index and their place among those that are here.
+    fn place(&self, after: LogIndex) -> Option<usize> {
+        Some(count(LogIndex(after.0.checked_sub(self.base.0)?)))
     }
 
     /// The chain after an entry; that before the first is zero.
     pub(super) fn chain_at(&self, index: LogIndex) -> Option<Chain> {
-        match count(index).checked_sub(1) {
-            None => Some(Chain(0)),
-            Some(place) => self.lines.get(place).map(|(_, chain)| *chain),
+        match self.place(index)?.checked_sub(1) {
+            None => Some(self.before),
+            Some(place) => self.lines.get(place).map(|line| line.chain),
         }
     }
 
     /// The chain after the last entry.
     pub(super) fn chain(&self) -> Chain {
-        self.lines.last().map_or(Chain(0), |(_, chain)| *chain)
+        self.lines.back().map_or(self.before, |line| line.chain)
     }
 
     /// The entry at an index.
     pub(super) fn entry(&self, index: LogIndex) -> Option<&Entry> {
-        self.lines.get(count(index).checked_sub(1)?).map(|(entry, _)| entry)
+        self.lines.get(self.place(index)?.checked_sub(1)?).map(|line| &line.entry)
     }
 
-    /// One more entry.
-    pub(super) fn push(&mut self, entry: Entry) -> Chain {
+    /// One more entry, which stands there in the lane.
+    pub(super) fn push(&mut self, entry: Entry, position: usize) -> Chain {
         let chain = chain_after(self.chain(), entry.epoch, self.end().next(), entry.kind, &entry.payload);
-        self.lines.push((entry, chain));
+        self.lines.push_back(Line { entry, chain, position });
         chain
     }
 
     /// Leaves the entries up to `to`.
     pub(super) fn cut(&mut self, to: LogIndex) {
-        self.lines.truncate(count(to));
+        self.lines.truncate(self.place(to).unwrap_or(0));
+    }
+
+    /// Lets the entries up to `upto` go.
+    pub(super) fn let_go(&mut self, upto: LogIndex) {
+        while self.base < upto
+            && let Some(line) = self.lines.pop_front()
+        {
+            (self.base, self.before) = (self.base.next(), line.chain);
+        }
+    }
+
+    /// This log and another one that continues it.
+    pub(super) fn followed_by(mut self, mut next: Self) -> Self {
+        self.lines.append(&mut next.lines);
+        self
+    }
+
+    /// Where in the lane the first entry stands that is still in it.
+    pub(super) fn position(&self) -> Option<usize> {
+        self.lines.front().map(|line| line.position)
+    }
+
+    /// What is in it behind `after`.
+    pub(super) fn lines_behind(&self, after: LogIndex) -> impl Iterator<Item = &Line> {
+        let place = self.place(after).unwrap_or(0).min(self.lines.len());
+        self.lines.range(place..)
     }
 
     /// At most `most` entries behind `after`.
     pub(super) fn behind(&self, after: LogIndex, most: usize) -> Vec<Entry> {
-        let lines = self.lines.get(count(after)..).unwrap_or_default();
-        lines.iter().take(most).map(|(entry, _)| entry.clone()).collect()
-    }
-
-    /// Its shape.
-    pub(super) fn history(&self) -> History {
-        let mut history = History::default();
-        self.lines.iter().for_each(|(entry, chain)| history.push(entry.epoch, *chain));
-        history
-    }
-
-    /// The sets of voters in it.
-    pub(super) fn voters(&self) -> Vec<(LogIndex, Configs)> {
-        let numbered = (1..).map(LogIndex).zip(&self.lines);
-        numbered.filter_map(|(index, (entry, _))| Some((index, configs_of(entry)?))).collect()
+        self.lines_behind(after).take(most).map(|line| line.entry.clone()).collect()
     }
 }

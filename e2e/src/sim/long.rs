@@ -8,6 +8,9 @@ use anyhow::Context;
 
 use super::{Figures, Plant, Scope, simulate};
 
+/// Numbers that a file begins with, before the figures.
+const OWN: usize = 2;
+
 /// How far a long run has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Progress {
@@ -28,8 +31,10 @@ impl Progress {
             return Ok(progress);
         }
         let text = std::fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?;
-        for (name, field) in progress.named() {
+        for (place, (name, field)) in progress.named().into_iter().enumerate() {
             let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+            // What was not counted yet when the file was written has not happened.
+            let line = if place < OWN { line } else { line.or(Some("0")) };
             let number = line.and_then(|number| number.parse().ok());
             *field = number.with_context(|| format!("{} has no number for {name}", file.display()))?;
         }
@@ -60,7 +65,7 @@ impl Progress {
     }
 
     fn named(&mut self) -> Vec<(&'static str, &mut u64)> {
-        let own = [("next", &mut self.next), ("seeds", &mut self.seeds)];
+        let own: [_; OWN] = [("next", &mut self.next), ("seeds", &mut self.seeds)];
         own.into_iter().chain(self.figures.named()).collect()
     }
 }
@@ -93,6 +98,9 @@ mod tests {
         kept.keep(&file).unwrap();
         kept.keep(&file).unwrap();
         assert_eq!(Progress::read(&file).unwrap(), kept);
+        std::fs::write(&file, "next 9\nseeds 4\n").unwrap();
+        let older = Progress { next: 9, seeds: 4, figures: Figures::default() };
+        assert_eq!(Progress::read(&file).unwrap(), older, "a file of before some figures were counted");
         std::fs::write(&file, "next 9\n").unwrap();
         assert!(Progress::read(&file).is_err(), "a file that says too little is no beginning");
     }

@@ -2,16 +2,20 @@
 //! because each start has a number of its own.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::rc::Rc;
 
-use thalweg_node::core::replication::{Effect, Found, Memory, Replica, Ticket};
+use thalweg_node::codec::record::RecordKind;
+use thalweg_node::core::replication::{Effect, Entry, Found, Image, Memory, Replica, Ticket};
 use thalweg_node::types::{Boot, Configs, Epoch, LogIndex, RecordEpoch, ReplicaId};
 
 use super::client::OpId;
 use super::disk::{Disk, Reach, Unreadable};
-use super::event::Event;
-use super::log::Log;
+use super::event::{Event, Shard};
+use super::log::{Log, configs_of};
 use super::plant::Plant;
 use super::queue::Micros;
+use super::replay::Shape;
+use super::table::Table;
 
 /// One node.
 #[derive(Debug)]
@@ -62,6 +66,25 @@ pub(super) struct Local {
     /// Reads that wait for the next round, and for rounds under way.
     pub(super) reads: Vec<OpId>,
     pub(super) rounds: VecDeque<(u64, Vec<OpId>)>,
+    /// Followers that get an image.
+    pub(super) seeds: BTreeMap<ReplicaId, Seed>,
+    /// Images that it took, by their keys.
+    pub(super) images: BTreeMap<u32, Rc<Table>>,
+    /// What it fetches and from whom, and what came of that.
+    pub(super) fetching: Option<(ReplicaId, Image)>,
+    pub(super) fetched: Option<Rc<Table>>,
+    /// The tables were replaced, and the log does not say so yet.
+    pub(super) seeded: bool,
+    /// What it held before damage was found.
+    pub(super) had: LogIndex,
+}
+
+/// A follower that gets an image.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Seed {
+    pub(super) since: Micros,
+    /// The last entry of the image: the log behind it is kept.
+    pub(super) end: Option<LogIndex>,
 }
 
 /// A write that was appended.
@@ -96,12 +119,18 @@ impl Local {
             heard: 0,
             reads: Vec::new(),
             rounds: VecDeque::new(),
+            seeds: BTreeMap::new(),
+            images: BTreeMap::new(),
+            fetching: None,
+            fetched: None,
+            seeded: false,
+            had: LogIndex(0),
         }
     }
 
     /// How far its records go in the lane as it is written now.
-    pub(super) const fn reach(&self) -> Reach {
-        Reach { end: self.log.end(), cut: self.cutting }
+    pub(super) fn reach(&self) -> Reach {
+        Reach { end: self.log.end(), cut: self.cutting, seeded: self.seeded }
     }
 
     /// Whether something is to be saved that is not on its way.
@@ -113,7 +142,7 @@ impl Local {
 impl Node {
     /// A node with an empty disk, not started.
     pub(super) fn new(id: ReplicaId, disk: Disk, life: u64) -> Self {
-        let locals = disk.memories.iter().map(|_| Local::new(Log::default())).collect();
+        let locals = disk.remembered.memories.iter().map(|_| Local::new(Log::default())).collect();
         Self {
             id,
             life,
@@ -131,32 +160,74 @@ impl Node {
         }
     }
 
-    /// What it has is what its disk has.
-    pub(super) fn recover(&mut self, plant: Option<Plant>) -> Result<(), Unreadable> {
-        let logs = self.disk.recover(plant)?;
-        self.locals = logs.into_iter().map(Local::new).collect();
-        Ok(())
+    /// What it has is what its disk has. Shards of which something is missing are marked first, then left with what is sound of
+    /// them; says which.
+    pub(super) fn recover(&mut self, plant: Option<Plant>) -> Result<Vec<Shard>, Unreadable> {
+        let shapes = self.disk.recover(plant)?;
+        let had: Vec<LogIndex> = self.locals.iter().map(|local| local.durable.max(local.had)).collect();
+        let (mut lacking, mut locals) = (Vec::new(), Vec::new());
+        for (shard, (shape, had)) in shapes.into_iter().zip(had).enumerate() {
+            let (log, lacks) = match shape {
+                Shape::Whole(log) => (log, false),
+                Shape::Lacking(log) => (log, true),
+                Shape::Unsound => {
+                    self.disk.tables[shard] = Table::default();
+                    (Log::default(), true)
+                }
+            };
+            let (called, memory) = (self.disk.called[shard], &mut self.disk.remembered.memories[shard]);
+            let explained = memory.damaged || self.disk.flipped;
+            if lacks && !explained {
+                return Err(Unreadable(format!("shard {shard} lacks entries, and nothing was damaged")));
+            }
+            if called > log.end() && !(explained && (lacks || memory.damaged)) {
+                let why = format!("shard {shard} called {called} committed and has {} now", log.end());
+                return Err(Unreadable(why));
+            }
+            if lacks {
+                memory.damaged = true;
+                let mark =
+                    Entry { kind: RecordKind::Cut, epoch: Epoch::default(), payload: Default::default() };
+                self.disk.write(shard, &mark, log.end(), log.chain());
+                lacking.push(shard);
+            }
+            let had = if self.disk.remembered.memories[shard].damaged { had } else { LogIndex(0) };
+            locals.push(Local { had, ..Local::new(log) });
+        }
+        self.locals = locals;
+        if !lacking.is_empty() {
+            self.disk.remember();
+        }
+        Ok(lacking)
     }
 
     /// Its process starts: the replica of one shard finds what is on the disk.
     pub(super) fn start(&mut self, shard: usize, plant: Option<Plant>, out: &mut Vec<Effect>) {
         self.locals[shard].heard = self.started;
         let (boot, memory, local) =
-            (self.disk.boot(), self.disk.memories[shard].clone(), &mut self.locals[shard]);
+            (self.disk.boot(), self.disk.remembered.memories[shard].clone(), &mut self.locals[shard]);
         let vouched = plant == Some(Plant::VotesUnvouched);
+        let table = &self.disk.tables[shard];
         let committed = match plant {
             Some(Plant::AppliesTheUncommitted) => local.log.end(),
-            _ => self.disk.applied[shard].min(local.log.end()),
+            _ => table.end().min(local.log.end()),
         };
-        let (history, voters) = (local.log.history(), local.log.voters());
-        let (boot, memory) = misremembered(plant, boot, memory, voters.first());
+        let mut history = table.history().clone();
+        let mut voters: Vec<_> =
+            table.voters().map(|voters| (table.end(), voters.clone())).into_iter().collect();
+        for line in local.log.lines_behind(table.end()) {
+            history.push(line.entry.epoch, line.chain);
+            voters.extend(configs_of(&line.entry).map(|configs| (history.end(), configs)));
+        }
+        let first = table.first_voters().or(voters.first().map(|(_, configs)| configs));
+        let (boot, memory) = misremembered(plant, boot, memory, first);
         let found = Found { me: self.id, boot, memory, history, committed, voters, vouched };
         local.replica = Some(Replica::start(found, out));
     }
 
     /// What is to be saved now.
     pub(super) fn memories(&self) -> Vec<(Memory, Ticket)> {
-        let locals = self.locals.iter().zip(&self.disk.memories);
+        let locals = self.locals.iter().zip(&self.disk.remembered.memories);
         let memory = |(local, durable): (&Local, &Memory)| {
             let memory = local.replica.as_ref().map_or_else(|| durable.clone(), |it| it.memory().clone());
             (memory, local.asked)
@@ -170,7 +241,7 @@ fn misremembered(
     plant: Option<Plant>,
     boot: Boot,
     mut memory: Memory,
-    first: Option<&(LogIndex, Configs)>,
+    first: Option<&Configs>,
 ) -> (Boot, Memory) {
     match plant {
         Some(Plant::ResumesInItsOldEpoch) if memory.led.boot.0 > 1 && memory.led == memory.promised => {
@@ -180,7 +251,7 @@ fn misremembered(
             (boot, memory)
         }
         Some(Plant::ForgetsNewVoters) => {
-            memory.configs = first.map(|(_, configs)| configs.clone());
+            memory.configs = first.cloned();
             (boot, memory)
         }
         Some(Plant::ForgetsPromises) => {

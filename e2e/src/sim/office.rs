@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use thalweg_node::core::failover::{Action, RowChange, Trouble};
+use thalweg_node::core::failover::{Action, Learners, RowChange, Trouble};
 use thalweg_node::core::replication::{Answer, Ask, HandOver, Input, Lead, Replica};
 use thalweg_node::types::ReplicaId;
 
@@ -11,6 +11,7 @@ use super::network::{chance, trip};
 use super::operator::{Caller, Operator, Question, Reply};
 use super::plant::Plant;
 use super::queue::{MILLI, Micros, SECOND};
+use super::record::shard_id;
 use super::world::World;
 
 /// How often an operator looks at its clock, and asks nodes.
@@ -196,8 +197,11 @@ impl World {
     }
 
     /// A replica answers whoever asked.
-    pub(super) fn node_answers(&mut self, node: NodeId, shard: Shard, ask: Ask, answer: Answer) {
+    pub(super) fn node_answers(&mut self, node: NodeId, shard: Shard, ask: Ask, mut answer: Answer) {
         self.check_answer(node, shard, &answer);
+        if let (Answer::Sealed(sealed), Some(Plant::CountsTheDamaged)) = (&mut answer, self.plant) {
+            sealed.intact = true;
+        }
         if matches!(answer, Answer::Sealed(_) | Answer::Refused(_)) {
             self.say(node, || format!("answers for shard {shard}: {}", told(&answer)));
         }
@@ -228,6 +232,17 @@ impl World {
         let blocked = self.network.is_blocked(node, self.place(caller));
         if !blocked && !chance(&mut self.dice, self.faults.lost_answers_per_mille) {
             self.tell_late(caller, reply);
+        }
+    }
+
+    /// All operators hear who gets the log without voting.
+    pub(super) fn tell_of_learners(&mut self) {
+        let adding = self.adding.iter().enumerate();
+        let learners: Learners =
+            adding.map(|(shard, id)| (shard_id(shard), id.iter().copied().collect())).collect();
+        for operator in 0..self.operators.len() {
+            let caller = Caller { operator, life: self.operators[operator].life };
+            self.tell_late(caller, Reply::Learners(learners.clone()));
         }
     }
 

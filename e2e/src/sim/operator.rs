@@ -6,7 +6,7 @@ mod lens;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use thalweg_node::core::failover::{Action, Input, NodePulse, Supervisor};
+use thalweg_node::core::failover::{Action, Input, Learners, NodePulse, Supervisor};
 use thalweg_node::core::replication::{HandOver, Lead, SealAnswer};
 use thalweg_node::types::{Configs, RecordEpoch, ReplicaId};
 
@@ -26,7 +26,7 @@ pub(super) enum Question {
     HandOver { to: ReplicaId, shard: Shard, order: HandOver },
 }
 
-/// Who asks: an operator in one of its lives. Nobody waits for an answer to the hand that changes voters.
+/// Who asks: an operator in one of its lives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Caller {
     pub(super) operator: usize,
@@ -49,6 +49,8 @@ pub(super) enum Reply {
     },
     /// The process of a node has plainly ended.
     Ended(ReplicaId),
+    /// Who gets the log without voting.
+    Learners(Learners),
     /// The record was read.
     Read(Rows),
     /// It was written, or not.
@@ -114,6 +116,7 @@ impl Operator {
                 Input::CaughtUp { shard: super::record::shard_id(shard), epoch }
             }
             Reply::Ended(replica) => Input::Ended(replica),
+            Reply::Learners(learners) => Input::Learners(learners),
             Reply::Read(rows) => Input::Record(rows),
             Reply::Written(rows) => Input::Written(rows),
             Reply::Watched(rows) => Input::Watched(rows),

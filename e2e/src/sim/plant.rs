@@ -69,11 +69,23 @@ pub enum Plant {
     VotesUnvouched,
     /// A full disk leaves entries out and confirms them.
     TakesTheDroppedForWritten,
+    /// What a damaged replica holds counts in commits, and its seal in elections.
+    CountsTheDamaged,
+    /// A damaged replica is whole as soon as it follows a leader.
+    MendsTooEarly,
+    /// A log lets go what its tables do not hold.
+    LetsGoTooMuch,
+    /// A leader offers an image of entries that may be taken back.
+    OffersTheUncommitted,
+    /// A follower takes an image of less than it knows to be committed.
+    TakesAnOlderImage,
+    /// A seeded follower goes on before the image is on its disk.
+    SeedsInMemoryOnly,
 }
 
 impl Plant {
     /// All of them.
-    pub const ALL: [Self; 33] = [
+    pub const ALL: [Self; 39] = [
         Self::AcknowledgesBeforeCommit,
         Self::CountsTheUnsynced,
         Self::ForgetsPromises,
@@ -107,5 +119,11 @@ impl Plant {
         Self::AcceptsAnyStart,
         Self::VotesUnvouched,
         Self::TakesTheDroppedForWritten,
+        Self::CountsTheDamaged,
+        Self::MendsTooEarly,
+        Self::LetsGoTooMuch,
+        Self::OffersTheUncommitted,
+        Self::TakesAnOlderImage,
+        Self::SeedsInMemoryOnly,
     ];
 }

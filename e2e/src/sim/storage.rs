@@ -2,6 +2,7 @@
 //! node whose disk refused a sync or a save ends, and begins anew with what is there.
 
 use thalweg_node::core::replication::Input;
+use thalweg_node::types::LogIndex;
 
 use super::event::{Event, NodeId};
 use super::network::chance;
@@ -52,21 +53,21 @@ impl World {
     }
 
     /// Power may fail before something is on the disk.
-    fn crash_within(&mut self, node: NodeId, per_mille: u64, delay: Micros) {
+    pub(super) fn crash_within(&mut self, node: NodeId, per_mille: u64, delay: Micros) {
         if chance(&mut self.dice, per_mille) {
             let (life, within) = (self.nodes[node].life, self.dice.below(delay));
             self.queue.after(within, Event::Crash { node, life });
         }
     }
 
-    fn disk_delay(&mut self) -> Micros {
+    pub(super) fn disk_delay(&mut self) -> Micros {
         let slow = chance(&mut self.dice, self.faults.slow_sync_per_mille);
         let more = if slow { self.dice.below(self.faults.slow_sync_max) } else { 0 };
         SYNC_MIN + self.dice.below(SYNC_MORE) + more
     }
 
     /// Whether the disk refuses; then the node ends.
-    fn refuses(&mut self, node: NodeId, what: &str) -> bool {
+    pub(super) fn refuses(&mut self, node: NodeId, what: &str) -> bool {
         let refuses = chance(&mut self.dice, self.faults.refused_syncs_per_mille);
         if refuses {
             self.figures.refused += 1;
@@ -99,6 +100,9 @@ impl World {
                 let chain = local.log.chain();
                 self.step(node, shard, Input::Cut { to, chain });
             }
+            if reach.seeded && self.nodes[node].locals[shard].seeded {
+                self.goes_on_seeded(node, shard);
+            }
         }
         self.begin_sync(node);
     }
@@ -108,11 +112,20 @@ impl World {
         if self.refuses(node, "save what it must remember") {
             return self.crash(node);
         }
-        let before: Vec<_> = self.nodes[node].disk.memories.iter().map(|memory| memory.promised).collect();
+        let before: Vec<_> =
+            self.nodes[node].disk.remembered.memories.iter().map(|it| (it.promised, it.damaged)).collect();
         let tickets = self.nodes[node].disk.end_save();
         for (shard, ticket) in tickets.into_iter().enumerate() {
-            if self.nodes[node].disk.memories[shard].promised < before[shard] {
+            let (promised, damaged) = before[shard];
+            let now = &self.nodes[node].disk.remembered.memories[shard];
+            let is_mended = damaged && !now.damaged;
+            if now.promised < promised {
                 self.violated(|| format!("node-{node} shard {shard} takes a promise back"));
+            }
+            if is_mended {
+                self.figures.mended += 1;
+                self.nodes[node].locals[shard].had = LogIndex(0);
+                self.say(node, || format!("has all of shard {shard} again"));
             }
             self.step(node, shard, Input::Saved(ticket));
         }

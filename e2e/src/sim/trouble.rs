@@ -88,9 +88,12 @@ impl World {
         self.news_of_an_end(self.nodes[node].id);
         let it = &mut self.nodes[node];
         (it.up, it.paused, it.life) = (false, None, it.life + 1);
-        let promised: Vec<_> = it.disk.memories.iter().map(|memory| memory.promised).collect();
+        let promised: Vec<_> = it.disk.remembered.memories.iter().map(|memory| memory.promised).collect();
         it.disk.crash(&mut self.dice);
-        let kept = it.disk.memories.iter().zip(&promised).all(|(now, before)| now.promised >= *before);
+        let kept =
+            it.disk.remembered.memories.iter().zip(&promised).all(|(now, before)| now.promised >= *before);
+        let kept = kept
+            && it.disk.remembered.memories.iter().zip(&it.disk.said).all(|(now, said)| now.promised >= *said);
         if !kept {
             self.violated(|| format!("node-{node} takes a promise back in a crash"));
         }
@@ -100,17 +103,18 @@ impl World {
         }
     }
 
-    /// What a node that ended will find on its disk. With damage it is another replica from now on: what is unreadable is
-    /// not empty, and nobody may count on it.
+    /// What a node that ended will find on its disk. A shard that lacks something of what it had keeps its promise and the rest;
+    /// what it lacks it gets from a leader.
     pub(super) fn recover(&mut self, node: NodeId) {
         match self.nodes[node].recover(self.plant) {
-            Ok(()) => {}
-            Err(Unreadable::Damaged) if self.nodes[node].disk.flipped => {
-                self.figures.damaged += 1;
-                self.say(node, || "finds its log damaged".to_owned());
-                self.renew(node);
+            Ok(lacking) => {
+                for shard in lacking {
+                    self.figures.damaged += 1;
+                    let end = self.nodes[node].locals[shard].log.end();
+                    self.say(node, || format!("finds shard {shard} damaged, and is left with {end} entries"));
+                }
             }
-            Err(why) => self.violated(|| format!("node-{node} cannot read its log: {why:?}")),
+            Err(Unreadable(why)) => self.violated(|| format!("node-{node} cannot read its log: {why}")),
         }
     }
 
@@ -123,7 +127,8 @@ impl World {
         if it.up {
             return;
         }
-        it.disk.trail = it.disk.trail.followed_by(StartKey(self.dice.draw()));
+        it.disk.remembered.trail = it.disk.remembered.trail.followed_by(StartKey(self.dice.draw()));
+        it.disk.remember();
         (it.up, it.started, it.clock, it.jumped, it.vouched) = (true, now, clock, 0, false);
         let (life, id, boot) = (it.life, it.id, it.disk.boot());
         self.say(node, || format!("starts as {id} in boot {boot}"));
@@ -140,7 +145,9 @@ impl World {
             self.carry_out(node, shard, &mut out);
             let upto = self.nodes[node].locals[shard].replica.as_ref().map(|replica| replica.committed());
             let log = &self.nodes[node].locals[shard].log;
-            if let Err(why) = self.ledgers[shard].committed(log, upto.unwrap_or_default()) {
+            let fits = self.ledgers[shard].holds(&self.nodes[node].disk.tables[shard]);
+            let fits = fits.and_then(|()| self.ledgers[shard].committed(log, upto.unwrap_or_default()));
+            if let Err(why) = fits {
                 self.violated(|| format!("node-{node} shard {shard}: {why}"));
             }
             self.after_step(node, shard);

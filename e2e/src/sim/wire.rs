@@ -54,11 +54,24 @@ impl World {
         {
             *epoch = leads;
         }
+        match (&mut message, self.plant) {
+            (Message::Report(report), Some(Plant::CountsTheDamaged)) => report.intact = true,
+            (Message::Adopt { common, end, .. }, Some(Plant::MendsTooEarly)) => *end = *common,
+            (Message::Offer { image, .. }, Some(Plant::TakesAnOlderImage)) => {
+                self.takes_any_image(to, shard, letter.from, image.key);
+            }
+            _ => {}
+        }
+        let it = &mut self.nodes[to];
         let leads = matches!(
             message,
-            Message::Follow(_) | Message::Adopt { .. } | Message::Records(_) | Message::Beat { .. }
+            Message::Follow(_)
+                | Message::Adopt { .. }
+                | Message::Records(_)
+                | Message::Offer { .. }
+                | Message::Beat { .. }
         );
-        if leads && message.epoch() >= it.disk.memories[shard].promised {
+        if leads && message.epoch() >= it.disk.remembered.memories[shard].promised {
             it.locals[shard].heard = now;
         }
         if self.plant == Some(Plant::ConfirmsTooEarly)

@@ -26,6 +26,9 @@ const TICK: Micros = 100 * MILLI;
 ///
 /// A shard whose leader failed again and again is held down for a minute at most; the rest is for what comes then.
 const HEALED_WITHIN: Micros = 120 * SECOND;
+/// How many entries a log has before the older ones go: few enough that whoever was away for seconds lacks some.
+const LOG_MAX_MIN: u64 = 32;
+const LOG_MAX_MORE: u64 = 200;
 /// So long nobody asks anything at the end, so that everything comes to rest.
 const QUIET: Micros = 20 * SECOND;
 
@@ -43,6 +46,10 @@ pub(super) struct World {
     pub(super) record: Record,
     /// When a disk was lost last.
     pub(super) lost_a_disk: Micros,
+    /// So many entries a log may have before the older ones are let go, if any ever are.
+    pub(super) log_max: Option<u64>,
+    /// Images that were taken.
+    pub(super) images_taken: u32,
     /// What some disks were.
     pub(super) images: BTreeMap<NodeId, (ReplicaId, Disk)>,
     /// Until when the record does not answer.
@@ -74,6 +81,7 @@ impl World {
         let voters = if nodes == 5 && dice.once_in(2) { 5 } else { 3 };
         let shards = 1 + usize::from(dice.once_in(2));
         let operators = 1 + usize::from(dice.once_in(4)) + usize::from(!dice.once_in(3));
+        let log_max = dice.once_in(2).then(|| LOG_MAX_MIN + dice.below(LOG_MAX_MORE));
         let first = Voters::new((0..voters).map(ReplicaId));
         let rows = first.map(|voters| vec![ShardRow::first(voters, ReplicaId(0)); shards]);
         let mut record = Record::new(rows.unwrap_or_default());
@@ -90,6 +98,8 @@ impl World {
             network: Network::default(),
             record,
             lost_a_disk: 0,
+            log_max,
+            images_taken: 0,
             images: BTreeMap::new(),
             outage: 0,
             operators: (0..operators).map(|rank| Operator::new(rank, 0, SECOND, scope.plant)).collect(),
@@ -169,8 +179,14 @@ impl World {
             Event::Feed { node, life, shard, input } if self.lives(node, life) => {
                 self.step(node, shard, input);
             }
+            Event::Imaged { node, life, shard, to } if self.lives(node, life) => self.imaged(node, shard, to),
+            Event::Fetched { node, life, shard, key } if self.lives(node, life) => {
+                self.fetched(node, shard, key);
+            }
+            Event::Installed { node, life, shard } if self.lives(node, life) => self.installed(node, shard),
             Event::Tick { .. } | Event::LogSynced { .. } | Event::MemorySaved { .. } | Event::Feed { .. } => {
             }
+            Event::Imaged { .. } | Event::Fetched { .. } | Event::Installed { .. } => {}
             Event::Arrive(letter) => self.arrive(letter),
             Event::Connect { one, other } => self.connect(one, other),
             Event::Heard(told) => self.hears_of_starts(*told),
@@ -213,6 +229,7 @@ impl World {
             self.step(node, shard, Input::Tick(passed));
             self.give_up_connections(node, shard);
         }
+        self.let_go(node);
     }
 
     /// Whether this start of a node's process still goes on.

@@ -5,8 +5,7 @@
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use super::fatal::Fatal;
-use crate::codec::superblock::{ShardMemory, Superblock};
-use crate::codec::voters::{decode_configs, encode_configs};
+use crate::codec::superblock::Superblock;
 use crate::core::replication::Memory;
 use crate::store::superblock::{SuperblockStore, SuperblockStoreError};
 use crate::types::ShardId;
@@ -49,7 +48,7 @@ impl Vault {
 
     /// What the volume remembers of a shard, if it ever promised anything.
     pub(crate) fn memory(&self, shard: ShardId) -> Option<Memory> {
-        self.look(|superblock| superblock.shards.get(&shard).map(memory_of))
+        self.look(|superblock| superblock.shards.get(&shard).map(Memory::from))
     }
 
     /// Whether a shard is known to be damaged.
@@ -73,26 +72,8 @@ impl Vault {
     pub(crate) fn save(&self, memories: &[(ShardId, Memory)]) -> Result<(), SuperblockStoreError> {
         self.update(|superblock| {
             for (shard, memory) in memories {
-                let kept = superblock.shards.entry(*shard).or_default();
-                (kept.promised, kept.led, kept.retired) = (memory.promised, memory.led, memory.retired);
-                kept.quarantined = match memory.damaged {
-                    true => kept.quarantined.take().or_else(|| Some("found damaged".to_owned())),
-                    false => None,
-                };
-                kept.config.clear();
-                memory.configs.iter().for_each(|configs| encode_configs(configs, &mut kept.config));
+                memory.keep_in(superblock.shards.entry(*shard).or_default());
             }
         })
-    }
-}
-
-/// Sets of voters that cannot be read are as good as none: such a replica does not lead by itself.
-fn memory_of(kept: &ShardMemory) -> Memory {
-    Memory {
-        promised: kept.promised,
-        led: kept.led,
-        configs: decode_configs(&kept.config).ok(),
-        retired: kept.retired,
-        damaged: kept.quarantined.is_some(),
     }
 }

@@ -1,6 +1,8 @@
 //! What a replica must never forget. Invariant: it is on the disk before anything is said or done that rests on it, and
 //! no epoch in it ever falls.
 
+use crate::codec::superblock::ShardMemory;
+use crate::codec::voters::{decode_configs, encode_configs};
 use crate::types::{Configs, Epoch};
 
 /// The durable state of one replica beside its log.
@@ -17,6 +19,32 @@ pub struct Memory {
     /// Something that it may have confirmed is damaged here: it keeps its promises, and counts for nothing else until it holds
     /// all that a leader held.
     pub damaged: bool,
+}
+
+impl From<&ShardMemory> for Memory {
+    /// Sets of voters that cannot be read are as good as none: such a replica does not lead by itself.
+    fn from(kept: &ShardMemory) -> Self {
+        Self {
+            promised: kept.promised,
+            led: kept.led,
+            configs: decode_configs(&kept.config).ok(),
+            retired: kept.retired,
+            damaged: kept.quarantined.is_some(),
+        }
+    }
+}
+
+impl Memory {
+    /// Changes what the superblock keeps to this. Why a shard is damaged stays, as long as it is.
+    pub fn keep_in(&self, kept: &mut ShardMemory) {
+        (kept.promised, kept.led, kept.retired) = (self.promised, self.led, self.retired);
+        kept.quarantined = match self.damaged {
+            true => kept.quarantined.take().or_else(|| Some("found damaged".to_owned())),
+            false => None,
+        };
+        kept.config.clear();
+        self.configs.iter().for_each(|configs| encode_configs(configs, &mut kept.config));
+    }
 }
 
 /// Counts the times that a memory was asked to be saved; a later save holds what an earlier one held.
