@@ -27,7 +27,8 @@ fn log_of(writes: &[usize]) -> Log {
     let mut log = Log::default();
     for write in writes {
         let payload = (*write as u64).to_le_bytes().to_vec().into();
-        log.push(Entry { kind: RecordKind::Batch, epoch: Epoch::default(), payload });
+        let entry = Entry { kind: RecordKind::Batch, epoch: Epoch::default(), payload };
+        log.push(entry, usize::MAX);
     }
     log
 }
