@@ -20,6 +20,7 @@ mod figures;
 mod findings;
 mod fork;
 mod group;
+mod health;
 mod hold;
 mod lane;
 mod line;

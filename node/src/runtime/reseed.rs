@@ -90,7 +90,7 @@ impl LaneOwner {
             Err(Unreplaced::Kept(error)) => {
                 tracing::warn!(shard = shard.0, %error, "a leader's snapshot was not installed; tried again");
                 self.shared.metrics.seeding.failed.inc();
-                open.resume();
+                open.end_replacing();
                 if let Some(cluster) = self.shared.cluster.get() {
                     cluster.seeding.hold_back(shard, self.clock.elapsed());
                 }
@@ -118,7 +118,7 @@ impl LaneOwner {
         let views = self.shards.get_mut(&shard).map(|owner| std::mem::take(&mut owner.stirred));
         if let Some(open) = self.shared.open_shard(shard) {
             open.forget_rot();
-            open.resume();
+            open.end_replacing();
         }
         // Those who follow a tail go on from where they are, in the new tables.
         views.iter().flatten().for_each(|view| view.changed().notify_waiters());

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::Failure;
 use super::cache::SegmentCache;
+use super::health::Health;
 use super::links::Cluster;
 use super::look::Looks;
 use super::mailbox::Mailbox;
@@ -29,9 +30,7 @@ pub(crate) struct Shard {
     pub(crate) mailbox: Arc<Mailbox>,
     /// Counts what stored data failed to give.
     corrupt_reads: Counter,
-    /// Whether `health` is anything but `Serving`.
-    refusing: AtomicBool,
-    health: Mutex<Health>,
+    health: Health,
     /// How far its committed log is visible to readers.
     pub(crate) visible: Visible,
     /// How far its tables are.
@@ -40,16 +39,6 @@ pub(crate) struct Shard {
     rot: Mutex<Option<Arc<str>>>,
     /// Counts how often nothing was heard of a leader for too long.
     losses: AtomicU64,
-}
-
-/// Whether a shard that was sound at start is served.
-#[derive(Debug)]
-enum Health {
-    Serving,
-    /// Its device failed; the applier opens the tables again.
-    Reopening(Arc<str>),
-    /// For good, until the next start.
-    Damaged(Arc<str>),
 }
 
 /// A shard, or why it is not served.
@@ -101,9 +90,8 @@ impl Shard {
         mailbox: Arc<Mailbox>,
         corrupt_reads: Counter,
     ) -> Self {
-        let (refusing, health) = (AtomicBool::new(false), Mutex::new(Health::Serving));
-        let (visible, grown, rot, losses) = Default::default();
-        Self { id, views, tables, mailbox, corrupt_reads, refusing, health, visible, grown, rot, losses }
+        let (health, visible, grown, rot, losses) = Default::default();
+        Self { id, views, tables, mailbox, corrupt_reads, health, visible, grown, rot, losses }
     }
 
     /// Something that is stored fails its checksum. Everything else is served; in a cluster somebody else should lead, and the
@@ -142,26 +130,15 @@ impl Shard {
         self.losses.load(Ordering::Acquire)
     }
 
-    /// Refuses when damage was found.
+    /// Refuses when damage was found, or other tables are being opened.
     pub(crate) fn check(&self) -> Result<(), Failure> {
-        if !self.refusing.load(Ordering::Acquire) {
-            return Ok(());
-        }
-        match &*self.health.lock().unwrap_or_else(PoisonError::into_inner) {
-            Health::Serving => Ok(()),
-            Health::Reopening(reason) => {
-                Err(Failure::ShardReopening { shard: self.id, reason: Arc::clone(reason) })
-            }
-            Health::Damaged(reason) => {
-                Err(Failure::ShardDamaged { shard: self.id, reason: Arc::clone(reason) })
-            }
-        }
+        self.health.check(self.id)
     }
 
-    /// Refuses everything from now on.
+    /// Refuses everything until the next start.
     pub(crate) fn condemn(&self, reason: &str) {
         tracing::error!(shard = self.id.0, reason, "shard damaged, refusing service");
-        self.turn(Health::Damaged(reason.into()));
+        self.health.condemn(reason);
     }
 
     /// Refuses everything until [`Self::resume`].
@@ -171,24 +148,23 @@ impl Shard {
             reason,
             "the device failed this shard's tables; opening them again"
         );
-        self.turn(Health::Reopening(reason.into()));
+        self.health.suspend(reason);
     }
 
-    /// Refuses everything until [`Self::resume`], because a leader's snapshot takes the place of the tables.
-    pub(crate) fn begin_replacing(&self) {
-        self.turn(Health::Reopening("a leader's snapshot takes the place of its tables".into()));
-    }
-
-    /// Serves again: the tables hold again what they held.
+    /// The tables hold again what they held.
     pub(crate) fn resume(&self) {
-        tracing::info!(shard = self.id.0, "the shard is served again");
-        self.turn(Health::Serving);
+        tracing::info!(shard = self.id.0, "the shard's tables are open again");
+        self.health.resume();
     }
 
-    fn turn(&self, to: Health) {
-        let mut health = self.health.lock().unwrap_or_else(PoisonError::into_inner);
-        self.refusing.store(!matches!(to, Health::Serving), Ordering::Release);
-        *health = to;
+    /// Refuses everything until [`Self::end_replacing`], because a leader's snapshot takes the place of the tables.
+    pub(crate) fn begin_replacing(&self) {
+        self.health.begin_replacing();
+    }
+
+    /// Its lane has begun again with the new tables, or the old ones are there still.
+    pub(crate) fn end_replacing(&self) {
+        self.health.end_replacing();
     }
 
     /// A table that cannot be read answers an error for what was asked, and nothing wrong for anything.
