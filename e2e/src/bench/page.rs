@@ -101,7 +101,7 @@ pub fn page(command: &str, machine: &str, floors: &[Floor], outcomes: &[Outcome]
     let floors: Vec<String> = floors.iter().map(floor_line).collect();
     let _ = write!(
         text,
-        "Made by `{command}`; written by that command and not by hand (its notes stand in `e2e/src/bench/notes.md`).\n\n\
+        "Made by `{command}`. The table is written by that command; what follows it stands in `e2e/src/bench/notes.md` and `e2e/src/bench/many/notes.md`, and is written by hand.\n\n\
          Machine: {machine}. Client and servers share it; compare ratios, not figures of different runs.\n\
          {}\n\n\
          Each server starts on a fresh directory per row. Rounds are interleaved (ours, theirs, ours, …); figures are\n\

@@ -15,7 +15,7 @@ pub const FRAME_HEAD_BYTES: usize = 12;
 const COVERED_BYTES: usize = 8;
 /// What is said before a connection may be trusted: a greeting has at most 332 bytes, a refusal is a sentence.
 pub const HANDSHAKE_FRAME_BYTES_MAX: usize = 512;
-/// A report names every epoch of a log in at most 38 bytes: this holds 110,000 changes of leader of one shard.
+/// A report names at most 4,096 epochs of a log, of at most 30 bytes each: 120 KiB; the rest is room.
 pub const CONTROL_FRAME_BYTES_MAX: usize = 4 << 20;
 /// What one shard's leader asks of another's: a subscription that names as many streams as it may has 512 KiB as a request.
 pub const ERRAND_FRAME_BYTES_MAX: usize = 1 << 20;

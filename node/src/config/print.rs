@@ -37,6 +37,8 @@ impl Effective {
 
 /// Who holds memory, and how much of it at most. Each bound is a setting above, or stands where its reason does.
 const MEMORY: &str = include_str!("memory.md");
+/// What `relations.rs` refuses.
+const RELATIONS: &str = include_str!("relations.md");
 
 /// The page `docs/configuration.md`. A test holds the file to it.
 #[must_use]
@@ -71,6 +73,7 @@ pub fn markdown() -> String {
         let _ = writeln!(page, "| {} |", row.join(" | "));
     }
     page.push_str(MEMORY);
+    page.push_str(RELATIONS);
     page
 }
 
