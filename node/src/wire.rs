@@ -104,8 +104,8 @@ pub trait Host: Send + Sync + 'static {
     fn roster(&self) -> Arc<Roster>;
     /// A peer shakes hands: checks it by its trail, and remembers its start durably before this returns.
     fn greeted(&self, peer: Peer, trail: &Trail) -> Result<(), Stranger>;
-    /// A peer has met this start of this node's volume and refuses to speak to it, because the volume says nothing of it. It is there
-    /// now; whether it is a member, the node sees.
+    /// A peer that this node has dialled has met a start of this node's volume and refuses to speak to it, because the volume says nothing
+    /// of that start. It is there now; whether it is a member, the node sees.
     fn put_back(&self, by: Peer, met: Start);
     /// This node's connection to a peer is there, with a port for each lane in order. Earlier ports of that peer are dead. The
     /// peer remembers this start.

@@ -173,7 +173,16 @@ impl LaneOwner {
     fn begin_seed(&mut self, shard: ShardId, peer: ReplicaId) {
         // A full volume keeps nothing.
         let start = self.log.reader().start();
-        let goes_on = |seed: &&mut Seed| seed.from >= start && !matches!(seed.stage, Stage::Outrun);
+        // Whoever holds all of a snapshot and lacks something all the same is not helped by it: behind it the log is damaged.
+        let held = self.follower_seen(shard, peer).map_or(LogIndex(0), |seen| seen.held);
+        let goes_on = |seed: &&mut Seed| {
+            let gains = match &seed.stage {
+                Stage::Taken(taken) => taken.image.history.end() > held,
+                Stage::Ordered(_) | Stage::Failed(_) => true,
+                Stage::Outrun => false,
+            };
+            seed.from >= start && gains
+        };
         if let Some(seed) = self.duty.seeds.shards.get_mut(&shard).filter(goes_on) {
             seed.peers.insert(peer, Arc::default());
             // The others may be further by now.

@@ -209,7 +209,8 @@ impl<'a> Handshake<'a> {
         encode_welcome(&from, &mut said);
         self.say(FrameKind::Welcome, &said)?;
         self.seed = seed(&hello.payload, &said);
-        self.hear_agreed(peer)?;
+        // Anybody may have dialled: that this volume was put back is believed when a member says so that this node has dialled.
+        self.hear_one_of(&[FrameKind::Agreed, FrameKind::PutBack])?;
         Ok((peer, theirs.from.trail))
     }
 
@@ -245,8 +246,8 @@ impl<'a> Handshake<'a> {
         }
     }
 
-    /// The other side has agreed, or says why it does not. It is there, and it is now: so what it says of this node's volume
-    /// may change this node.
+    /// Whoever was dialled has agreed, or says why it does not. It is there, it is now, and it is where the members are known to be: so
+    /// what it says of this node's volume may change this node.
     fn hear_agreed(&mut self, from: Peer) -> Result<(), Unshaken> {
         let outcome = self.hear_one_of(&[FrameKind::Agreed, FrameKind::PutBack]);
         if let Err(Unshaken::PutBack(met)) = outcome {
