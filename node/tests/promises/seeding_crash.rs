@@ -253,7 +253,7 @@ fn look_at(world: &World, replay: &Replay, random: &mut Random, what: &str, tall
     assert!(report.is_some_and(|report| report.promised >= before), "{what}: the promise is kept");
     running.stop();
     let (messages, seeded) = held(&disk, world);
-    let [first, away, _] = APPENDS.map(|count| count as u64);
+    let [first, ..] = APPENDS.map(|count| count as u64);
     match seeded {
         LogIndex(0) => {
             tally.old += 1;
@@ -261,7 +261,8 @@ fn look_at(world: &World, replay: &Replay, random: &mut Random, what: &str, tall
         }
         _ => {
             tally.new += 1;
-            assert!(messages >= first + away, "{what}: {messages} messages");
+            // More than the old ones; how much more depends on how far the leader's tables were behind its log, which brings the rest.
+            assert!(messages > first, "{what}: {messages} messages");
         }
     }
 }
