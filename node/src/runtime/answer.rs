@@ -171,6 +171,14 @@ pub enum Failure {
         /// Which.
         shard: ShardId,
     },
+    /// Refused: writes are acknowledged before a majority has them, and too many bytes of them wait for it.
+    #[error(
+        "the followers of shard {shard} do not keep up: as much as may be was acknowledged and is not replicated; nothing was done"
+    )]
+    Ahead {
+        /// Which.
+        shard: ShardId,
+    },
     /// Unknown: another leader took over while the write was being replicated, and may or may not have kept it; or the
     /// leader did not answer a request that was forwarded to it.
     #[error("the shard's leader was lost while the write was under way; it may or may not have happened")]

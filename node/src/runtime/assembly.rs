@@ -319,7 +319,7 @@ impl Parts<'_> {
                 durability: self.config.durability(),
                 sweep_interval: self.config.sweep_interval.min(Duration::from_millis(100)),
                 heartbeat: self.config.heartbeat,
-                acks_alone: self.config.acks == Acks::Leader,
+                ahead_max: (self.config.acks == Acks::Leader).then_some(self.config.request_permits.get()),
                 follower_log_max: self.config.follower_log_max.get(),
                 fatal: fatal.clone(),
                 metrics: Arc::clone(&self.metrics),

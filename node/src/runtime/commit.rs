@@ -191,7 +191,7 @@ impl LaneOwner {
                 owner.line.note_time(upto, now);
             }
             self.step(shard, Input::Synced(upto));
-            if self.acks_alone {
+            if self.ahead_max.is_some() {
                 self.give_answers(shard, upto);
             }
         }
@@ -204,7 +204,8 @@ impl LaneOwner {
                 Some(owner) => {
                     owner.line.wait(basis, waiter, answer);
                     // Where the leader's disk is enough for an answer, it is for one that rests on an earlier write, too.
-                    let synced = owner.replica.as_ref().filter(|_| self.acks_alone).map(Replica::synced);
+                    let synced =
+                        owner.replica.as_ref().filter(|_| self.ahead_max.is_some()).map(Replica::synced);
                     let reached = owner.line.committed().max(synced.unwrap_or_default());
                     self.give_answers(shard, reached);
                 }
@@ -242,6 +243,7 @@ impl LaneOwner {
     /// What is committed goes to the applier; links and senders of messages go on.
     pub(super) fn hand_over(&mut self) {
         self.duty.holds.clear();
+        self.duty.uncommitted = self.shards.values().map(|owner| owner.line.bytes()).sum();
         self.wake_links();
         let handed = std::mem::take(&mut self.duty.handed);
         let Some(last) = handed.records.iter().map(|(_, record)| record.position).max() else { return };

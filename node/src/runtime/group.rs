@@ -113,6 +113,11 @@ impl Pending {
         }
     }
 
+    /// What it takes of the log.
+    pub(super) const fn log_bytes(&self) -> u64 {
+        self.end.0 - self.position.0
+    }
+
     /// Whether another replica decided it, or this one before it started.
     pub(super) const fn is_received(&self) -> bool {
         matches!(self.body, Body::Received(_))

@@ -63,8 +63,9 @@ pub(crate) struct LaneOwner {
     pub(crate) sweep_interval: Duration,
     /// Between two heartbeats.
     pub(crate) heartbeat: Duration,
-    /// An answer may be given once its record is on this disk; the majority follows.
-    pub(crate) acks_alone: bool,
+    /// An answer may be given once its record is on this disk, while no more bytes than these wait for a majority; without it
+    /// only once a majority has the record.
+    pub(crate) ahead_max: Option<u64>,
     /// Bytes of the log that are kept for followers that fall behind.
     pub(crate) follower_log_max: u64,
     pub(crate) fatal: Fatal,
@@ -123,6 +124,8 @@ pub(crate) struct Duty {
     pub(crate) held: BTreeMap<ShardId, VecDeque<(Command, Waiter)>>,
     /// Where the log last said how far it is committed.
     pub(crate) settled_at: LanePosition,
+    /// Log bytes that were written and not committed when the last turn ended.
+    pub(crate) uncommitted: u64,
 }
 
 /// What a follower confirms: the epoch, how far its disk has it, and the round that it echoes.
@@ -428,6 +431,9 @@ impl LaneOwner {
         let next = place.ok_or(Failure::NotLeader { shard })?.index;
         // Room is made sure of before the decision, so that a decision never has to be taken back.
         let kind = if command.frees_room() { RecordKind::Relief } else { RecordKind::Batch };
+        if kind == RecordKind::Batch && self.is_too_far_ahead() {
+            return Err(Failure::Ahead { shard });
+        }
         if !self.has_room(shard, &command, kind)? {
             return Err(Failure::DiskFull);
         }
@@ -448,6 +454,12 @@ impl LaneOwner {
             return Err(Failure::LogFailed);
         }
         Ok((decision.basis, Answered { reply: decision.reply, released: decision.released }))
+    }
+
+    /// Whether more was acknowledged before a majority had it than memory may hold. Where the majority is waited for, that is bounded
+    /// by what admission lets in.
+    fn is_too_far_ahead(&self) -> bool {
+        self.ahead_max.is_some_and(|most| self.duty.uncommitted + self.group.bytes >= most)
     }
 
     fn has_room(&mut self, shard: ShardId, command: &Command, kind: RecordKind) -> Result<bool, Failure> {

@@ -42,6 +42,8 @@ pub(crate) struct Waiting {
 #[derive(Debug, Default)]
 pub(crate) struct Line {
     entries: VecDeque<Pending>,
+    /// What they take of the log.
+    bytes: u64,
     answers: VecDeque<Waiting>,
     /// Reads that wait for the next round, and for rounds under way.
     reads: Vec<Asker>,
@@ -61,7 +63,13 @@ impl Line {
 
     /// An entry was written.
     pub(crate) fn push(&mut self, entry: Pending) {
+        self.bytes += entry.log_bytes();
         self.entries.push_back(entry);
+    }
+
+    /// Log bytes that are not committed.
+    pub(crate) const fn bytes(&self) -> u64 {
+        self.bytes
     }
 
     /// Everything up to there was written by now.
@@ -105,6 +113,7 @@ impl Line {
     pub(crate) fn take_committed(&mut self, upto: LogIndex) -> Option<Pending> {
         let entry = self.entries.pop_front_if(|entry| entry.index <= upto)?;
         (self.committed, self.chain) = (entry.index, entry.chain);
+        self.bytes -= entry.log_bytes();
         Some(entry)
     }
 
@@ -116,7 +125,8 @@ impl Line {
 
     /// Drops what lies behind `to`.
     pub(crate) fn cut(&mut self, to: LogIndex) {
-        self.entries.retain(|entry| entry.index <= to);
+        let kept = self.entries.partition_point(|entry| entry.index <= to);
+        self.bytes -= self.entries.drain(kept..).map(|entry| entry.log_bytes()).sum::<u64>();
         self.times.retain(|(upto, _)| *upto <= to);
     }
 

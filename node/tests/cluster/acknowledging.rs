@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use thalweg_node::codec::frame::FrameKind;
+use thalweg_node::config::Size;
 use thalweg_node::core::Append;
-use thalweg_node::runtime::EngineError;
+use thalweg_node::runtime::{EngineError, Failure};
 use thalweg_node::types::{Acks, Offset};
 use tokio::sync::oneshot::error::TryRecvError;
 
@@ -59,6 +60,38 @@ async fn acks_leader_keeps_what_it_answered_when_the_leader_stays() {
     for node in 0..NODES {
         eventually_reads(&world, node, &stream, "a").await;
     }
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn acks_leader_refuses_new_messages_once_too_many_wait_for_followers_that_take_nothing() {
+    /// What may wait, and what is written at a time.
+    const AHEAD_MAX: u64 = 1 << 20;
+    const STEP: usize = 64 << 10;
+    let world = World::led(|config| {
+        config.acks = Acks::Leader;
+        (config.request_permits, config.request_body_max) =
+            (Size::bytes(AHEAD_MAX), Size::bytes(STEP as u64));
+    })
+    .await;
+    let stream = world.led_by(0, "hasty");
+    make(world.engine(0), &stream).await;
+    cut_off(&world, FrameKind::Records);
+    let message: &str = "x".repeat(STEP).leak();
+    let mut taken = 0;
+    let refusal = loop {
+        match append(world.engine(0), &stream, message).await {
+            Ok(_) => taken += 1,
+            Err(refusal) => break refusal,
+        }
+        assert!(taken * STEP <= 2 * AHEAD_MAX as usize, "nothing bounds what waits");
+    };
+    assert!(matches!(refusal, EngineError::Failure(Failure::Ahead { .. })), "{refusal:?}");
+    assert!((taken + 1) * STEP >= AHEAD_MAX as usize, "only {taken} were taken");
+    world.relays.iter().for_each(Relay::heal);
+    // What was acknowledged comes to be, and then there is room again.
+    eventually_reads(&world, 1, &stream, &message.repeat(taken)).await;
+    append(world.engine(0), &stream, "x").await.expect("the followers have caught up");
     world.stop().await;
 }
 

@@ -212,6 +212,10 @@ pub(super) fn failure_problem(failure: &Failure) -> Problem {
         Failure::NoLeader { .. } => {
             Problem::refused(503, "no_leader", "The shard has no leader").retry_after(1)
         }
+        Failure::Ahead { .. } => {
+            Problem::refused(503, "followers_behind", "The followers of a shard do not keep up")
+                .retry_after(1)
+        }
         Failure::LeaderLost => {
             Problem::refused(503, "leader_lost", "Leadership changed while the write was under way")
                 .retry_after(1)

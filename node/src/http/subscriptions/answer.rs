@@ -126,6 +126,7 @@ pub fn failed(failure: &Failure) -> Response {
         | Failure::ShardReopening { .. }
         | Failure::ShardBusy { .. }
         | Failure::NotLeader { .. }
+        | Failure::Ahead { .. }
         | Failure::NoLeader { .. } => unavailable(&message),
         Failure::Corrupt => error(500, "CORRUPT", &message),
         Failure::LogFailed | Failure::LeaderLost => error(500, "UNKNOWN", &message),

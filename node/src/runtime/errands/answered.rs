@@ -241,6 +241,7 @@ fn put_failure(out: &mut impl Sink, failure: &Failure) {
         Failure::NoLeader { shard } => put(11, of(shard), None),
         Failure::LeaderLost => put(12, None, None),
         Failure::LogFailed => put(13, None, None),
+        Failure::Ahead { shard } => put(14, of(shard), None),
     }
 }
 
@@ -259,6 +260,7 @@ fn get_failure(cursor: &mut Cursor<'_>) -> Result<Failure, CodecError> {
         11 => Failure::NoLeader { shard: get_shard(cursor)? },
         12 => Failure::LeaderLost,
         13 => Failure::LogFailed,
+        14 => Failure::Ahead { shard: get_shard(cursor)? },
         _ => return Err(CodecError::Impossible(WHAT)),
     })
 }
