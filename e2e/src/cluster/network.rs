@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use crate::driver::{Detour, Planned};
-use crate::proxy::{Line, Proxy, Rules};
+use crate::proxy::{Accept, Line, Proxy, Rules};
 
 /// A way from one node to another.
 #[derive(Debug)]
@@ -70,6 +70,27 @@ impl Network {
     /// Nothing goes between one node and all others. Clients and the driver reach it still.
     pub fn isolate(&self, node: usize) {
         (0..self.admin.len()).filter(|other| *other != node).for_each(|other| self.cut(node, other));
+    }
+
+    /// Connections of a node to others, of either side, break, and new ones are taken by nobody who would ever answer.
+    pub fn half_open(&self, node: usize) {
+        for proxy in self.of(node) {
+            proxy.change(|rules| rules.accept = Accept::HalfOpen);
+            proxy.reset();
+        }
+    }
+
+    /// What a node and others send each other is acknowledged and never arrives.
+    pub fn swallow(&self, node: usize) {
+        let swallow =
+            |rules: &mut Rules| (rules.there.line, rules.back.line) = (Line::Swallowing, Line::Swallowing);
+        self.of(node).for_each(|proxy| proxy.change(swallow));
+    }
+
+    /// All ways from and to a node.
+    fn of(&self, node: usize) -> impl Iterator<Item = &Proxy> {
+        let its = move |((from, to), _): &(&(usize, usize), &Way)| *from == node || *to == node;
+        self.ways.iter().filter(its).flat_map(|(_, way)| way.proxies())
     }
 
     /// The driver does not reach a node.

@@ -31,6 +31,10 @@ pub enum Trouble {
     OneWay,
     /// The driver does not reach a node that all others reach.
     Hide,
+    /// Connections of a node to others are taken and nobody is at their other end, in both directions.
+    HalfOpen,
+    /// What one node and the others send each other is acknowledged and gone; then these connections break.
+    Swallow,
     /// Every connection between nodes ends amid whatever it carries.
     Reset,
     /// Every way between nodes is slow and uneven, and connections overtake each other.
@@ -43,7 +47,7 @@ pub enum Trouble {
 
 impl Trouble {
     /// All kinds.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 14] = [
         Self::KillLeader,
         Self::KillUnseen,
         Self::KillAll,
@@ -52,6 +56,8 @@ impl Trouble {
         Self::Isolate,
         Self::OneWay,
         Self::Hide,
+        Self::HalfOpen,
+        Self::Swallow,
         Self::Reset,
         Self::Slow,
         Self::Replay,
@@ -124,7 +130,12 @@ impl World {
             Trouble::Crawl => self.crawl(node, while_).await?,
             Trouble::Replay => drop(self.network().replay().await?),
             Trouble::Reset => self.network().reset(),
-            Trouble::Isolate | Trouble::OneWay | Trouble::Hide | Trouble::Slow => {
+            Trouble::Isolate
+            | Trouble::OneWay
+            | Trouble::Hide
+            | Trouble::HalfOpen
+            | Trouble::Swallow
+            | Trouble::Slow => {
                 self.spoil(trouble, node, others, dice);
                 sleep(while_).await;
                 self.network().heal();
@@ -139,6 +150,8 @@ impl World {
             Trouble::Isolate => network.isolate(node),
             Trouble::OneWay => network.cut_one_way(node, other),
             Trouble::Hide => network.hide_from_driver(node),
+            Trouble::HalfOpen => network.half_open(node),
+            Trouble::Swallow => network.swallow(node),
             _ => {
                 let mut rules = Rules { hold: Duration::from_millis(100), ..Rules::default() };
                 rules.there.delay = Duration::from_millis(dice.below(60));

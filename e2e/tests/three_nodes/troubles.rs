@@ -44,8 +44,16 @@ async fn nothing_acknowledged_is_lost_when_any_of_three_are_killed_again_and_aga
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_acknowledged_is_lost_when_the_network_breaks() -> anyhow::Result<()> {
-    let kinds =
-        [Trouble::Isolate, Trouble::OneWay, Trouble::Hide, Trouble::Reset, Trouble::Slow, Trouble::Replay];
+    let kinds = [
+        Trouble::Isolate,
+        Trouble::OneWay,
+        Trouble::Hide,
+        Trouble::HalfOpen,
+        Trouble::Swallow,
+        Trouble::Reset,
+        Trouble::Slow,
+        Trouble::Replay,
+    ];
     survives(2, &kinds).await
 }
 

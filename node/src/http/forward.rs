@@ -29,7 +29,8 @@ pub struct ForwardLimits {
     pub hold: Duration,
     /// Nodes are near each other: a leader that takes longer to accept a connection is as good as gone.
     pub connect_timeout: Duration,
-    /// From the first byte of the request to the last of the answer: longer than a leader waits for its followers.
+    /// From the first byte of the request to the last of the answer: longer than an election and the sync of a slow disk, shorter than
+    /// most clients wait. Whatever lies between two nodes may take a request and lose it.
     pub answer_timeout: Duration,
     /// Shorter than a node keeps an idle connection, so that this side ends it.
     pub idle_timeout: Duration,
@@ -42,7 +43,7 @@ impl Default for ForwardLimits {
         Self {
             hold: Duration::from_secs(5),
             connect_timeout: Duration::from_secs(1),
-            answer_timeout: Duration::from_secs(30),
+            answer_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(30),
             connections_max: 256,
         }

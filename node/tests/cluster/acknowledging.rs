@@ -65,29 +65,27 @@ async fn acks_leader_keeps_what_it_answered_when_the_leader_stays() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn acks_leader_refuses_new_messages_once_too_many_wait_for_followers_that_take_nothing() {
-    /// What may wait, and what is written at a time.
-    const AHEAD_MAX: u64 = 1 << 20;
-    const STEP: usize = 64 << 10;
+    /// So many messages of 64 KiB may wait, a record's head beside each.
+    const STEPS: usize = 16;
     let world = World::led(|config| {
         config.acks = Acks::Leader;
-        (config.request_permits, config.request_body_max) =
-            (Size::bytes(AHEAD_MAX), Size::bytes(STEP as u64));
+        (config.request_permits, config.request_body_max) = (Size::mib(1), Size::kib(64));
     })
     .await;
     let stream = world.led_by(0, "hasty");
     make(world.engine(0), &stream).await;
     cut_off(&world, FrameKind::Records);
-    let message: &str = "x".repeat(STEP).leak();
+    let message: &str = "x".repeat(1 << 16).leak();
     let mut taken = 0;
     let refusal = loop {
         match append(world.engine(0), &stream, message).await {
             Ok(_) => taken += 1,
             Err(refusal) => break refusal,
         }
-        assert!(taken * STEP <= 2 * AHEAD_MAX as usize, "nothing bounds what waits");
+        assert!(taken <= 2 * STEPS, "nothing bounds what waits");
     };
     assert!(matches!(refusal, EngineError::Failure(Failure::Ahead { .. })), "{refusal:?}");
-    assert!((taken + 1) * STEP >= AHEAD_MAX as usize, "only {taken} were taken");
+    assert!(taken + 1 >= STEPS, "only {taken} were taken");
     world.relays.iter().for_each(Relay::heal);
     // What was acknowledged comes to be, and then there is room again.
     eventually_reads(&world, 1, &stream, &message.repeat(taken)).await;

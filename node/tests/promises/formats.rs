@@ -81,7 +81,7 @@ fn layout() -> Layout {
 }
 
 /// Compares with a file that was written when the format was released. `THALWEG_WRITE_GOLDEN=1` writes a missing one.
-fn as_released(name: &str, bytes: &[u8]) {
+pub(crate) fn as_released(name: &str, bytes: &[u8]) {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
     if std::env::var_os("THALWEG_WRITE_GOLDEN").is_some() && !path.exists() {
         std::fs::write(&path, bytes).unwrap();

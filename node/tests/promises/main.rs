@@ -25,6 +25,8 @@ mod fork_ends;
 #[cfg(test)]
 mod formats;
 #[cfg(test)]
+mod frames;
+#[cfg(test)]
 mod free_address;
 #[cfg(test)]
 mod full_volume;
