@@ -276,4 +276,6 @@ impl Shared {
 }
 
 #[cfg(test)]
+mod golden;
+#[cfg(test)]
 mod tests;
