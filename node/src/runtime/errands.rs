@@ -276,6 +276,4 @@ impl Shared {
 }
 
 #[cfg(test)]
-mod golden;
-#[cfg(test)]
 mod tests;

@@ -4,6 +4,8 @@ use super::*;
 use crate::core::Reply;
 use crate::runtime::mailbox::Answered;
 
+mod golden;
+
 const LEADER: ReplicaId = ReplicaId(1);
 
 fn done() -> Answer {

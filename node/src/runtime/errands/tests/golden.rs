@@ -7,12 +7,12 @@ use std::path::PathBuf;
 
 use bytes::Bytes;
 
-use super::answered::{answer_bytes, read_answer};
-use super::asked::{errand_bytes, read_errand, touched_bytes};
 use crate::core::{
     Append, AppendError, Appended, Command, LinkAsk, LinkCommand, LinkError, Pin, PinError, Pinned, Reply,
 };
 use crate::runtime::Failure;
+use crate::runtime::errands::answered::{answer_bytes, read_answer};
+use crate::runtime::errands::asked::{errand_bytes, read_errand, touched_bytes};
 use crate::runtime::mailbox::Answered;
 use crate::types::{
     ContentType, Framing, Glob, Lengths, Link, LogIndex, Messages, Offset, Parent, PinId, ShardId, Share,
@@ -166,7 +166,7 @@ fn errands_and_their_answers_stay_as_they_are() {
         line(&mut text, "answered", &bytes);
         assert_eq!(read_answer(&bytes).unwrap(), (answer, LogIndex(70_000)));
     }
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("src/runtime/errands/errands-v1.txt");
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("src/runtime/errands/tests/errands-v1.txt");
     if std::env::var_os("THALWEG_WRITE_GOLDEN").is_some() && !path.exists() {
         std::fs::write(&path, &text).unwrap();
     }
