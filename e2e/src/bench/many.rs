@@ -13,6 +13,7 @@ mod fleet;
 mod lag;
 mod level;
 mod streaming;
+mod syncs;
 mod ursula;
 mod verbs;
 

@@ -18,7 +18,7 @@ use crate::client::{Connection, EventStream, Request};
 use crate::stopwatch::Stopwatch;
 
 /// Between two stamped messages.
-const PAUSE: Duration = Duration::from_millis(5);
+pub(super) const PAUSE: Duration = Duration::from_millis(5);
 /// Digits of a time.
 const STAMP_BYTES: usize = 20;
 /// Bytes of every message.

@@ -11,6 +11,7 @@ use super::super::{Histogram, json as outcomes_json, machine_facts, markdown, sy
 use super::catch_up::{self, Amount};
 use super::fleet::Kind;
 use super::lag::{self, Load};
+use super::syncs::syncs;
 use super::{armdb, cluster, cost, streaming};
 use crate::server::NodeOptions;
 
@@ -167,13 +168,16 @@ async fn lags(common: &Common, say: &mut impl FnMut(&str)) -> anyhow::Result<Val
         rows.push(lag::row(common, &kind, load).await?);
     }
     say(&lag::table(&rows));
+    let folder = common.folder.clone();
+    let syncs = tokio::task::spawn_blocking(move || syncs(&folder, lag::PAUSE)).await??;
+    say(&syncs.to_string());
     if common.has("armdb") {
         let mut times = Histogram::default();
         armdb::lone(&common.folder, 200).await?.into_iter().for_each(|time| times.record(time));
         let at = |share| times.quantile(share).as_secs_f64() * 1e3;
         say(&format!("armdb, a lone put until its follower has it: {:.2} / {:.2} ms.", at(0.5), at(0.99)));
     }
-    Ok(json!(rows))
+    Ok(json!({"lag": rows, "syncs": syncs}))
 }
 
 async fn catches(common: &Common, say: &mut impl FnMut(&str)) -> anyhow::Result<Value> {
