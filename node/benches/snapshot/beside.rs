@@ -11,7 +11,7 @@ use thalweg_node::core::{Append, Create};
 use thalweg_node::runtime::{Control, Engine, start};
 use thalweg_node::seam::{Clock, SystemClock};
 use thalweg_node::telemetry::Metrics;
-use thalweg_node::types::{ContentType, Messages, ShardCount, ShardId, StreamConfig, StreamName};
+use thalweg_node::types::{ContentType, Messages, ShardCount, ShardId, StreamName};
 
 const WINDOW: Duration = Duration::from_secs(3);
 const ROUNDS: usize = 5;
@@ -29,28 +29,12 @@ fn text() -> ContentType {
 }
 
 async fn create(engine: &Engine, number: u64) {
-    let create = Create {
-        name: name(number),
-        config: StreamConfig { content_type: text(), ..StreamConfig::default() },
-        content_type_given: true,
-        fork_offset_given: false,
-        closed: false,
-        body: Ok(None),
-        fork: None,
-    };
+    let create = Create::empty(name(number), text());
     engine.create(create, None).await.unwrap();
 }
 
 async fn append(engine: &Engine, number: u64, body: Bytes) {
-    let append = Append {
-        name: name(number),
-        content_type: Some(text()),
-        body: Ok(Messages::single(body)),
-        close: false,
-        producer: None,
-        seq: None,
-        if_match: None,
-    };
+    let append = Append::plain(name(number), text(), Messages::single(body));
     engine.append(append).await.unwrap();
 }
 

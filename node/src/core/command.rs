@@ -95,6 +95,22 @@ pub struct Create {
     pub fork: Option<Fork>,
 }
 
+impl Create {
+    /// An open stream of this type, without content, that stays until it is deleted.
+    #[must_use]
+    pub fn empty(name: StreamName, content_type: ContentType) -> Self {
+        Self {
+            name,
+            config: StreamConfig { content_type, ..StreamConfig::default() },
+            content_type_given: true,
+            fork_offset_given: false,
+            closed: false,
+            body: Ok(None),
+            fork: None,
+        }
+    }
+}
+
 /// What the source's shard granted to a fork.
 #[derive(Debug, Clone)]
 pub struct Fork {
@@ -146,6 +162,23 @@ pub struct Append {
     pub seq: Option<StreamSeq>,
     /// `If-Match`: the tail that the writer expects.
     pub if_match: Option<Offset>,
+}
+
+impl Append {
+    /// Messages and nothing else: no producer, no condition, no closure.
+    #[must_use]
+    pub fn plain(name: StreamName, content_type: ContentType, messages: Option<Messages>) -> Self {
+        let content_type = Some(content_type);
+        Self {
+            name,
+            content_type,
+            body: Ok(messages),
+            close: false,
+            producer: None,
+            seq: None,
+            if_match: None,
+        }
+    }
 }
 
 /// First half of a fork: hold the source's data.

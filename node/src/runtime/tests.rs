@@ -42,24 +42,11 @@ fn name(number: usize) -> StreamName {
 async fn create(engine: &Engine, number: usize, lifetime: Lifetime) {
     let content_type = ContentType::parse("text/plain").unwrap();
     let create = Create {
-        name: name(number),
         config: StreamConfig { content_type: content_type.clone(), lifetime, ..StreamConfig::default() },
-        content_type_given: true,
-        fork_offset_given: false,
-        closed: false,
-        body: Ok(None),
-        fork: None,
+        ..Create::empty(name(number), content_type.clone())
     };
     engine.create(create, None).await.unwrap();
-    let append = Append {
-        name: name(number),
-        content_type: Some(content_type),
-        body: Ok(Messages::single(Bytes::from_static(b"x"))),
-        close: false,
-        producer: None,
-        seq: None,
-        if_match: None,
-    };
+    let append = Append::plain(name(number), content_type, Messages::single(Bytes::from_static(b"x")));
     engine.append(append).await.unwrap();
 }
 

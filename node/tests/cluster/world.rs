@@ -15,9 +15,8 @@ use thalweg_node::seam::disk::simulated::{Faults, SimulatedDisk};
 use thalweg_node::seam::{Clock, SystemClock};
 use thalweg_node::telemetry::Metrics;
 use thalweg_node::types::{
-    Boot, ClusterId, Configs, ContentType, Lifetime, Messages, ProducerId, ProducerStamp, ProducerState,
-    RecordEpoch, ReplicaId, ShardCount, ShardId, StartKey, StreamConfig, StreamName, Trail,
-    VolumeIncarnation, Voters,
+    Boot, ClusterId, Configs, ContentType, Messages, ProducerId, ProducerStamp, ProducerState, RecordEpoch,
+    ReplicaId, ShardCount, ShardId, StartKey, StreamName, Trail, VolumeIncarnation, Voters,
 };
 
 use crate::free_address::free_address;
@@ -225,19 +224,7 @@ fn plain() -> ContentType {
 }
 
 pub(crate) fn creation(name: &StreamName) -> Create {
-    Create {
-        name: name.clone(),
-        config: StreamConfig {
-            content_type: plain(),
-            lifetime: Lifetime::Forever,
-            ..StreamConfig::default()
-        },
-        content_type_given: true,
-        fork_offset_given: false,
-        closed: false,
-        body: Ok(None),
-        fork: None,
-    }
+    Create::empty(name.clone(), plain())
 }
 
 pub(crate) async fn make(engine: &Engine, name: &StreamName) {
@@ -251,15 +238,7 @@ pub(crate) async fn make(engine: &Engine, name: &StreamName) {
 }
 
 pub(crate) fn appending(name: &StreamName, text: &'static str) -> Append {
-    Append {
-        name: name.clone(),
-        content_type: Some(plain()),
-        body: Ok(Messages::single(Bytes::from_static(text.as_bytes()))),
-        close: false,
-        producer: None,
-        seq: None,
-        if_match: None,
-    }
+    Append::plain(name.clone(), plain(), Messages::single(Bytes::from_static(text.as_bytes())))
 }
 
 pub(crate) fn stamp(seq: u64) -> ProducerStamp {

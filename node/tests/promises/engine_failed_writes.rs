@@ -12,7 +12,7 @@ use bytes::Bytes;
 use thalweg_node::core::{Append, Create};
 use thalweg_node::runtime::{Engine, EngineError, ReadFrom, TailEvent, Tailer};
 use thalweg_node::seam::disk::simulated::{Call, Faults, SimulatedDisk};
-use thalweg_node::types::{ContentType, Messages, StreamConfig};
+use thalweg_node::types::{ContentType, Messages};
 
 use super::engine_model::name;
 use super::engine_world::{BEGINNING, World, block_on, config};
@@ -40,30 +40,14 @@ fn stream_of(number: u64) -> &'static str {
 }
 
 async fn create(engine: &Engine, stream: &str) {
-    let create = Create {
-        name: name(stream),
-        config: StreamConfig { content_type: plain(), ..StreamConfig::default() },
-        content_type_given: true,
-        fork_offset_given: false,
-        closed: false,
-        body: Ok(None),
-        fork: None,
-    };
+    let create = Create::empty(name(stream), plain());
     engine.create(create, None).await.unwrap();
 }
 
 async fn append(engine: &Engine, number: u64, record: &mut Record) {
     let mut body = vec![b'.'; BODY_BYTES];
     body[..8].copy_from_slice(&number.to_be_bytes());
-    let append = Append {
-        name: name(stream_of(number)),
-        content_type: Some(plain()),
-        body: Ok(Messages::single(Bytes::from(body))),
-        close: false,
-        producer: None,
-        seq: None,
-        if_match: None,
-    };
+    let append = Append::plain(name(stream_of(number)), plain(), Messages::single(Bytes::from(body)));
     let fate = match engine.append(append).await {
         Ok(_) => &mut record.done,
         Err(EngineError::Failure(failure)) if !failure.refused() => &mut record.unknown,

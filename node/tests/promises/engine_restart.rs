@@ -10,7 +10,7 @@ use thalweg_node::runtime::{Engine, ReadFrom, Running, start};
 use thalweg_node::seam::{Clock, SystemClock};
 use thalweg_node::telemetry::Metrics;
 use thalweg_node::types::{
-    ContentType, Messages, Offset, ProducerId, ProducerStamp, ProducerState, StreamConfig, StreamName,
+    ContentType, Messages, Offset, ProducerId, ProducerStamp, ProducerState, StreamName,
 };
 
 fn run(data: &Path) -> Running {
@@ -28,15 +28,7 @@ fn plain() -> ContentType {
 }
 
 async fn create(engine: &Engine, stream: &str) {
-    let create = Create {
-        name: name(stream),
-        config: StreamConfig { content_type: plain(), ..StreamConfig::default() },
-        content_type_given: true,
-        fork_offset_given: false,
-        closed: false,
-        body: Ok(None),
-        fork: None,
-    };
+    let create = Create::empty(name(stream), plain());
     engine.create(create, None).await.unwrap();
 }
 

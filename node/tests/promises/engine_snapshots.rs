@@ -15,7 +15,7 @@ use thalweg_node::seam::{Clock, ManualClock};
 use thalweg_node::store::snapshots::{Pinned, Progress, SnapshotFile, indexes};
 use thalweg_node::telemetry::Metrics;
 use thalweg_node::types::{
-    AolMode, ContentType, FsyncPolicy, LogIndex, Messages, ShardId, StreamConfig, StreamName, UnixMillis,
+    AolMode, ContentType, FsyncPolicy, LogIndex, Messages, ShardId, StreamName, UnixMillis,
 };
 
 use super::engine_crash::{Tally, images_of, record};
@@ -131,15 +131,7 @@ impl World {
     /// One shard, one stream; snapshots when they are ordered.
     fn new(seed: u64) -> Self {
         let mut world = Self::on(&SimulatedDisk::new(seed).with_whole_sectors(), &one_shard());
-        let create = Create {
-            name: stream(),
-            config: StreamConfig { content_type: text(), ..StreamConfig::default() },
-            content_type_given: true,
-            fork_offset_given: false,
-            closed: false,
-            body: Ok(None),
-            fork: None,
-        };
+        let create = Create::empty(stream(), text());
         block_on(world.running.engine.create(create, None)).unwrap();
         world.append(20);
         world
@@ -178,15 +170,7 @@ fn body(number: usize) -> Vec<u8> {
 
 /// Whether it was answered well.
 async fn append(engine: &Engine, number: usize) -> bool {
-    let append = Append {
-        name: stream(),
-        content_type: Some(text()),
-        body: Ok(Messages::single(Bytes::from(body(number)))),
-        close: false,
-        producer: None,
-        seq: None,
-        if_match: None,
-    };
+    let append = Append::plain(stream(), text(), Messages::single(Bytes::from(body(number))));
     engine.append(append).await.is_ok()
 }
 

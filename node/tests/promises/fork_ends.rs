@@ -76,15 +76,7 @@ async fn create(engine: &Engine, name: &StreamName, lifetime: Lifetime, source: 
 }
 
 async fn append(engine: &Engine, name: &StreamName, bytes: &'static str) {
-    let append = Append {
-        name: name.clone(),
-        content_type: Some(ContentType::parse("text/plain").unwrap()),
-        body: Ok(Some(text(bytes))),
-        close: false,
-        producer: None,
-        seq: None,
-        if_match: None,
-    };
+    let append = Append::plain(name.clone(), ContentType::parse("text/plain").unwrap(), Some(text(bytes)));
     engine.append(append).await.unwrap();
 }
 

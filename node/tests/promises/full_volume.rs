@@ -14,7 +14,7 @@ use thalweg_node::core::{Append, Create};
 use thalweg_node::runtime::{Engine, EngineError, Failure, ReadBatch, ReadError, ReadFrom, Running, start};
 use thalweg_node::seam::{Clock, SystemClock};
 use thalweg_node::telemetry::Metrics;
-use thalweg_node::types::{ContentType, Messages, Offset, ShardCount, StreamConfig, StreamName};
+use thalweg_node::types::{ContentType, Messages, Offset, ShardCount, StreamName};
 
 const BODY_BYTES: usize = 48 * 1024;
 /// Refused for so long means full, and nothing that the applier is about to mend.
@@ -133,15 +133,7 @@ impl World {
     }
 
     async fn create(&mut self, stream: &str) {
-        let create = Create {
-            name: name(stream),
-            config: StreamConfig { content_type: plain(), ..StreamConfig::default() },
-            content_type_given: true,
-            fork_offset_given: false,
-            closed: false,
-            body: Ok(None),
-            fork: None,
-        };
+        let create = Create::empty(name(stream), plain());
         self.engine().create(create, None).await.unwrap();
         self.streams.insert(stream.to_owned(), 0);
     }
@@ -149,15 +141,7 @@ impl World {
     /// One body more; `false` if there is no room now.
     async fn append(&mut self, stream: &str) -> bool {
         let number = self.streams[stream];
-        let append = Append {
-            name: name(stream),
-            content_type: Some(plain()),
-            body: Ok(Messages::single(body(number))),
-            close: false,
-            producer: None,
-            seq: None,
-            if_match: None,
-        };
+        let append = Append::plain(name(stream), plain(), Messages::single(body(number)));
         match self.engine().append(append).await {
             Ok(_) => {
                 *self.streams.get_mut(stream).unwrap() += 1;

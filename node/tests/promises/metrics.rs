@@ -26,13 +26,8 @@ fn plain() -> ContentType {
 async fn create(engine: &Engine, stream: &str, lifetime: Lifetime, messages: Option<u64>) {
     let retention = Retention { messages, ..Retention::default() };
     let create = Create {
-        name: name(stream),
         config: StreamConfig { content_type: plain(), lifetime, retention, fork: None },
-        content_type_given: true,
-        fork_offset_given: false,
-        closed: false,
-        body: Ok(None),
-        fork: None,
+        ..Create::empty(name(stream), plain())
     };
     engine.create(create, None).await.unwrap();
 }
@@ -42,15 +37,8 @@ async fn append(engine: &Engine, stream: &str, body: &'static str, seq: Option<u
         id: ProducerId(Bytes::from_static(b"p")),
         state: ProducerState { epoch: 0, seq },
     });
-    let append = Append {
-        name: name(stream),
-        content_type: Some(plain()),
-        body: Ok(Messages::single(Bytes::from(body))),
-        close: false,
-        producer,
-        seq: None,
-        if_match: None,
-    };
+    let append =
+        Append { producer, ..Append::plain(name(stream), plain(), Messages::single(Bytes::from(body))) };
     engine.append(append).await.unwrap();
 }
 

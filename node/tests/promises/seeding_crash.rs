@@ -17,9 +17,7 @@ use thalweg_node::seam::{Clock, SystemClock};
 use thalweg_node::store::superblock::SuperblockStore;
 use thalweg_node::store::tables::{Identity, Tables};
 use thalweg_node::telemetry::Metrics;
-use thalweg_node::types::{
-    ContentType, Epoch, LogIndex, Messages, ShardCount, ShardId, StreamConfig, StreamName,
-};
+use thalweg_node::types::{ContentType, Epoch, LogIndex, Messages, ShardCount, ShardId, StreamName};
 
 use super::engine_world::block_on;
 use super::free_address::free_address;
@@ -97,30 +95,18 @@ fn letter(number: usize) -> u8 {
 }
 
 pub(crate) async fn append(engine: &Engine, name: &StreamName, number: usize) {
-    let append = Append {
-        name: name.clone(),
-        content_type: ContentType::parse("text/plain"),
-        body: Ok(Messages::single(Bytes::from(vec![letter(number); APPEND_BYTES]))),
-        close: false,
-        producer: None,
-        seq: None,
-        if_match: None,
-    };
+    let append = Append::plain(
+        name.clone(),
+        ContentType::parse("text/plain").unwrap(),
+        Messages::single(Bytes::from(vec![letter(number); APPEND_BYTES])),
+    );
     let answered = tokio::time::timeout(PATIENCE, engine.append(append)).await;
     answered.expect("a leader answers").unwrap();
 }
 
 pub(crate) async fn create(engine: &Engine, name: &StreamName) {
     let content_type = ContentType::parse("text/plain").unwrap();
-    let create = Create {
-        name: name.clone(),
-        config: StreamConfig { content_type, ..StreamConfig::default() },
-        content_type_given: true,
-        fork_offset_given: false,
-        closed: false,
-        body: Ok(None),
-        fork: None,
-    };
+    let create = Create::empty(name.clone(), content_type);
     let deadline = tokio::time::Instant::now() + PATIENCE;
     while engine.create(create.clone(), None).await.is_err() {
         assert!(tokio::time::Instant::now() < deadline, "nobody leads");

@@ -16,7 +16,7 @@ use thalweg_node::runtime::subscriptions::{Resolver, Subscriptions, SystemResolv
 use thalweg_node::runtime::{Engine, ReadFrom, Running, start};
 use thalweg_node::seam::{Clock, SystemClock};
 use thalweg_node::telemetry::Metrics;
-use thalweg_node::types::{ContentType, Messages, StreamConfig, StreamName};
+use thalweg_node::types::{ContentType, Messages, StreamName};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
@@ -91,29 +91,13 @@ impl Node {
     }
 
     pub(crate) async fn create(&self, stream: &str) {
-        let create = Create {
-            name: name(stream),
-            config: StreamConfig { content_type: plain(), ..StreamConfig::default() },
-            content_type_given: true,
-            fork_offset_given: false,
-            closed: false,
-            body: Ok(None),
-            fork: None,
-        };
+        let create = Create::empty(name(stream), plain());
         self.engine.create(create, None).await.unwrap();
     }
 
     /// Appends and gives the tail.
     pub(crate) async fn append(&self, stream: &str, text: &str) -> String {
-        let append = Append {
-            name: name(stream),
-            content_type: Some(plain()),
-            body: Ok(Messages::single(Bytes::from(text.to_owned()))),
-            close: false,
-            producer: None,
-            seq: None,
-            if_match: None,
-        };
+        let append = Append::plain(name(stream), plain(), Messages::single(Bytes::from(text.to_owned())));
         self.engine.append(append).await.unwrap().tail.to_string()
     }
 

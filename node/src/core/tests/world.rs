@@ -13,7 +13,7 @@ use crate::core::{
 };
 use crate::types::{
     ContentType, ForkOrigin, LogIndex, Messages, Offset, Op, PinId, ProducerId, ProducerStamp, ProducerState,
-    ShardId, Space, StreamConfig, StreamId, StreamMeta, StreamName, StreamSeq, UnixMillis,
+    ShardId, Space, StreamId, StreamMeta, StreamName, StreamSeq, UnixMillis,
 };
 
 pub(super) const LIMITS: CoreLimits =
@@ -273,15 +273,7 @@ pub(super) fn put(text: &str) -> Create {
 }
 
 pub(super) fn put_as(text: &str, content_type: &str) -> Create {
-    Create {
-        name: name(text),
-        config: StreamConfig { content_type: kind(content_type), ..StreamConfig::default() },
-        content_type_given: true,
-        fork_offset_given: false,
-        closed: false,
-        body: Ok(None),
-        fork: None,
-    }
+    Create::empty(name(text), kind(content_type))
 }
 
 /// PUT with `Stream-Forked-From` and nothing else.

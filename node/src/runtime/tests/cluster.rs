@@ -143,13 +143,8 @@ pub(super) fn plain() -> ContentType {
 
 fn creation(name: &StreamName, lifetime: Lifetime) -> Create {
     Create {
-        name: name.clone(),
         config: StreamConfig { content_type: plain(), lifetime, ..StreamConfig::default() },
-        content_type_given: true,
-        fork_offset_given: false,
-        closed: false,
-        body: Ok(None),
-        fork: None,
+        ..Create::empty(name.clone(), plain())
     }
 }
 
@@ -165,15 +160,7 @@ async fn append(engine: &Engine, name: &StreamName, text: &'static str) -> Offse
 pub(super) async fn append_bytes(engine: &Engine, name: &StreamName, bytes: Bytes) -> Offset {
     let deadline = tokio::time::Instant::now() + PATIENCE;
     loop {
-        let append = Append {
-            name: name.clone(),
-            content_type: Some(plain()),
-            body: Ok(Messages::single(bytes.clone())),
-            close: false,
-            producer: None,
-            seq: None,
-            if_match: None,
-        };
+        let append = Append::plain(name.clone(), plain(), Messages::single(bytes.clone()));
         match engine.append(append).await {
             Ok(appended) => return appended.tail,
             Err(EngineError::Failure(failure)) if failure.refused() => {

@@ -193,15 +193,11 @@ impl Two {
 }
 
 fn append(name: &StreamName) -> Command {
-    Command::Append(Append {
-        name: name.clone(),
-        content_type: Some(ContentType::parse("application/octet-stream").unwrap()),
-        body: Ok(Messages::single(Bytes::from_static(b"more"))),
-        close: false,
-        producer: None,
-        seq: None,
-        if_match: None,
-    })
+    Command::Append(Append::plain(
+        name.clone(),
+        ContentType::parse("application/octet-stream").unwrap(),
+        Messages::single(Bytes::from_static(b"more")),
+    ))
 }
 
 /// What `work` comes to, on a thread of its own: it must not stand at the gate.
