@@ -44,6 +44,8 @@ mod service;
 mod shared;
 mod snapshots;
 mod sources;
+
+mod stall;
 mod start;
 mod start_report;
 pub mod subscriptions;

@@ -171,11 +171,15 @@ pub enum Failure {
         /// Which.
         shard: ShardId,
     },
-    /// Refused: writes are acknowledged before a majority has them, and too many bytes of them wait for it.
-    #[error(
-        "the followers of shard {shard} do not keep up: as much as may be was acknowledged and is not replicated; nothing was done"
-    )]
+    /// Refused: followers do not take what this leader writes, and as much waits for a majority, or for as long, as may.
+    #[error("the followers of shard {shard} do not take what is written; nothing was done")]
     Ahead {
+        /// Which.
+        shard: ShardId,
+    },
+    /// Unknown: it was written here, and no majority has it after a long wait.
+    #[error("too few followers of shard {shard} have taken the write so far; it may or may not happen")]
+    Unreplicated {
         /// Which.
         shard: ShardId,
     },

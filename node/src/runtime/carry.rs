@@ -58,9 +58,7 @@ impl LaneOwner {
                     self.open_if_applied(shard);
                 }
                 Effect::Closed(_) => self.close(shard),
-                Effect::Suspended => {
-                    tracing::warn!(shard = shard.0, "too few voters are heard of: no writes until they are");
-                }
+                Effect::Suspended => self.suspend(shard),
                 Effect::Resumed => tracing::info!(shard = shard.0, "enough voters are heard of again"),
                 Effect::RoundBegun(round) => {
                     if let Some(owner) = self.shards.get_mut(&shard) {
@@ -308,7 +306,7 @@ impl LaneOwner {
         }
     }
 
-    fn answer_read(&mut self, shard: ShardId, asker: Asker, upto: Option<LogIndex>) {
+    pub(super) fn answer_read(&mut self, shard: ShardId, asker: Asker, upto: Option<LogIndex>) {
         match asker {
             Asker::Here(sender) => drop(sender.send(upto.ok_or(Failure::NotLeader { shard }))),
             Asker::Peer { from, number } => {
@@ -341,7 +339,10 @@ impl LaneOwner {
         let owner = self.shards.get(&shard)?;
         let replica = owner.replica.as_ref()?;
         Some(match replica.part() {
-            Part::Leading { .. } if owner.service == Service::Open => (Some(replica.id()), Whereabouts::Here),
+            // Whoever hears of too few voters can prove nothing to a reader, and takes no writes: requests wait for another leader.
+            Part::Leading { suspended: false, .. } if owner.service == Service::Open => {
+                (Some(replica.id()), Whereabouts::Here)
+            }
             Part::Following { leader } => (Some(leader), cluster.client_address(leader)),
             _ => (None, Whereabouts::Nobody),
         })

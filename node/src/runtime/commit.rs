@@ -191,7 +191,7 @@ impl LaneOwner {
                 owner.line.note_time(upto, now);
             }
             self.step(shard, Input::Synced(upto));
-            if self.ahead_max.is_some() {
+            if self.acks_alone {
                 self.give_answers(shard, upto);
             }
         }
@@ -204,8 +204,7 @@ impl LaneOwner {
                 Some(owner) => {
                     owner.line.wait(basis, waiter, answer);
                     // Where the leader's disk is enough for an answer, it is for one that rests on an earlier write, too.
-                    let synced =
-                        owner.replica.as_ref().filter(|_| self.ahead_max.is_some()).map(Replica::synced);
+                    let synced = owner.replica.as_ref().filter(|_| self.acks_alone).map(Replica::synced);
                     let reached = owner.line.committed().max(synced.unwrap_or_default());
                     self.give_answers(shard, reached);
                 }

@@ -3,8 +3,10 @@
 
 use serde::Serialize;
 
+use super::Failure;
 use super::engine::Engine;
-use super::shared::Shared;
+use super::shared::{Shard, Shared};
+use super::whereabouts::Whereabouts;
 use crate::types::ShardId;
 
 /// What of the node is served.
@@ -16,11 +18,13 @@ pub struct Condition {
     pub shards: u16,
     /// Those that refuse service.
     pub refusing: Vec<Refusing>,
+    /// Those to which nothing can be written at the moment: nobody leads them, or no majority takes it.
+    pub held_up: Vec<Refusing>,
     /// What else does not work as it should.
     pub trouble: Option<String>,
 }
 
-/// A shard that refuses service.
+/// A shard that refuses service, or writes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Refusing {
     /// Which.
@@ -43,12 +47,14 @@ impl Condition {
     /// Why not everything works, if so.
     #[must_use]
     pub fn impaired(&self) -> Option<String> {
-        self.unserved()
-            .or_else(|| (!self.refusing.is_empty() || self.trouble.is_some()).then(|| self.faults()))
+        self.unserved().or_else(|| {
+            let whole = self.refusing.is_empty() && self.held_up.is_empty() && self.trouble.is_none();
+            (!whole).then(|| self.faults())
+        })
     }
 
     fn faults(&self) -> String {
-        let shards = self.refusing.iter().map(|refusing| refusing.reason.clone());
+        let shards = self.refusing.iter().chain(&self.held_up).map(|refusing| refusing.reason.clone());
         shards.chain(self.trouble.clone()).collect::<Vec<_>>().join("; ")
     }
 }
@@ -61,6 +67,20 @@ impl Shared {
     }
 }
 
+impl Shared {
+    /// The shards that are served and to which nothing can be written.
+    fn held_up(&self) -> Vec<Refusing> {
+        let reason = |id: ShardId| match self.leaders.of(id) {
+            Whereabouts::Nobody => Some(Failure::NoLeader { shard: id }.to_string()),
+            Whereabouts::Here if self.shard(id).is_ok_and(Shard::is_stalled) => {
+                Some(Failure::Ahead { shard: id }.to_string())
+            }
+            Whereabouts::Here | Whereabouts::There(_) => None,
+        };
+        self.count.shards().filter_map(|id| Some(Refusing { shard: id.0, reason: reason(id)? })).collect()
+    }
+}
+
 impl Engine {
     /// What of the node is served.
     #[must_use]
@@ -69,6 +89,7 @@ impl Engine {
             closing: self.shared.closing(),
             shards: self.shared.count.get(),
             refusing: self.shared.refusing(),
+            held_up: self.shared.held_up(),
             trouble: self.shared.subscriptions.trouble().map(|trouble| trouble.to_string()),
         }
     }
@@ -89,15 +110,18 @@ mod tests {
             let one = |shard| Refusing { shard, reason: format!("shard {shard} is damaged") };
             (0..count).map(one).collect::<Vec<_>>()
         };
-        let whole = Condition { closing: false, shards: 4, refusing: Vec::new(), trouble: None };
+        let (refused, held_up) = (Vec::new(), Vec::new());
+        let whole = Condition { closing: false, shards: 4, refusing: refused, held_up, trouble: None };
         let impaired = Condition { refusing: refusing(3), ..whole.clone() };
         let unserved = Condition { refusing: refusing(4), ..whole.clone() };
         let closing = Condition { closing: true, ..whole.clone() };
         let troubled = Condition { trouble: Some("the hub".to_owned()), ..whole.clone() };
+        let held_up = Condition { held_up: refusing(4), ..whole.clone() };
         let told = |condition: &Condition| (condition.unserved().is_some(), condition.impaired().is_some());
         assert_eq!(told(&whole), (false, false));
         assert_eq!(told(&impaired), (false, true));
         assert_eq!(told(&troubled), (false, true));
+        assert_eq!(told(&held_up), (false, true), "what is there can be read");
         assert_eq!(told(&unserved), (true, true));
         assert_eq!(told(&closing), (true, true));
         assert!(impaired.impaired().unwrap().contains("shard 2 is damaged"));

@@ -20,7 +20,7 @@ use super::links::Hold;
 use super::mailbox::{Answered, Installed, Job, Mailbox, Question, Waiter};
 use super::owner::{Decided, Service, ShardOwner};
 use super::seeds::Seeds;
-use super::shared::Shared;
+use super::shared::{Shard, Shared};
 use super::tally::Cause;
 use super::vault::Vault;
 use super::view::StreamView;
@@ -63,9 +63,10 @@ pub(crate) struct LaneOwner {
     pub(crate) sweep_interval: Duration,
     /// Between two heartbeats.
     pub(crate) heartbeat: Duration,
-    /// An answer may be given once its record is on this disk, while no more bytes than these wait for a majority; without it
-    /// only once a majority has the record.
-    pub(crate) ahead_max: Option<u64>,
+    /// An answer may be given once its record is on this disk; the majority follows.
+    pub(crate) acks_alone: bool,
+    /// So many bytes may wait for a majority at most.
+    pub(crate) ahead_max: u64,
     /// Bytes of the log that are kept for followers that fall behind.
     pub(crate) follower_log_max: u64,
     pub(crate) fatal: Fatal,
@@ -406,6 +407,7 @@ impl LaneOwner {
         self.each_shard(|_| Input::Tick(now));
         self.open_the_rest();
         self.feed();
+        self.look_for_stalls(now);
         self.tend_seeds(now);
         self.tell(now);
         self.shared.tell_touches();
@@ -431,7 +433,7 @@ impl LaneOwner {
         let next = place.ok_or(Failure::NotLeader { shard })?.index;
         // Room is made sure of before the decision, so that a decision never has to be taken back.
         let kind = if command.frees_room() { RecordKind::Relief } else { RecordKind::Batch };
-        if kind == RecordKind::Batch && self.is_too_far_ahead() {
+        if kind == RecordKind::Batch && self.is_too_far_ahead(shard) {
             return Err(Failure::Ahead { shard });
         }
         if !self.has_room(shard, &command, kind)? {
@@ -456,10 +458,12 @@ impl LaneOwner {
         Ok((decision.basis, Answered { reply: decision.reply, released: decision.released }))
     }
 
-    /// Whether more was acknowledged before a majority had it than memory may hold. Where the majority is waited for, that is bounded
-    /// by what admission lets in.
-    fn is_too_far_ahead(&self) -> bool {
-        self.ahead_max.is_some_and(|most| self.duty.uncommitted + self.group.bytes >= most)
+    /// Whether as much waits for a majority as may: more of it would only wait, and be held in memory meanwhile.
+    fn is_too_far_ahead(&self, shard: ShardId) -> bool {
+        let clustered = self.shared.cluster.get().is_some();
+        clustered
+            && (self.duty.uncommitted + self.group.bytes >= self.ahead_max
+                || self.shared.open_shard(shard).is_some_and(Shard::is_stalled))
     }
 
     fn has_room(&mut self, shard: ShardId, command: &Command, kind: RecordKind) -> Result<bool, Failure> {

@@ -86,6 +86,11 @@ impl Line {
         self.times.get(next).map(|(_, at)| *at)
     }
 
+    /// Since when the oldest entry that is not committed has waited for a majority.
+    pub(crate) fn waiting_since(&self) -> Option<Duration> {
+        self.entries.front().and_then(|_| self.lacking_since(self.committed))
+    }
+
     /// The oldest entry that is not committed, and where it stands.
     pub(crate) fn first_place(&self) -> Option<(LogIndex, LanePosition)> {
         self.entries.front().map(|entry| (entry.index, entry.position))

@@ -39,6 +39,8 @@ pub(crate) struct Shard {
     rot: Mutex<Option<Arc<str>>>,
     /// Counts how often nothing was heard of a leader for too long.
     losses: AtomicU64,
+    /// It is led here, and its followers do not take what is written.
+    stalled: AtomicBool,
 }
 
 /// A shard, or why it is not served.
@@ -90,8 +92,8 @@ impl Shard {
         mailbox: Arc<Mailbox>,
         corrupt_reads: Counter,
     ) -> Self {
-        let (health, visible, grown, rot, losses) = Default::default();
-        Self { id, views, tables, mailbox, corrupt_reads, health, visible, grown, rot, losses }
+        let (health, visible, grown, rot, losses, stalled) = Default::default();
+        Self { id, views, tables, mailbox, corrupt_reads, health, visible, grown, rot, losses, stalled }
     }
 
     /// Something that is stored fails its checksum. Everything else is served; in a cluster somebody else should lead, and the
@@ -128,6 +130,16 @@ impl Shard {
     /// Another number than before: contact was lost meanwhile.
     pub(crate) fn losses(&self) -> u64 {
         self.losses.load(Ordering::Acquire)
+    }
+
+    /// Whether followers do not take what is written here; says whether that is new.
+    pub(crate) fn stall(&self, stalled: bool) -> bool {
+        self.stalled.swap(stalled, Ordering::AcqRel) != stalled
+    }
+
+    /// Whether they do not.
+    pub(crate) fn is_stalled(&self) -> bool {
+        self.stalled.load(Ordering::Acquire)
     }
 
     /// Refuses when damage was found, or other tables are being opened.

@@ -64,7 +64,7 @@ impl Leaders {
         self.away.load(Ordering::Acquire) == 0
     }
 
-    fn of(&self, shard: ShardId) -> Whereabouts {
+    pub(super) fn of(&self, shard: ShardId) -> Whereabouts {
         match self.known.get(usize::from(shard.0)) {
             Some(known) if !self.are_all_here() => {
                 known.lock().unwrap_or_else(PoisonError::into_inner).0.clone()

@@ -65,8 +65,8 @@ async fn acks_leader_keeps_what_it_answered_when_the_leader_stays() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn acks_leader_refuses_new_messages_once_too_many_wait_for_followers_that_take_nothing() {
-    /// So many messages of 64 KiB may wait, a record's head beside each.
-    const STEPS: usize = 16;
+    /// So many messages of 64 KiB may wait, a record's head beside each: twice what may be in flight.
+    const STEPS: usize = 32;
     let world = World::led(|config| {
         config.acks = Acks::Leader;
         (config.request_permits, config.request_body_max) = (Size::mib(1), Size::kib(64));
@@ -88,8 +88,38 @@ async fn acks_leader_refuses_new_messages_once_too_many_wait_for_followers_that_
     assert!(taken + 1 >= STEPS, "only {taken} were taken");
     world.relays.iter().for_each(Relay::heal);
     // What was acknowledged comes to be, and then there is room again.
-    eventually_reads(&world, 1, &stream, &message.repeat(taken)).await;
+    let come = async {
+        let bytes = (message.len() * taken) as u64;
+        while world.engine(1).head(&stream).await.ok().map(|state| state.tail.bytes) != Some(bytes) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    within(come).await;
     append(world.engine(0), &stream, "x").await.expect("the followers have caught up");
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_that_followers_live_and_do_not_take_is_answered_with_an_open_outcome_and_later_ones_are_refused_until_they_do()
+ {
+    let world = World::led(|_| {}).await;
+    let stream = world.led_by(0, "stuck");
+    make(world.engine(0), &stream).await;
+    append(world.engine(0), &stream, "a").await.unwrap();
+    cut_off(&world, FrameKind::Records);
+    let failed = append(world.engine(0), &stream, "b").await.unwrap_err();
+    assert!(matches!(failed, EngineError::Failure(Failure::Unreplicated { .. })), "{failed:?}");
+    let refused = within(append(world.engine(0), &stream, "c")).await.unwrap_err();
+    assert!(matches!(refused, EngineError::Failure(Failure::Ahead { .. })), "{refused:?}");
+    let told = world.engine(0).condition();
+    let shard = world.shard_of(&stream).0;
+    assert!(told.held_up.iter().any(|held_up| held_up.shard == shard), "{told:?}");
+    assert_eq!(text(world.engine(0), &stream).await.unwrap(), "a", "what is committed is read");
+    world.relays.iter().for_each(Relay::heal);
+    // What was open comes to be, and then writes go on.
+    eventually_reads(&world, 1, &stream, "ab").await;
+    append(world.engine(0), &stream, "d").await.unwrap();
+    assert_eq!(world.engine(0).condition().held_up, []);
     world.stop().await;
 }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use thalweg_node::config::{ClusterFile, Config, NodeName, Size};
 use thalweg_node::core::{Append, Create};
-use thalweg_node::runtime::{Engine, ReadFrom, Running, start_on};
+use thalweg_node::runtime::{Engine, EngineError, Failure, ReadFrom, Running, start_on};
 use thalweg_node::seam::disk::simulated::{History, Random, Replay, SimulatedDisk};
 use thalweg_node::seam::{Clock, SystemClock};
 use thalweg_node::store::superblock::SuperblockStore;
@@ -94,14 +94,26 @@ fn letter(number: usize) -> u8 {
     b'a' + u8::try_from(number % 26).unwrap()
 }
 
+/// Appends the message of this number; what is refused, because a machine under load lets nodes lose each other, is sent again.
 pub(crate) async fn append(engine: &Engine, name: &StreamName, number: usize) {
     let append = Append::plain(
         name.clone(),
         ContentType::parse("text/plain").unwrap(),
         Messages::single(Bytes::from(vec![letter(number); APPEND_BYTES])),
     );
-    let answered = tokio::time::timeout(PATIENCE, engine.append(append)).await;
-    answered.expect("a leader answers").unwrap();
+    let taken = async {
+        while let Err(refusal) = engine.append(append.clone()).await {
+            let nothing_done = matches!(
+                refusal,
+                EngineError::Failure(
+                    Failure::NoLeader { .. } | Failure::NotLeader { .. } | Failure::Ahead { .. }
+                )
+            );
+            assert!(nothing_done, "message {number}: {refusal:?}");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, taken).await.expect("a leader takes it");
 }
 
 pub(crate) async fn create(engine: &Engine, name: &StreamName) {

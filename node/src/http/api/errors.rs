@@ -216,6 +216,11 @@ pub(super) fn failure_problem(failure: &Failure) -> Problem {
             Problem::refused(503, "followers_behind", "The followers of a shard do not keep up")
                 .retry_after(1)
         }
+        Failure::Unreplicated { .. } => {
+            Problem::refused(503, "not_replicated", "Too few followers have taken the write")
+                .retry_after(1)
+                .unknown()
+        }
         Failure::LeaderLost => {
             Problem::refused(503, "leader_lost", "Leadership changed while the write was under way")
                 .retry_after(1)

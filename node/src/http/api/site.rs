@@ -27,7 +27,13 @@ pub struct Site {
 
 impl Default for Site {
     fn default() -> Self {
-        let whole = || Condition { closing: false, shards: 1, refusing: Vec::new(), trouble: None };
+        let whole = || Condition {
+            closing: false,
+            shards: 1,
+            refusing: Vec::new(),
+            held_up: Vec::new(),
+            trouble: None,
+        };
         Self { readiness: Box::new(whole), metrics: Box::new(String::new), rare: axum::Router::new() }
     }
 }
@@ -57,6 +63,7 @@ impl Site {
             "state": state,
             "shards": condition.shards,
             "shards_refusing": condition.refusing,
+            "shards_held_up": condition.held_up,
             "trouble": condition.trouble,
         });
         let refused = if strict { condition.impaired() } else { condition.unserved() };
@@ -95,14 +102,16 @@ mod tests {
 
     #[test]
     fn readyz_welcomes_requests_as_long_as_a_shard_is_served_and_strict_asks_for_all() {
-        let whole = Condition { closing: false, shards: 2, refusing: Vec::new(), trouble: None };
+        let (none, held_up) = (Vec::new(), Vec::new());
+        let whole = Condition { closing: false, shards: 2, refusing: none, held_up, trouble: None };
         let refusing = |shard| Refusing { shard, reason: format!("shard {shard} is damaged") };
         let cases = [
             (whole.clone(), "ready", 200, 200),
+            (Condition { held_up: vec![refusing(1)], ..whole.clone() }, "impaired", 200, 503),
             (Condition { refusing: vec![refusing(1)], ..whole.clone() }, "impaired", 200, 503),
             (Condition { trouble: Some("the hub".to_owned()), ..whole.clone() }, "impaired", 200, 503),
             (Condition { refusing: vec![refusing(0), refusing(1)], ..whole.clone() }, "unserved", 503, 503),
-            (Condition { closing: true, ..whole }, "stopping", 503, 503),
+            (Condition { closing: true, ..whole.clone() }, "stopping", 503, 503),
         ];
         for (condition, state, lenient, strict) in cases {
             for (is_strict, status) in [(false, lenient), (true, strict)] {
@@ -113,10 +122,7 @@ mod tests {
                 assert_eq!(body["code"].as_str(), code, "{body}");
             }
         }
-        let (_, body) = asked(
-            &Condition { closing: false, shards: 2, refusing: vec![refusing(1)], trouble: None },
-            false,
-        );
+        let (_, body) = asked(&Condition { refusing: vec![refusing(1)], ..whole }, false);
         assert_eq!(body["shards_refusing"][0]["shard"], 1, "{body}");
     }
 }

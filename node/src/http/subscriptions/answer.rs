@@ -129,7 +129,9 @@ pub fn failed(failure: &Failure) -> Response {
         | Failure::Ahead { .. }
         | Failure::NoLeader { .. } => unavailable(&message),
         Failure::Corrupt => error(500, "CORRUPT", &message),
-        Failure::LogFailed | Failure::LeaderLost => error(500, "UNKNOWN", &message),
+        Failure::LogFailed | Failure::LeaderLost | Failure::Unreplicated { .. } => {
+            error(500, "UNKNOWN", &message)
+        }
     }
 }
 

@@ -242,6 +242,7 @@ fn put_failure(out: &mut impl Sink, failure: &Failure) {
         Failure::LeaderLost => put(12, None, None),
         Failure::LogFailed => put(13, None, None),
         Failure::Ahead { shard } => put(14, of(shard), None),
+        Failure::Unreplicated { shard } => put(15, of(shard), None),
     }
 }
 
@@ -261,6 +262,7 @@ fn get_failure(cursor: &mut Cursor<'_>) -> Result<Failure, CodecError> {
         12 => Failure::LeaderLost,
         13 => Failure::LogFailed,
         14 => Failure::Ahead { shard: get_shard(cursor)? },
+        15 => Failure::Unreplicated { shard: get_shard(cursor)? },
         _ => return Err(CodecError::Impossible(WHAT)),
     })
 }

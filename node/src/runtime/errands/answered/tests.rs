@@ -75,7 +75,7 @@ fn any_reply() -> impl Strategy<Value = Reply> {
 }
 
 fn any_failure() -> impl Strategy<Value = Failure> {
-    (any::<u16>().prop_map(ShardId), any::<u32>(), ".{0,20}", 0..14usize).prop_map(
+    (any::<u16>().prop_map(ShardId), any::<u32>(), ".{0,20}", 0..15usize).prop_map(
         |(shard, limit, reason, at)| {
             let all = [
                 Failure::DiskFull,
@@ -92,6 +92,7 @@ fn any_failure() -> impl Strategy<Value = Failure> {
                 Failure::LeaderLost,
                 Failure::LogFailed,
                 Failure::Ahead { shard },
+                Failure::Unreplicated { shard },
             ];
             all[at].clone()
         },

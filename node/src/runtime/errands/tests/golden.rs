@@ -138,6 +138,7 @@ fn failures() -> Vec<Failure> {
         Failure::LeaderLost,
         Failure::LogFailed,
         Failure::Ahead { shard },
+        Failure::Unreplicated { shard },
     ]
 }
 
