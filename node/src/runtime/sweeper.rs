@@ -94,6 +94,9 @@ impl Sweeper {
                         self.orphans(shard, place);
                     }
                     self.scrub(shard, place);
+                }
+                // Also of a shard that is refused: it needs another file most of all.
+                if let Some(shard) = self.shared.open_shard(*id) {
                     self.condemn_tables(shard);
                 }
             }
@@ -246,7 +249,6 @@ impl Sweeper {
                 self.metrics.store.scrub_faults.inc_by(scrubbed.faults.len() as u64);
                 for fault in &scrubbed.faults {
                     tracing::error!(shard = shard.id.0, fault, "scrubbing found damage");
-                    shard.note_rot(fault);
                 }
                 place.scrub = scrubbed.next;
                 place.scrub_resting = scrubbed.complete;

@@ -168,26 +168,33 @@ fn damage(sample: &Sample, dice: &mut Dice) -> (Vec<u8>, String) {
     (file, what)
 }
 
-/// Opens a damaged file, looks at everything, writes on, looks again.
+/// Opens a damaged file, looks at everything, writes on, looks again. Whatever fails is known to be damage.
 fn expect_right_or_error(sample: &Sample, file: Vec<u8>, what: &str, found: &mut Found) -> bool {
     let mut tables = match Tables::open_on(Disk::with(file), identity(), CACHE_BYTES) {
         Ok(tables) => tables,
         Err(_) => return false,
     };
     let reader = tables.reader();
+    let before = found.errors;
     assert_eq!(tables.state().applied.index, LogIndex(sample.run.batches[sample.cut - 1].last), "{what}");
     found.look(&reader, &sample.plain, what);
+    let mut has_failed = found.errors > before;
     let mut plain = &sample.plain;
     for batch in &sample.run.batches[sample.cut..] {
         match tables.apply(&batch.ops, applied(batch.last), &[]) {
             Ok(()) => plain = &sample.run.plains[usize::try_from(batch.last).unwrap()],
-            Err(TablesError::Corrupt { .. } | TablesError::Damaged { .. }) => break,
+            Err(TablesError::Corrupt { .. } | TablesError::Damaged { .. }) => {
+                has_failed = true;
+                break;
+            }
             Err(other) => panic!("{what}: {other}"),
         }
         drop(tables.reap(10));
         drop(tables.checkpoint());
     }
     found.look(&reader, plain, what);
+    has_failed |= found.errors > before;
+    assert!(!has_failed || reader.rot().is_some(), "{what}: met, and not known");
     true
 }
 

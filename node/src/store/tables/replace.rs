@@ -79,10 +79,10 @@ impl Tables {
         let _panicked = catch_unwind(AssertUnwindSafe(|| drop(old)));
         let renamed = place.directory.rename(&next, &name);
         let forgotten = || place.forget_marker().and_then(|()| place.directory.sync());
-        if renamed.is_ok()
-            && let Err(error) = forgotten()
-        {
-            return Err(unknown(&self.shared, &error));
+        if renamed.is_ok() {
+            // What was found in the file before is not in this one.
+            self.shared.rot.clear();
+            forgotten().map_err(|error| unknown(&self.shared, &error))?;
         }
         let opened = source.open().map_err(|error| unknown(&self.shared, &error))?;
         *database = Some(opened.database);

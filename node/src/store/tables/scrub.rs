@@ -54,6 +54,7 @@ impl Reader {
                 before: None,
             };
             while pass.table()? {}
+            pass.found.faults.first().into_iter().for_each(|fault| self.shared.rot.note(fault));
             Ok(pass.found)
         })
     }
