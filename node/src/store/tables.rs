@@ -34,7 +34,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, TryLockError};
 use redb::{Database, Durability};
 
 use fault::Fault;
-use late::CatchUp;
+use late::{CatchUp, Nothing};
 use rot::Rot;
 
 pub use cut::{Cut, CutCursor};
@@ -294,6 +294,7 @@ impl Tables {
         // The old one lets go of the file first. Its end may meet the same damage as its life did.
         let old = database.take();
         let _panicked = catch_unwind(AssertUnwindSafe(|| drop(old)));
+        self.late = Arc::new(Nothing);
         let opened = source.open()?;
         *database = Some(opened.database);
         self.shared.is_behind.store(true, Ordering::Release);

@@ -150,14 +150,22 @@ impl Place {
         successor_name(self.identity.shard)
     }
 
-    /// Sets the file of the shard aside, if there is one, so that another one may be made. Of several that were set aside one after
-    /// the other only one stays: this one if it `counts`, else the one before.
+    /// Sets the file of the shard aside, if there is one, so that another one may be made. None takes the place of one that was set
+    /// aside before. Once there are as many as may be kept, this one takes the place of the last if it `counts`, and goes if it does not.
     pub fn set_aside(&self, counts: bool) -> io::Result<()> {
-        let name = file_name(self.identity.shard);
-        let aside = set_aside_name(self.identity.shard);
-        let moved = match self.directory.open(&aside) {
-            Ok(_) if !counts => self.directory.remove(&name),
-            _ => self.directory.rename(&name, &aside),
+        let (shard, name) = (self.identity.shard, file_name(self.identity.shard));
+        let free =
+            (1..=SET_ASIDE_MAX).map(|number| set_aside_name(shard, number)).find_map(|aside| {
+                match self.directory.open(&aside) {
+                    Ok(_) => None,
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => Some(Ok(aside)),
+                    Err(error) => Some(Err(error)),
+                }
+            });
+        let moved = match free.transpose()? {
+            Some(aside) => self.directory.rename(&name, &aside),
+            None if counts => self.directory.rename(&name, &set_aside_name(shard, SET_ASIDE_MAX)),
+            None => self.directory.remove(&name),
         };
         match moved {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -196,9 +204,13 @@ fn temporary_name(name: &str) -> String {
 /// What the name of a file ends in that was set aside.
 pub const DAMAGED_SUFFIX: &str = ".damaged";
 
-/// The name under which a damaged file is set aside.
-fn set_aside_name(shard: ShardId) -> String {
-    format!("{}{DAMAGED_SUFFIX}", file_name(shard))
+/// Files of one shard that are set aside at most: the first of them had everything; more than a few are the same damage again and again.
+const SET_ASIDE_MAX: u32 = 3;
+
+/// The name under which a damaged file is set aside. Persisted, keep stable.
+fn set_aside_name(shard: ShardId, number: u32) -> String {
+    let (name, number) = (file_name(shard), (number > 1).then(|| format!(".{number}")).unwrap_or_default());
+    format!("{name}{number}{DAMAGED_SUFFIX}")
 }
 
 fn successor_name(shard: ShardId) -> String {
