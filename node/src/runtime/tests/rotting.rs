@@ -14,8 +14,9 @@ use crate::types::RecordEpoch;
 
 /// The shard that the third node leads first.
 const SHARD: ShardId = ShardId(2);
-/// So many streams that each table has several pages, and so large that not all of them stay in memory.
-const STREAMS: usize = 96;
+/// So many streams that each table has several pages, and so large that not all of them stay in memory, neither their pages nor what was
+/// read of them last.
+const STREAMS: usize = 160;
 const PAYLOAD: &[u8] = b"a piece of payload, ";
 const MESSAGE_BYTES: usize = 12_000;
 const PAGE_BYTES: usize = 4096;
@@ -63,6 +64,8 @@ fn forgetful(config: &mut Config) {
     config.tail_cache = Size::mib(1);
     config.heads_max = 16;
     config.sweep_interval = Duration::from_millis(20);
+    config.scrub_period = Duration::from_secs(1);
+    config.scrub_rate = Size::mib(64);
     config.checkpoint_interval = Duration::from_millis(100);
 }
 
@@ -123,13 +126,13 @@ async fn answers(world: &World, node: usize, name: &StreamName, right: &[u8]) ->
 }
 
 /// Asks until it is so. On a busy machine a voter may not be heard of in time, so that a read is refused.
-async fn until(what: impl AsyncFn() -> bool) {
+async fn until(said: &str, what: impl AsyncFn() -> bool) {
     let asking = async {
         while !what().await {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     };
-    tokio::time::timeout(PATIENCE, asking).await.expect("it takes far too long");
+    tokio::time::timeout(PATIENCE, asking).await.unwrap_or_else(|_| panic!("never: {said}"));
 }
 
 /// Whether the third node says that it cannot read all of the shard.
@@ -159,10 +162,12 @@ async fn hand_over(world: &World) -> usize {
 async fn is_found_and_mended(is_meant: fn(&[u8]) -> bool) {
     let mut names = names();
     let mut world = world(&names).await;
-    until(async || answers_are_right(&world, 2, &names[..1]).await).await;
+    until("the leader reads", async || answers_are_right(&world, 2, &names[..1]).await).await;
     assert!(!says_damaged(&world));
     assert!(flip(&world, is_meant) > 0, "there are no such pages");
-    until(async || {
+    // What was read before is in memory.
+    world.engine(2).shared.open_shard(SHARD).unwrap().tables.evict();
+    until("it says that it is damaged", async || {
         answers_are_right(&world, 2, &names).await;
         says_damaged(&world)
     })
@@ -178,7 +183,7 @@ async fn is_found_and_mended(is_meant: fn(&[u8]) -> bool) {
     eventually(|| !world.nodes[2].vault.is_damaged(SHARD)).await;
     let all = [message(&further), b"more".to_vec()].concat();
     for node in [2, leader] {
-        until(async || {
+        until("all is there", async || {
             answers_are_right(&world, node, &names).await && answers(&world, node, &further, &all).await
         })
         .await;

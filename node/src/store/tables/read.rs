@@ -50,6 +50,12 @@ impl Reader {
         self.shared.rot.found()
     }
 
+    /// Has the file opened again, so that nothing of it is in memory.
+    #[cfg(test)]
+    pub(crate) fn evict(&self) {
+        self.shared.damaged("it is to be opened again");
+    }
+
     /// Notes that something stored is damaged, as whoever reads it elsewhere has found.
     pub fn note_rot(&self, what: &str) {
         self.shared.rot.note(what);
