@@ -154,7 +154,7 @@ async fn hand_over(world: &World) -> usize {
     }
     let best = (0..2).max_by_key(|node| (seals[*node].last, seals[*node].end)).unwrap();
     let control = world.nodes[best].control();
-    control.lead(SHARD, order, seals[best].clone()).await.unwrap();
+    control.lead(SHARD, order, seals[best]).await.unwrap();
     best
 }
 

@@ -209,8 +209,11 @@ const SET_ASIDE_MAX: u32 = 3;
 
 /// The name under which a damaged file is set aside. Persisted, keep stable.
 fn set_aside_name(shard: ShardId, number: u32) -> String {
-    let (name, number) = (file_name(shard), (number > 1).then(|| format!(".{number}")).unwrap_or_default());
-    format!("{name}{number}{DAMAGED_SUFFIX}")
+    let name = file_name(shard);
+    match number {
+        1 => format!("{name}{DAMAGED_SUFFIX}"),
+        number => format!("{name}.{number}{DAMAGED_SUFFIX}"),
+    }
 }
 
 fn successor_name(shard: ShardId) -> String {
