@@ -8,6 +8,7 @@ mod assembly;
 mod cache;
 mod carry;
 mod commit;
+mod condemning;
 mod condition;
 mod contact;
 mod control;

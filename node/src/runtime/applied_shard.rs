@@ -11,7 +11,7 @@ use super::apply_queue::{Committed, record_bytes};
 use super::mailbox::{Installed, Job, Mailbox};
 use super::replay;
 use super::shared::Shared;
-use super::trouble::{State, Trouble};
+use super::trouble::{ROT_MET_MAX, State, Trouble};
 use crate::codec::record::RecordKind;
 use crate::store::aol::LaneReader;
 use crate::store::tables::{LATE_BYTES_MAX, Tables, TablesError, Unreplaced};
@@ -46,6 +46,8 @@ pub(crate) struct ShardApplier {
     /// The last attempt found no room.
     pub(crate) full: bool,
     pub(crate) trouble: Trouble,
+    /// How often in a row what waits could not be applied because of damage.
+    rot_met: u32,
 }
 
 impl ShardApplier {
@@ -73,6 +75,7 @@ impl ShardApplier {
             stuck: Vec::new(),
             full: false,
             trouble: Trouble::default(),
+            rot_met: 0,
         }
     }
 
@@ -127,7 +130,12 @@ impl ShardApplier {
             State::Failed { next } if now < next => {}
             State::Failed { .. } => self.recover(now, shared),
             State::Sound => {
+                let waited = !self.stuck.is_empty();
                 let applied = self.apply();
+                if waited {
+                    let failed = applied.as_ref().err().filter(|_| !self.stuck.is_empty());
+                    self.count_rot(failed);
+                }
                 self.settle(applied, now, shared);
             }
         }
@@ -168,13 +176,13 @@ impl ShardApplier {
         Ok(())
     }
 
-    /// What an access came to. No room: it is tried again. A failed device: opened again. Anything else: log and tables do
-    /// not fit, and no second attempt will make them.
+    /// What an access came to. No room: it is tried again. A failed device: opened again. Anything else, or damage that is met again
+    /// and again: no further attempt will help.
     fn settle(&mut self, result: Result<(), TablesError>, now: Duration, shared: &Shared) {
         match result {
             Ok(()) => self.full = false,
             Err(TablesError::Full) => self.full = true,
-            Err(TablesError::Damaged { .. }) => self.notice(now, shared),
+            Err(TablesError::Damaged { .. }) if !self.is_beyond_help() => self.notice(now, shared),
             Err(error) => self.condemn(&error, shared),
         }
     }
@@ -230,18 +238,22 @@ impl ShardApplier {
         self.tables.bound_late(u64::MAX);
         let back = self.tables.reopen().and_then(|()| self.repeat());
         self.tables.bound_late(LATE_BYTES_MAX);
+        if let Err(error) = &back {
+            self.count_rot(Some(error));
+        }
         match back {
             Ok(()) => {
                 self.tables.readmit();
                 self.trouble.end(now);
-                self.reaping = true;
+                // Rows of what was deleted are not worth it to meet the same damage all the time.
+                self.reaping = self.tables.rot().is_none();
                 if let Some(open) = shared.open_shard(self.shard) {
                     open.resume();
                 }
             }
             // A marker or a header found no room: the volume is full, which is no fault of the file.
             Err(TablesError::Full) => self.trouble.wait_for_room(now),
-            Err(TablesError::Damaged { .. }) if self.trouble.go_on(now) => {}
+            Err(TablesError::Damaged { .. }) if !self.is_beyond_help() && self.trouble.go_on(now) => {}
             Err(error) => self.condemn(&error, shared),
         }
     }
@@ -297,6 +309,18 @@ impl ShardApplier {
             }
         }
         Ok(cuts)
+    }
+
+    /// What waits could be applied, or not.
+    fn count_rot(&mut self, failed: Option<&TablesError>) {
+        let met = matches!(failed, Some(TablesError::Damaged { .. })) && self.tables.rot().is_some();
+        self.rot_met = if met { self.rot_met + 1 } else { 0 };
+    }
+
+    /// Whether the applier meets damage as often as the tables are opened again. What it cannot apply would wait in memory for ever,
+    /// and hold up all shards of its lane.
+    fn is_beyond_help(&self) -> bool {
+        self.rot_met >= ROT_MET_MAX
     }
 
     fn condemn(&mut self, error: &TablesError, shared: &Shared) {

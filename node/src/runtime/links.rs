@@ -168,6 +168,11 @@ impl Cluster {
         look(&self.known.read().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// The links, while they run.
+    pub(super) fn running_links(&self) -> Option<Arc<Links>> {
+        self.links.get().and_then(Weak::upgrade)
+    }
+
     pub(crate) fn me(&self) -> Option<ReplicaId> {
         self.read_known(|known| known.me)
     }

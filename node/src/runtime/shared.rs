@@ -35,8 +35,8 @@ pub(crate) struct Shard {
     pub(crate) visible: Visible,
     /// How far its tables are.
     pub(crate) grown: Grown,
-    /// What of the stored data was found damaged while it is served, first.
-    rot: Mutex<Option<Arc<str>>>,
+    /// It was said that what is stored is damaged.
+    rot_is_told: AtomicBool,
     /// Counts how often nothing was heard of a leader for too long.
     losses: AtomicU64,
     /// It is led here, and its followers do not take what is written.
@@ -92,23 +92,18 @@ impl Shard {
         mailbox: Arc<Mailbox>,
         corrupt_reads: Counter,
     ) -> Self {
-        let (health, visible, grown, rot, losses, stalled) = Default::default();
-        Self { id, views, tables, mailbox, corrupt_reads, health, visible, grown, rot, losses, stalled }
+        let (health, visible, grown, rot_is_told, losses, stalled) = Default::default();
+        Self { id, views, tables, mailbox, corrupt_reads, health, visible, grown, rot_is_told, losses, stalled }
     }
 
-    /// Something that is stored fails its checksum. Everything else is served; in a cluster somebody else should lead, and the
-    /// next start gets other tables.
-    pub(crate) fn note_rot(&self, what: &str) {
-        let mut rot = self.rot.lock().unwrap_or_else(PoisonError::into_inner);
-        if rot.is_none() {
-            tracing::error!(shard = self.id.0, what, "stored data is damaged");
-            *rot = Some(what.into());
-        }
-    }
-
-    /// Whether something that is stored was found damaged.
+    /// Whether something that is stored fails its checksum, whoever met it. Everything else is served as far as it can be read; in a
+    /// cluster somebody else should lead, and the next start gets other tables.
     pub(crate) fn is_rotten(&self) -> bool {
-        self.rot.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+        let Some(what) = self.tables.rot() else { return false };
+        if !self.rot_is_told.swap(true, Ordering::Relaxed) {
+            tracing::error!(shard = self.id.0, %what, "stored data is damaged");
+        }
+        true
     }
 
     /// Whether that is so, or all is refused for good.
@@ -116,9 +111,9 @@ impl Shard {
         self.is_rotten() || matches!(self.check(), Err(Failure::ShardDamaged { .. }))
     }
 
-    /// A leader's tables have taken the place of those in which damage was found.
+    /// A leader's tables have taken the place of those in which damage may have been found.
     pub(crate) fn forget_rot(&self) {
-        *self.rot.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.rot_is_told.store(false, Ordering::Relaxed);
     }
 
     /// Nothing is heard of a leader: whoever follows a stream here no longer knows whether it is told everything.
@@ -202,7 +197,7 @@ impl Shard {
             return Failure::ShardReopening { shard: self.id, reason: Arc::clone(reason) };
         }
         if let TablesError::Corrupt { .. } = error {
-            self.note_rot(&error.to_string());
+            self.tables.note_rot(&error.to_string());
         }
         self.corrupt_reads.inc();
         Failure::Corrupt

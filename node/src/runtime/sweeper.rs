@@ -3,17 +3,17 @@
 //! the shard's owner like any other.
 
 use std::collections::BTreeMap;
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::condemning::LeaderSeen;
 use super::mailbox::{Job, Waiter};
 use super::shared::{Shard, Shared};
 use crate::core::Command;
 use crate::seam::Clock;
 use crate::seam::disk::Dir;
 use crate::store::aside::{Taken, measure};
-use crate::store::tables::{ReadFault, ScrubCursor, forget_damage, is_damage_noted, note_damage};
+use crate::store::tables::{ReadFault, ScrubCursor};
 use crate::telemetry::Metrics;
 use crate::types::{PinId, PinOp, ShardId, StreamId};
 
@@ -45,8 +45,8 @@ pub(crate) struct SweepPace {
 /// The sweeper of a node.
 #[derive(Debug)]
 pub(crate) struct Sweeper {
-    shared: Arc<Shared>,
-    clock: Arc<dyn Clock>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
     pace: SweepPace,
     places: BTreeMap<ShardId, Place>,
@@ -63,6 +63,7 @@ struct Place {
     scrub: ScrubCursor,
     scrub_began: Duration,
     scrub_resting: bool,
+    leader: LeaderSeen,
 }
 
 impl Sweeper {
@@ -94,7 +95,10 @@ impl Sweeper {
                         self.orphans(shard, place);
                     }
                     self.scrub(shard, place);
-                    self.condemn_tables(shard);
+                }
+                // Also of a shard that is refused: it needs another file most of all.
+                if let Some(shard) = self.shared.open_shard(*id) {
+                    self.condemn_tables(shard, &mut place.leader);
                 }
             }
             self.places = places;
@@ -120,30 +124,9 @@ impl Sweeper {
         self.metrics.store.stored.set(i64::try_from(bytes).unwrap_or(i64::MAX));
     }
 
-    /// Tables in which damage was found are not needed once another leads, who has everything: from then on no start of this node
-    /// takes them for whole, and the next one gets the leader's. While this node leads they are the best that there is.
-    fn condemn_tables(&self, shard: &Shard) {
-        let leaders = &self.shared.leaders;
-        let is_here = leaders.is_here(shard.id);
-        let is_led = is_here || leaders.leader(shard.id).is_some();
-        let Some((root, _)) = self.aside.as_ref().filter(|_| is_led && shard.is_rotten()) else { return };
-        let note = || -> io::Result<()> {
-            let tables = root.subdir("tables")?;
-            match (is_damage_noted(tables.as_ref(), shard.id)?, is_here) {
-                (true, true) => forget_damage(tables.as_ref(), shard.id),
-                (false, false) => {
-                    tracing::warn!(
-                        shard = shard.id.0,
-                        "tables in which damage was found: the next start of this node sets them aside and gets the leader's"
-                    );
-                    note_damage(tables.as_ref(), shard.id)
-                }
-                (true, false) | (false, true) => Ok(()),
-            }
-        };
-        if let Err(error) = note() {
-            tracing::warn!(shard = shard.id.0, %error, "that tables are damaged cannot be noted");
-        }
+    /// Where the volume lies, if that is known.
+    pub(super) fn root(&self) -> Option<&dyn Dir> {
+        self.aside.as_ref().map(|(root, _)| root.as_ref())
     }
 
     /// What is set aside changes when something was damaged, and when a person removes it.
@@ -246,7 +229,6 @@ impl Sweeper {
                 self.metrics.store.scrub_faults.inc_by(scrubbed.faults.len() as u64);
                 for fault in &scrubbed.faults {
                     tracing::error!(shard = shard.id.0, fault, "scrubbing found damage");
-                    shard.note_rot(fault);
                 }
                 place.scrub = scrubbed.next;
                 place.scrub_resting = scrubbed.complete;

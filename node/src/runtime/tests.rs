@@ -19,6 +19,7 @@ use crate::types::{
 
 mod cluster;
 mod mending;
+mod rotting;
 mod seeding;
 
 const RESIDENT_MAX: u32 = 16;

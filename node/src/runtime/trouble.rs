@@ -6,6 +6,9 @@ use std::time::Duration;
 /// How often in a row the tables are opened again before their device is given up: with the pauses between, that is more
 /// than a minute, longer than a device takes to be reset or a path to be switched.
 pub(super) const ATTEMPTS_MAX: u32 = 8;
+/// How often in a row the applier may meet damage: to open tables again cures what the memory between them and the device did,
+/// and nothing that is on the device.
+pub(super) const ROT_MET_MAX: u32 = 3;
 const PAUSE_MIN: Duration = Duration::from_millis(250);
 const PAUSE_MAX: Duration = Duration::from_secs(30);
 /// After so long without trouble the next one counts as the first.

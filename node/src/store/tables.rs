@@ -17,6 +17,7 @@ mod read;
 mod reap;
 mod rebuild;
 mod replace;
+mod rot;
 mod row;
 mod run;
 mod schema;
@@ -33,7 +34,8 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, TryLockError};
 use redb::{Database, Durability};
 
 use fault::Fault;
-use late::CatchUp;
+use late::{CatchUp, Nothing};
+use rot::Rot;
 
 pub use cut::{Cut, CutCursor};
 pub use fault::{ReadFault, TablesError};
@@ -77,16 +79,18 @@ struct Shared {
     /// The file was opened again and lacks what readers have seen: they are refused until [`Tables::readmit`].
     is_behind: AtomicBool,
     damage: Mutex<Arc<str>>,
+    /// What is known to be damaged in the file.
+    rot: Rot,
     /// The cut that is being read, if any.
     cut: Mutex<Option<cut::Held>>,
 }
 
 impl Shared {
-    fn new(database: Database, shard: ShardId) -> Self {
+    fn new(database: Database, shard: ShardId, rot: Rot) -> Self {
         let database = RwLock::new(Some(database));
         let damage = Mutex::new("".into());
         let (is_damaged, is_behind, cut) = Default::default();
-        Self { database, shard, is_damaged, is_behind, damage, cut }
+        Self { database, shard, is_damaged, is_behind, damage, rot, cut }
     }
 
     /// Runs one access. A panic inside the database (its answer to a page that makes no sense) becomes damage; so does
@@ -110,8 +114,10 @@ impl Shared {
         };
         match catch_unwind(AssertUnwindSafe(|| access(database))) {
             Ok(Err(error)) => {
-                if let Some(TablesError::Damaged { reason }) = error.tables() {
-                    self.damaged(reason);
+                match error.tables() {
+                    Some(TablesError::Damaged { reason }) => drop(self.damaged(reason)),
+                    Some(corrupt @ TablesError::Corrupt { .. }) => self.rot.note(&corrupt.to_string()),
+                    _ => {}
                 }
                 Err(error)
             }
@@ -189,6 +195,12 @@ impl Tables {
             self.shared.damaged("the device failed a call");
         }
         self.shared.is_damaged.load(Ordering::Acquire).then(|| self.shared.damage())
+    }
+
+    /// What was found damaged in the file, by whomever.
+    #[must_use]
+    pub fn rot(&self) -> Option<Arc<str>> {
+        self.shared.rot.found()
     }
 
     /// Bytes that are applied and wait in memory for room on the volume.
@@ -282,6 +294,7 @@ impl Tables {
         // The old one lets go of the file first. Its end may meet the same damage as its life did.
         let old = database.take();
         let _panicked = catch_unwind(AssertUnwindSafe(|| drop(old)));
+        self.late = Arc::new(Nothing);
         let opened = source.open()?;
         *database = Some(opened.database);
         self.shared.is_behind.store(true, Ordering::Release);

@@ -74,9 +74,11 @@ fn tables(opened: &Opened, shard: ShardId) -> anyhow::Result<(u64, u64, Vec<Stri
                 }
                 cursor = found.next;
             }
-            // Nothing behind it can be read.
+            // Nothing behind it can be read. What took the file out of service was told by the call before, if that met it.
             Err(error @ TablesError::Damaged { .. }) => {
-                faults.push(error.to_string());
+                if faults.is_empty() {
+                    faults.push(error.to_string());
+                }
                 break;
             }
             Err(error) => return Err(error.into()),

@@ -1,7 +1,7 @@
 //! Promise: no damage to a file makes the tables serve a wrong byte, an older state or an empty answer. What is not
 //! right is an error, and the process lives on.
 
-use thalweg_node::store::tables::{ReadFault, Reader, Tables, TablesError};
+use thalweg_node::store::tables::{ReadFault, Reader, ScrubCursor, Tables, TablesError};
 use thalweg_node::types::{LogIndex, ProducerId, StreamId};
 
 use super::table_crash::Run;
@@ -168,26 +168,33 @@ fn damage(sample: &Sample, dice: &mut Dice) -> (Vec<u8>, String) {
     (file, what)
 }
 
-/// Opens a damaged file, looks at everything, writes on, looks again.
+/// Opens a damaged file, looks at everything, writes on, looks again. Whatever fails is known to be damage.
 fn expect_right_or_error(sample: &Sample, file: Vec<u8>, what: &str, found: &mut Found) -> bool {
     let mut tables = match Tables::open_on(Disk::with(file), identity(), CACHE_BYTES) {
         Ok(tables) => tables,
         Err(_) => return false,
     };
     let reader = tables.reader();
+    let before = found.errors;
     assert_eq!(tables.state().applied.index, LogIndex(sample.run.batches[sample.cut - 1].last), "{what}");
     found.look(&reader, &sample.plain, what);
+    let mut has_failed = found.errors > before;
     let mut plain = &sample.plain;
     for batch in &sample.run.batches[sample.cut..] {
         match tables.apply(&batch.ops, applied(batch.last), &[]) {
             Ok(()) => plain = &sample.run.plains[usize::try_from(batch.last).unwrap()],
-            Err(TablesError::Corrupt { .. } | TablesError::Damaged { .. }) => break,
+            Err(TablesError::Corrupt { .. } | TablesError::Damaged { .. }) => {
+                has_failed = true;
+                break;
+            }
             Err(other) => panic!("{what}: {other}"),
         }
         drop(tables.reap(10));
         drop(tables.checkpoint());
     }
     found.look(&reader, plain, what);
+    has_failed |= found.errors > before;
+    assert!(!has_failed || reader.rot().is_some(), "{what}: met, and not known");
     true
 }
 
@@ -213,8 +220,8 @@ fn damage_to_any_byte_gives_right_answers_or_errors() {
     );
 }
 
-#[test]
-fn one_bad_chunk_does_not_take_its_shard_out_of_service() {
+/// Two streams of eight large messages each.
+fn two_streams() -> (Disk, Plain) {
     let disk = Disk::default();
     let mut tables = Tables::create_on(disk.clone(), identity(), CACHE_BYTES).unwrap();
     let mut plain = Plain::default();
@@ -235,6 +242,12 @@ fn one_bad_chunk_does_not_take_its_shard_out_of_service() {
     }
     tables.checkpoint().unwrap();
     drop(tables);
+    (disk, plain)
+}
+
+#[test]
+fn one_bad_chunk_does_not_take_its_shard_out_of_service() {
+    let (disk, plain) = two_streams();
     let mut file = disk.bytes();
     let message = plain.streams[&1].messages[3].clone();
     let at = file.windows(64).position(|window| window == &message[1000..1064]).unwrap();
@@ -249,6 +262,40 @@ fn one_bad_chunk_does_not_take_its_shard_out_of_service() {
     let faults = super::table_model::scrubbed(&tables.reader());
     assert_eq!(faults.len(), 1, "{faults:?}");
     assert!(faults[0].contains("stream 1 at message 2"), "{faults:?}");
+}
+
+#[test]
+fn scrubbing_goes_on_behind_what_takes_the_shard_out_of_service() {
+    let (disk, plain) = two_streams();
+    let mut file = disk.bytes();
+    let message = plain.streams[&1].messages[3].clone();
+    let at = file.windows(64).position(|window| window == &message[1000..1064]).unwrap();
+    file[at] ^= 1;
+    // The pages of names; that of the catalogue has the names of tables only.
+    let name = plain.names.keys().next().unwrap().clone();
+    let is_name =
+        |page: &&mut [u8]| page[0] == 1 && page.windows(name.len()).any(|part| part == name.as_bytes());
+    file.chunks_mut(BLOCK).skip(3).filter(is_name).for_each(|page| page[2000] ^= 1);
+    let disk = Disk::with(file);
+    let mut tables = Tables::open_from(move || Ok(disk.clone()), identity(), CACHE_BYTES, None).unwrap();
+    let (mut cursor, mut faults, mut reopened) = (ScrubCursor::default(), Vec::new(), 0);
+    loop {
+        let found = tables.reader().scrub(&cursor, 10_000).unwrap();
+        faults.extend(found.faults);
+        if found.complete {
+            break;
+        }
+        cursor = found.next;
+        if tables.damage().is_some() {
+            reopened += 1;
+            assert!(reopened < 9, "{faults:?}");
+            tables.reopen().unwrap();
+            tables.readmit();
+        }
+    }
+    assert!(reopened > 0 && faults[0].contains("fails its checksum"), "{faults:?}");
+    assert!(faults.iter().any(|fault| fault.contains("stream 1 at message 2")), "{faults:?}");
+    assert!(tables.rot().is_some());
 }
 
 #[test]

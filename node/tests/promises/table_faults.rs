@@ -35,6 +35,7 @@ fn play_until_failure(run: &Run, disk: &Disk) -> (u64, bool) {
                 if let Ok(list) = tables.reader().list("", None, usize::MAX) {
                     assert_eq!(list.iter().map(|e| e.meta.name.to_string()).collect::<Vec<_>>(), names);
                 }
+                assert_eq!(tables.rot(), None, "the device failed, and what is stored is whole");
                 return (acknowledged, true);
             }
             Err(other) => panic!("{other}"),

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use thalweg_node::store::tables::{Tables, TablesError, file_name};
+use thalweg_node::store::tables::{Place, Tables, TablesError, file_name};
 use thalweg_node::types::LogIndex;
 
 use super::table_model::{Plain, Step, applied, dir, expect_same, identity};
@@ -76,5 +76,42 @@ fn a_file_that_keeps_ending_the_process_is_quarantined() {
 fn a_file_that_is_open_is_not_opened_a_second_time() {
     let directory = tempfile::tempdir().unwrap();
     let _first = Tables::create(&dir(&directory), identity(), CACHE_BYTES).unwrap();
+    Tables::open(&dir(&directory), identity(), CACHE_BYTES).unwrap_err();
+}
+
+#[test]
+fn tables_that_are_set_aside_do_not_take_the_place_of_the_first_ones() {
+    let directory = tempfile::tempdir().unwrap();
+    let place =
+        Place { directory: dir(&directory), identity: identity(), cache_bytes: CACHE_BYTES, spare: None };
+    let file = directory.path().join(file_name(identity().shard));
+    // A power cut may come between the mark and the move: so what is there does not count, and is the only copy all the same.
+    for (content, counts) in
+        [("first", true), ("second", false), ("third", true), ("fourth", true), ("fifth", false)]
+    {
+        fs::write(&file, content).unwrap();
+        fs::write(directory.path().join(format!("{}.opening", file_name(identity().shard))), b"d").unwrap();
+        place.set_aside(counts).unwrap();
+        place.set_aside(counts).unwrap();
+    }
+    let mut left: Vec<_> =
+        fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
+    left.sort();
+    let ends = left.iter().map(|path| path.to_str().unwrap().rsplit_once("redb").unwrap().1.to_owned());
+    let contents = left.iter().map(|path| fs::read_to_string(path).unwrap());
+    let expected = [(".2.damaged", "second"), (".3.damaged", "fourth"), (".damaged", "first")];
+    let expected = expected.map(|(end, content)| (end.to_owned(), content.to_owned()));
+    assert_eq!(ends.zip(contents).collect::<Vec<_>>(), expected);
+}
+
+#[test]
+fn a_file_is_opened_again_by_whoever_has_it_open() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut tables = Tables::create(&dir(&directory), identity(), CACHE_BYTES).unwrap();
+    for _ in 0..2 {
+        tables.reopen().unwrap();
+        tables.readmit();
+        assert_eq!(tables.reader().totals().unwrap().streams, 0);
+    }
     Tables::open(&dir(&directory), identity(), CACHE_BYTES).unwrap_err();
 }

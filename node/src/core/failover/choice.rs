@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::suspicion::Reason;
 use crate::core::replication::{Phase, SealAnswer, Sealed, ShardRow, sees_every_commit, winners};
 use crate::types::{LogIndex, ReplicaId};
 
@@ -14,10 +15,10 @@ const STRAGGLERS: Duration = Duration::from_millis(200);
 pub struct Taste {
     /// It says that it cannot serve as it should: it would be replaced at once.
     pub sick: bool,
-    /// It cannot read all that it stores of the shard.
-    pub damaged: bool,
     /// It will end soon.
     pub draining: bool,
+    /// It cannot read all that it stores of the shard: better than one that is about to serve nothing.
+    pub damaged: bool,
     /// Its volume is full.
     pub full: bool,
     /// How many shards it leads already.
@@ -25,6 +26,15 @@ pub struct Taste {
 }
 
 impl Taste {
+    /// Whether it leads better than one that is to be relieved for this reason.
+    pub(super) const fn relieves(self, reason: Reason) -> bool {
+        match reason {
+            Reason::Damaged => !self.would_be_replaced(),
+            Reason::Draining => !self.sick && !self.draining,
+            _ => true,
+        }
+    }
+
     /// Whether another would be wanted in its place as soon as it leads.
     pub(super) const fn would_be_replaced(self) -> bool {
         self.sick || self.damaged || self.draining

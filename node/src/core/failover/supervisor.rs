@@ -166,6 +166,9 @@ pub enum Trouble {
         /// The end of the best log.
         end: LogIndex,
     },
+    /// The leader cannot read all that it stores, and for half a minute nobody has taken over: no sound voter is near it, or
+    /// hand-overs come to nothing. What it can read is served.
+    LeaderDamaged(ReplicaId),
 }
 
 /// Watches over all shards of a cluster.
@@ -184,6 +187,8 @@ pub struct Supervisor {
     held: BTreeMap<ShardId, HoldDown>,
     elections: Elections,
     successions: Successions,
+    /// Since when leaders have said that they are damaged.
+    unrelieved: BTreeMap<ShardId, Duration>,
     learners: Learners,
     told: Told,
     said: BTreeMap<ShardId, Trouble>,
@@ -213,6 +218,7 @@ impl Supervisor {
             held: BTreeMap::new(),
             elections: Elections::default(),
             successions: Successions::default(),
+            unrelieved: BTreeMap::new(),
             learners: Learners::new(),
             told: Told::default(),
             said: BTreeMap::new(),

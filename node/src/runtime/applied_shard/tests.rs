@@ -305,3 +305,46 @@ fn acknowledged_records_that_wait_for_a_failed_device_keep_the_log() {
     world.checkpoint();
     assert_eq!(world.applier.undurable, first, "the log must be kept from the first record that waits");
 }
+
+/// The pages flip a bit whose bytes are of this kind; says how many.
+fn flip(disk: &SmallDisk, is_meant: impl Fn(&[u8]) -> bool) -> usize {
+    let mut flipped = 0;
+    disk.change_bytes(|bytes| {
+        for page in bytes.chunks_mut(4096).skip(2).filter(|page| is_meant(page)) {
+            page[1000] ^= 1;
+            flipped += 1;
+        }
+    });
+    flipped
+}
+
+#[test]
+fn damage_that_the_applier_meets_again_and_again_ends_in_a_refusal_and_is_known_and_the_log_is_kept() {
+    let holds = |page: &[u8], what: &[u8]| page.windows(what.len()).any(|part| part == what);
+    let is_row = |page: &[u8]| page[0] == 1 && holds(page, b"application/octet-stream");
+    for (what, is_meant) in
+        [("what opening reads", &(|page: &[u8]| page[0] == 1) as &dyn Fn(&[u8]) -> bool), ("rows", &is_row)]
+    {
+        let mut world = World::new();
+        world.append(40);
+        world.round();
+        world.checkpoint();
+        // Nothing of it is in memory when the file is opened again.
+        world.disk.fail(1..=1, ErrorKind::Other);
+        assert!(world.content().is_err(), "{what}");
+        assert!(flip(&world.disk, is_meant) > 0, "{what}");
+        assert!(!world.shared.open_shard(SHARD).unwrap().is_damaged(), "a call that failed is no damage");
+        world.append(1);
+        let needed = world.applier.stuck.first().map(|record| record.position);
+        let mut rounds = 0;
+        while !matches!(world.refusal(), Some(Failure::ShardDamaged { .. })) {
+            world.round();
+            rounds += 1;
+            assert!(rounds < 12, "{what}: tried for ever");
+        }
+        let open = world.shared.open_shard(SHARD).unwrap();
+        assert!(open.is_rotten() && open.is_damaged(), "{what}");
+        world.round();
+        assert_eq!((world.applier.waiting_bytes(), world.applier.undurable), (0, needed), "{what}");
+    }
+}

@@ -148,8 +148,14 @@ fn creation(name: &StreamName, lifetime: Lifetime) -> Create {
     }
 }
 
+/// As a client does: what was refused for the node's own trouble is asked again.
 pub(super) async fn make(engine: &Engine, name: &StreamName) {
-    engine.create(creation(name, Lifetime::Forever), None).await.unwrap();
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    while let Err(error) = engine.create(creation(name, Lifetime::Forever), None).await {
+        let again = matches!(&error, EngineError::Failure(failure) if failure.refused());
+        assert!(again && tokio::time::Instant::now() < deadline, "{error}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
 }
 
 async fn append(engine: &Engine, name: &StreamName, text: &'static str) -> Offset {

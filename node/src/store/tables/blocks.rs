@@ -12,6 +12,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use redb::{BackendError, StorageBackend};
 
+use super::rot::Rot;
 use super::seals::{GROUP_BLOCKS, Seals, block_seal};
 
 /// Bytes of a block.
@@ -50,6 +51,7 @@ pub(super) fn with_sealed_leaves<T>(read: impl FnOnce() -> T) -> T {
 pub(super) struct CheckedBlocks<B> {
     inner: B,
     seals: Mutex<Seals>,
+    rot: Rot,
 }
 
 /// A run of blocks of one group, part of a read or write.
@@ -61,17 +63,42 @@ struct Piece {
 }
 
 impl<B: StorageBackend> CheckedBlocks<B> {
-    /// Checks what stands on `inner`; keeps about `seal_bytes_max` bytes of checksums in memory.
-    pub(super) fn new(inner: B, seal_bytes_max: usize) -> Self {
-        Self { inner, seals: Mutex::new(Seals::new(seal_bytes_max)) }
+    /// Checks what stands on `inner`, and notes in `rot` what is not right; keeps about `seal_bytes_max` bytes of checksums in
+    /// memory.
+    pub(super) fn new(inner: B, seal_bytes_max: usize, rot: Rot) -> Self {
+        Self { inner, seals: Mutex::new(Seals::new(seal_bytes_max)), rot }
     }
 
     /// Whether an intact header of a database is there.
     pub(super) fn check_header(&self) -> io::Result<()> {
-        if self.len()? == 0 {
-            return Err(mismatch(0));
+        let checked = if self.len()? == 0 { Err(mismatch(0)) } else { self.read_header(&mut []) };
+        self.noted(checked)
+    }
+
+    /// The same, noted if it says that the file is damaged: here, and nowhere above, that is told from a device that fails.
+    fn noted<T>(&self, done: io::Result<T>) -> io::Result<T> {
+        done.inspect_err(|error| match error.kind() {
+            io::ErrorKind::InvalidData => self.rot.note(&error.to_string()),
+            // Nobody asks for a place behind the end of a file that is whole.
+            io::ErrorKind::UnexpectedEof => {
+                self.rot.note("the file ends before something that was written to it")
+            }
+            _ => {}
+        })
+    }
+
+    /// The first block that is not what was written, if there is one.
+    fn read_pieces(&self, offset: u64, out: &mut [u8]) -> io::Result<Option<u64>> {
+        let mut bad = None;
+        for piece in pieces(offset, out.len())? {
+            let part = &mut out[piece.begin..piece.end];
+            if piece.first_block == 0 {
+                self.read_header(part)?;
+            } else {
+                bad = bad.or(self.read_piece(piece, part)?);
+            }
         }
-        self.read_header(&mut [])
+        Ok(bad)
     }
 
     fn seals(&self) -> MutexGuard<'_, Seals> {
@@ -192,20 +219,9 @@ impl<B: StorageBackend> StorageBackend for CheckedBlocks<B> {
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        let mut bad = None;
-        for piece in pieces(offset, out.len())? {
-            let part = &mut out[piece.begin..piece.end];
-            if piece.first_block == 0 {
-                self.read_header(part)?;
-            } else {
-                bad = bad.or(self.read_piece(piece, part)?);
-            }
-        }
-        match bad {
-            Some(_) if out.first() == Some(&LEAF_PAGE) && SEALED_LEAVES.get() => Ok(()),
-            Some(block) => Err(mismatch(block)),
-            None => Ok(()),
-        }
+        let Some(block) = self.noted(self.read_pieces(offset, out))? else { return Ok(()) };
+        let damaged = self.noted(Err(mismatch(block)));
+        if out.first() == Some(&LEAF_PAGE) && SEALED_LEAVES.get() { Ok(()) } else { damaged }
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {

@@ -125,6 +125,10 @@ impl Cut {
         let piece = Piece { transaction, shard: self.shared.shard };
         match catch_unwind(AssertUnwindSafe(|| piece.read(cursor, &mut take))) {
             Ok(Err(TablesError::Damaged { reason })) => Err(self.shared.damaged(&reason)),
+            Ok(Err(error @ TablesError::Corrupt { .. })) => {
+                self.shared.rot.note(&error.to_string());
+                Err(error)
+            }
             Ok(done) => done,
             Err(panic) => Err(self.shared.damaged(&format!("panic: {}", panic_text(&*panic)))),
         }

@@ -30,6 +30,24 @@ pub(super) trait CatchUp: Send + Sync + std::fmt::Debug {
     fn catch_up(&self) -> io::Result<()>;
 }
 
+/// In the place of what was beneath a database that is gone: while anybody has that, its file stays locked.
+#[derive(Debug)]
+pub(super) struct Nothing;
+
+impl CatchUp for Nothing {
+    fn late_bytes(&self) -> u64 {
+        0
+    }
+
+    fn has_failed(&self) -> bool {
+        false
+    }
+
+    fn catch_up(&self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 /// A backend that survives a full volume; clones are handles to the same.
 #[derive(Debug)]
 pub(super) struct LateWrites<B>(Arc<Late<B>>);

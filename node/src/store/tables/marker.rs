@@ -1,5 +1,5 @@
 //! What is noted beside the file of a shard: how many openings of it were begun and did not end, and that it was found damaged while
-//! it was served. Invariant: a file that keeps ending the process, or that is known to be damaged, is not opened again.
+//! it was served. Invariant: no start opens a file that keeps ending the process, or that is known to be damaged.
 
 use std::io;
 
@@ -16,8 +16,8 @@ const ATTEMPTS_MAX: u32 = 3;
 /// What a marker begins with of a file that was found damaged while it was served. Persisted, keep stable.
 const FOUND_DAMAGED: [u8; 1] = *b"d";
 
-/// Notes durably that a shard's file was found damaged while it was served: nobody opens it any more, and a start that has somebody to
-/// get another one from sets it aside.
+/// Notes durably that a shard's file was found damaged while it was served: no start opens it any more, and one that has somebody to
+/// get another file from sets it aside.
 pub fn note_damage(directory: &dyn Dir, shard: ShardId) -> io::Result<()> {
     publish(directory, &marker_name(&file_name(shard)), &FOUND_DAMAGED)
 }
@@ -49,7 +49,12 @@ pub(super) struct Marker<'a> {
 }
 
 impl<'a> Marker<'a> {
-    pub(super) fn set(directory: &'a dyn Dir, file: &str) -> Result<Self, TablesError> {
+    /// Nothing is set where damage is noted: then the file is opened only for whoever serves it already, and the note stays.
+    pub(super) fn set(
+        directory: &'a dyn Dir,
+        file: &str,
+        is_served: bool,
+    ) -> Result<Option<Self>, TablesError> {
         let name = marker_name(file);
         let marker = match directory.open(&name) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
@@ -65,7 +70,8 @@ impl<'a> Marker<'a> {
             && marker.read_at(&mut first, 0).map_err(|error| device(&error))? == 1
             && first == FOUND_DAMAGED
         {
-            return Err(TablesError::Damaged { reason: "it was found damaged while it was served".into() });
+            let reason = "it was found damaged while it was served".into();
+            return if is_served { Ok(None) } else { Err(TablesError::Damaged { reason }) };
         }
         if begun >= u64::from(ATTEMPTS_MAX) {
             let attempts = u32::try_from(begun).unwrap_or(u32::MAX);
@@ -79,7 +85,7 @@ impl<'a> Marker<'a> {
             Err(error) if is_full(&error) => {}
             other => other.map_err(|error: io::Error| device(&error))?,
         }
-        Ok(Self { directory, name })
+        Ok(Some(Self { directory, name }))
     }
 
     pub(super) fn clear(self) -> Result<(), TablesError> {

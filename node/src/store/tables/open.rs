@@ -13,6 +13,7 @@ use super::fault::{TablesError, corrupt, other, panic_text};
 use super::file::TableFile;
 use super::late::{CatchUp, LateWrites, is_full};
 use super::marker::{Marker, marker_name};
+use super::rot::Rot;
 use super::schema::{
     CHUNKS, DOOMED, EXPIRY, FACTS, NAMES, PINS, PRODUCERS, STATE, STREAMS, TableNumber, opened, sealed,
     unsealed,
@@ -90,7 +91,8 @@ pub struct Place {
 }
 
 impl Place {
-    fn open(&self) -> Result<Opened, TablesError> {
+    /// Opens the file; what was noted of it keeps a start from that, and not whoever serves it already.
+    fn open(&self, rot: &Rot, is_served: bool) -> Result<Opened, TablesError> {
         let name = file_name(self.identity.shard);
         let file = match self.directory.open(&name) {
             Ok(file) => file,
@@ -100,12 +102,12 @@ impl Place {
             Err(error) => return Err(device(&error)),
         };
         let backend = locked(&file)?;
-        let marker = Marker::set(self.directory.as_ref(), &name)?;
+        let marker = Marker::set(self.directory.as_ref(), &name, is_served)?;
         file.forget_cached();
         drop(file);
-        let opened = open_backend(backend, self.identity, self.cache_bytes, self.spare.clone());
+        let opened = open_backend(backend, self.identity, self.cache_bytes, self.spare.clone(), rot);
         // Also after an error: the process has lived to tell it.
-        marker.clear()?;
+        marker.map_or(Ok(()), Marker::clear)?;
         opened
     }
 
@@ -148,14 +150,22 @@ impl Place {
         successor_name(self.identity.shard)
     }
 
-    /// Sets the file of the shard aside, if there is one, so that another one may be made. Of several that were set aside one after
-    /// the other only one stays: this one if it `counts`, else the one before.
+    /// Sets the file of the shard aside, if there is one, so that another one may be made. None takes the place of one that was set
+    /// aside before. Once there are as many as may be kept, this one takes the place of the last if it `counts`, and goes if it does not.
     pub fn set_aside(&self, counts: bool) -> io::Result<()> {
-        let name = file_name(self.identity.shard);
-        let aside = set_aside_name(self.identity.shard);
-        let moved = match self.directory.open(&aside) {
-            Ok(_) if !counts => self.directory.remove(&name),
-            _ => self.directory.rename(&name, &aside),
+        let (shard, name) = (self.identity.shard, file_name(self.identity.shard));
+        let free =
+            (1..=SET_ASIDE_MAX).map(|number| set_aside_name(shard, number)).find_map(|aside| {
+                match self.directory.open(&aside) {
+                    Ok(_) => None,
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => Some(Ok(aside)),
+                    Err(error) => Some(Err(error)),
+                }
+            });
+        let moved = match free.transpose()? {
+            Some(aside) => self.directory.rename(&name, &aside),
+            None if counts => self.directory.rename(&name, &set_aside_name(shard, SET_ASIDE_MAX)),
+            None => self.directory.remove(&name),
         };
         match moved {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -194,9 +204,16 @@ fn temporary_name(name: &str) -> String {
 /// What the name of a file ends in that was set aside.
 pub const DAMAGED_SUFFIX: &str = ".damaged";
 
-/// The name under which a damaged file is set aside.
-fn set_aside_name(shard: ShardId) -> String {
-    format!("{}{DAMAGED_SUFFIX}", file_name(shard))
+/// Files of one shard that are set aside at most: the first of them had everything; more than a few are the same damage again and again.
+const SET_ASIDE_MAX: u32 = 3;
+
+/// The name under which a damaged file is set aside. Persisted, keep stable.
+fn set_aside_name(shard: ShardId, number: u32) -> String {
+    let name = file_name(shard);
+    match number {
+        1 => format!("{name}{DAMAGED_SUFFIX}"),
+        number => format!("{name}.{number}{DAMAGED_SUFFIX}"),
+    }
 }
 
 fn successor_name(shard: ShardId) -> String {
@@ -234,9 +251,11 @@ impl Tables {
 
     /// The same with everything that there is to say.
     pub fn open_at(place: &Place) -> Result<Self, TablesError> {
-        let mut tables = Self::with(place.open()?, place.identity.shard);
+        let rot = Rot::default();
+        let mut tables = Self::with(place.open(&rot, false)?, place.identity.shard, rot.clone());
         let again = place.clone();
-        tables.source = Some(Source { open: Box::new(move || again.open()), place: Some(place.clone()) });
+        let open = Box::new(move || again.open(&rot, true));
+        tables.source = Some(Source { open, place: Some(place.clone()) });
         // Pages, rows and checksums take a quarter at least.
         tables.bytes_most = tables.bytes_most.max(tables.stored_bytes() / 4 * 3);
         Ok(tables)
@@ -250,9 +269,11 @@ impl Tables {
     ) -> Result<Self, TablesError> {
         let layer = LateWrites::new(backend, None);
         let late = layer.handle();
-        let database = guarded(|| open_database(checked(layer, cache_bytes), cache_bytes))?;
+        let rot = Rot::default();
+        let blocks = checked(layer, cache_bytes, rot.clone());
+        let database = guarded(|| open_database(blocks, cache_bytes))?;
         guarded(|| initialise(&database, identity))?;
-        Ok(Self::with(Opened { database, late, state: ShardState::default() }, identity.shard))
+        Ok(Self::with(Opened { database, late, state: ShardState::default() }, identity.shard, rot))
     }
 
     /// Opens the database on any backend; it cannot be opened again by [`Self::reopen`].
@@ -261,7 +282,9 @@ impl Tables {
         identity: Identity,
         cache_bytes: usize,
     ) -> Result<Self, TablesError> {
-        open_backend(backend, identity, cache_bytes, None).map(|opened| Self::with(opened, identity.shard))
+        let rot = Rot::default();
+        let opened = open_backend(backend, identity, cache_bytes, None, &rot)?;
+        Ok(Self::with(opened, identity.shard, rot))
     }
 
     /// Opens the database on backends that can be had again and again.
@@ -271,19 +294,21 @@ impl Tables {
         cache_bytes: usize,
         spare: Option<Arc<dyn Spare>>,
     ) -> Result<Self, TablesError> {
+        let rot = Rot::default();
+        let found = rot.clone();
         let open = move || {
             let backend = backends().map_err(|error| device(&error))?;
-            open_backend(backend, identity, cache_bytes, spare.clone())
+            open_backend(backend, identity, cache_bytes, spare.clone(), &found)
         };
-        let mut tables = Self::with(open()?, identity.shard);
+        let mut tables = Self::with(open()?, identity.shard, rot);
         tables.source = Some(Source { open: Box::new(open), place: None });
         Ok(tables)
     }
 
-    fn with(opened: Opened, shard: ShardId) -> Self {
+    fn with(opened: Opened, shard: ShardId, rot: Rot) -> Self {
         let Opened { database, late, state } = opened;
         Self {
-            shared: Arc::new(Shared::new(database, shard)),
+            shared: Arc::new(Shared::new(database, shard, rot)),
             durable: state.applied.index,
             bytes_most: state.totals.bytes,
             state,
@@ -300,13 +325,14 @@ fn open_backend(
     identity: Identity,
     cache_bytes: usize,
     spare: Option<Arc<dyn Spare>>,
+    rot: &Rot,
 ) -> Result<Opened, TablesError> {
     if backend.len().map_err(|error| device(&error))? == 0 {
         return Err(TablesError::Missing { file: file_name(identity.shard) });
     }
     let layer = LateWrites::new(backend, spare);
     let late = layer.handle();
-    let blocks = checked(layer, cache_bytes);
+    let blocks = checked(layer, cache_bytes, rot.clone());
     // A foreign or cut file must not be turned into an empty database.
     blocks.check_header().map_err(|error| device(&error))?;
     let database = guarded(|| open_database(blocks, cache_bytes))?;
@@ -319,8 +345,8 @@ fn seal_bytes(cache_bytes: usize) -> usize {
     cache_bytes / 16
 }
 
-pub(super) fn checked<B: StorageBackend>(backend: B, cache_bytes: usize) -> CheckedBlocks<B> {
-    CheckedBlocks::new(backend, seal_bytes(cache_bytes))
+pub(super) fn checked<B: StorageBackend>(backend: B, cache_bytes: usize, rot: Rot) -> CheckedBlocks<B> {
+    CheckedBlocks::new(backend, seal_bytes(cache_bytes), rot)
 }
 
 pub(super) fn open_database(

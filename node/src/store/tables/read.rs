@@ -44,6 +44,23 @@ impl Reader {
         Self { shared: Arc::clone(&self.shared), waits: true }
     }
 
+    /// What was found damaged in the file, by whomever: everything else of it is served.
+    #[must_use]
+    pub fn rot(&self) -> Option<Arc<str>> {
+        self.shared.rot.found()
+    }
+
+    /// Has the file opened again, so that nothing of it is in memory.
+    #[cfg(test)]
+    pub(crate) fn evict(&self) {
+        self.shared.damaged("it is to be opened again");
+    }
+
+    /// Notes that something stored is damaged, as whoever reads it elsewhere has found.
+    pub fn note_rot(&self, what: &str) {
+        self.shared.rot.note(what);
+    }
+
     fn snapshot<T, E: From<TablesError> + From<redb::TransactionError> + Fault>(
         &self,
         read: impl FnOnce(&ReadTransaction, ShardId) -> Result<T, E>,

@@ -14,6 +14,7 @@ use super::fault::{TablesError, corrupt, other};
 use super::file::TableFile;
 use super::open::{Place, checked, device, guarded, load, make_tables, open_database, write_identity};
 use super::replace::note_seeded;
+use super::rot::Rot;
 use super::schema::{CHUNKS, DOOMED, EXPIRY, FACTS, NAMES, PINS, PRODUCERS, STATE, STREAMS};
 use super::state::ShardState;
 use crate::codec::CodecError;
@@ -80,7 +81,9 @@ impl Rebuild {
         // Nothing waits for room here, and nothing that was set aside is given up: nobody needs this file to go on.
         let (backend, file) = file.staged(depth);
         let mut rebuild = Self { place: place.clone(), work: None, is_shown: false, is_successor };
-        let database = guarded(|| open_database(checked(backend, cache_bytes), cache_bytes))?;
+        // Damage to it fails the rebuilding: nobody serves it yet.
+        let blocks = checked(backend, cache_bytes, Rot::default());
+        let database = guarded(|| open_database(blocks, cache_bytes))?;
         let uncommitted_max = cache_bytes as u64 / COMMIT_PART;
         let mut work = Work { transaction: None, database, file, uncommitted: 0, uncommitted_max };
         guarded(|| make_tables(work.transaction()?).map(drop))?;

@@ -3,11 +3,12 @@
 //! an opening. A file that came so says up to which record it did: what the log says of earlier ones is about the file before it.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 
 use redb::{ReadableTable, WriteTransaction};
 
 use super::fault::{TablesError, corrupt, other};
+use super::late::Nothing;
 use super::open::file_name;
 use super::schema::{FACTS, STATE, TableNumber, fact_key, opened, sealed, unsealed};
 use super::state::{STATE_ROW, get_state};
@@ -77,12 +78,13 @@ impl Tables {
         let old = database.take();
         // Its end may meet damage that its life did not.
         let _panicked = catch_unwind(AssertUnwindSafe(|| drop(old)));
+        self.late = Arc::new(Nothing);
         let renamed = place.directory.rename(&next, &name);
         let forgotten = || place.forget_marker().and_then(|()| place.directory.sync());
-        if renamed.is_ok()
-            && let Err(error) = forgotten()
-        {
-            return Err(unknown(&self.shared, &error));
+        if renamed.is_ok() {
+            // What was found in the file before is not in this one.
+            self.shared.rot.clear();
+            forgotten().map_err(|error| unknown(&self.shared, &error))?;
         }
         let opened = source.open().map_err(|error| unknown(&self.shared, &error))?;
         *database = Some(opened.database);

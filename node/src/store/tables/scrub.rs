@@ -42,20 +42,30 @@ pub struct Scrubbed {
 }
 
 impl Reader {
-    /// Checks about `bytes_max` bytes from `cursor` on.
+    /// Checks about `bytes_max` bytes from `cursor` on. What takes the shard out of service is a fault like others; then what
+    /// follows in the same table is left out, or every round would end there.
     pub fn scrub(&self, cursor: &ScrubCursor, bytes_max: u64) -> Result<Scrubbed, TablesError> {
-        self.shared.guarded_for_readers(self.waits, |database| {
+        let mut found = Scrubbed { next: cursor.clone(), ..Scrubbed::default() };
+        let mut has_begun = false;
+        let walked = self.shared.guarded_for_readers(self.waits, |database| {
+            // From here on it is this call that meets whatever is met.
+            has_begun = true;
             let transaction = database.begin_read()?;
-            let mut pass = Pass {
-                transaction: &transaction,
-                shard: self.shared.shard,
-                room: bytes_max.max(1),
-                found: Scrubbed { next: cursor.clone(), ..Scrubbed::default() },
-                before: None,
-            };
+            let (shard, room) = (self.shared.shard, bytes_max.max(1));
+            let mut pass = Pass { transaction: &transaction, shard, room, found: &mut found, before: None };
             while pass.table()? {}
-            Ok(pass.found)
-        })
+            Ok::<_, TablesError>(())
+        });
+        found.faults.first().into_iter().for_each(|fault| self.shared.rot.note(fault));
+        match walked {
+            Ok(()) => Ok(found),
+            Err(error @ TablesError::Damaged { .. }) if has_begun => {
+                found.faults.push(error.to_string());
+                found.next = ScrubCursor { table: found.next.table.saturating_add(1), after: Vec::new() };
+                Ok(found)
+            }
+            Err(error) => Err(error),
+        }
     }
 }
 
@@ -64,7 +74,7 @@ struct Pass<'a> {
     transaction: &'a ReadTransaction,
     shard: ShardId,
     room: u64,
-    found: Scrubbed,
+    found: &'a mut Scrubbed,
     /// The chunk before, and its stream's row.
     before: Option<(StreamId, Offset, Option<StreamRow>)>,
 }

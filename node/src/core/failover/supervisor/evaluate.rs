@@ -15,6 +15,8 @@ use crate::types::{LogIndex, RecordEpoch, ReplicaId, ShardId};
 const RANK_WAIT: Duration = Duration::from_millis(500);
 /// An election that takes so long is spoken of.
 const SLOW: Duration = Duration::from_secs(1);
+/// A damaged leader that nobody has relieved for so long is spoken of: somebody must look.
+const UNRELIEVED: Duration = Duration::from_secs(30);
 /// Whoever has all but so many entries can take over within a few milliseconds.
 const CAUGHT_UP: u64 = 1000;
 
@@ -62,6 +64,11 @@ impl Supervisor {
                 Ok(None) => {}
                 Err(trouble) => drop(said.insert(*shard, trouble)),
             }
+            if let (Some(since), Ok(leader)) = (self.unrelieved.get(shard), row.leader())
+                && self.now >= *since + UNRELIEVED
+            {
+                said.entry(*shard).or_insert(Trouble::LeaderDamaged(leader));
+            }
         }
         self.rows = rows;
         (changes, said)
@@ -93,23 +100,26 @@ impl Supervisor {
         };
         let not_leading =
             self.not_leading.get(&shard).filter(meant).map(|(_, _, since)| self.now.saturating_sub(*since));
-        let reason = match judge(shard, row, &self.nodes, not_leading) {
+        let verdict = judge(shard, row, &self.nodes, not_leading);
+        match verdict {
+            Verdict::HandOver(Reason::Damaged) => drop(self.unrelieved.entry(shard).or_insert(self.now)),
+            _ => drop(self.unrelieved.remove(&shard)),
+        }
+        let reason = match verdict {
             Verdict::Fine => None,
             Verdict::Unreachable => {
                 self.suspected.remove(&shard);
                 return Err(Trouble::LeaderUnreachable(row.last_leader));
             }
             Verdict::Replace(reason) => Some(reason),
-            Verdict::HandOver(reason) => {
-                // From one that ends soon, or is damaged, to another that is no better is no hand-over.
-                let stays =
-                    |id: &ReplicaId| !reason.can_wait() || !self.taste(shard, *id, 0).would_be_replaced();
-                self.successor(shard, row, &leads).filter(stays).map(|_| reason)
-            }
+            Verdict::HandOver(reason) => self.successor(shard, row, reason, &leads).map(|_| reason),
         };
         let Some(reason) = reason else {
             self.suspected.remove(&shard);
-            self.successions.drop(shard);
+            // Of a leader that stays damaged it stays known how often others tried: they may come and go.
+            if !self.unrelieved.contains_key(&shard) {
+                self.successions.drop(shard);
+            }
             return Ok(self.confirmed(shard, row));
         };
         let (since, _) = *self.suspected.entry(shard).or_insert((self.now, reason));
@@ -124,9 +134,9 @@ impl Supervisor {
             return Ok(None);
         }
         // Whoever can still be asked lets another have everything first, or the election would find its log the longest.
-        let asked = reason.can_wait().then(|| self.successor(shard, row, &leads)).flatten();
+        let asked = reason.can_wait().then(|| self.successor(shard, row, reason, &leads)).flatten();
         if let (Some(successor), Ok(leader)) = (asked, row.leader())
-            && !self.successions.is_ready((shard, row.epoch), (leader, successor), self.now, wishes)
+            && !self.successions.is_ready((shard, row.epoch), (leader, successor), reason, self.now, wishes)
         {
             return Ok(None);
         }
@@ -146,11 +156,13 @@ impl Supervisor {
         self.nodes.get(&id).is_some_and(super::Seen::answers)
     }
 
-    /// The voter that could take over without making anybody wait, the best of them.
+    /// The voter that could take over without making anybody wait, the best of them. From one that ends soon, or is damaged, to another
+    /// that is no better is no hand-over.
     fn successor(
         &self,
         shard: ShardId,
         row: &ShardRow,
+        reason: Reason,
         leads: impl Fn(ReplicaId) -> usize,
     ) -> Option<ReplicaId> {
         let end = |id: ReplicaId| -> Option<LogIndex> {
@@ -163,7 +175,8 @@ impl Supervisor {
         let near = others
             .iter()
             .filter(|id| *id != leader && end(*id).is_some_and(|end| end.0 + CAUGHT_UP >= all.0));
-        near.min_by_key(|id| (self.taste(shard, *id, leads(*id)), *id))
+        let tasted = near.map(|id| (self.taste(shard, id, leads(id)), id));
+        tasted.filter(|(taste, _)| taste.relieves(reason)).min().map(|(_, id)| id)
     }
 
     fn taste(&self, shard: ShardId, id: ReplicaId, leads: usize) -> Taste {

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::super::suspicion::Reason;
 use super::Action;
 use crate::types::{RecordEpoch, ReplicaId, ShardId};
 
@@ -11,6 +12,9 @@ use crate::types::{RecordEpoch, ReplicaId, ShardId};
 const PATIENCE: Duration = Duration::from_millis(500);
 /// A hand-over that came to nothing is not tried again sooner, so that writers are not held up all the time.
 const AGAIN: Duration = Duration::from_secs(3);
+/// A leader that is damaged stays so, and serves what it can: after each hand-over that came to nothing the next one waits twice as long,
+/// up to about six minutes.
+const DOUBLINGS_MAX: u32 = 7;
 
 /// All hand-overs, by shard.
 #[derive(Debug, Default)]
@@ -21,6 +25,16 @@ struct Succession {
     epoch: RecordEpoch,
     asked: Duration,
     ready: bool,
+    /// How often this leader was asked.
+    attempts: u32,
+}
+
+impl Succession {
+    /// When its leader may be asked again.
+    fn again(&self, reason: Reason) -> Duration {
+        let doublings = if reason == Reason::Damaged { self.attempts.min(DOUBLINGS_MAX) } else { 0 };
+        self.asked + AGAIN * (1 << doublings)
+    }
 }
 
 impl Successions {
@@ -29,14 +43,16 @@ impl Successions {
         &mut self,
         (shard, epoch): (ShardId, RecordEpoch),
         (leader, successor): (ReplicaId, ReplicaId),
+        reason: Reason,
         now: Duration,
         wishes: &mut Vec<Action>,
     ) -> bool {
         let known = self.0.get(&shard).filter(|known| known.epoch == epoch);
-        if let Some(known) = known.filter(|known| now < known.asked + AGAIN) {
+        if let Some(known) = known.filter(|known| now < known.again(reason)) {
             return known.ready && now < known.asked + PATIENCE;
         }
-        self.0.insert(shard, Succession { epoch, asked: now, ready: false });
+        let attempts = known.map_or(0, |known| known.attempts + 1);
+        self.0.insert(shard, Succession { epoch, asked: now, ready: false, attempts });
         wishes.push(Action::HandOver { shard, epoch, to: leader, successor, patience: PATIENCE });
         false
     }

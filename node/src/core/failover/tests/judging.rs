@@ -130,6 +130,49 @@ fn a_leader_that_cannot_read_all_hands_over_to_one_that_can_and_leads_on_while_t
 }
 
 #[test]
+fn a_damaged_leader_that_nobody_relieves_is_asked_ever_more_rarely_and_spoken_of_once() {
+    let mut stage = Stage::new();
+    (stage.nobody_catches_up, stage.node(0).rotten, stage.node(0).end) = (true, true, 9);
+    let asked = |stage: &Stage| {
+        let hand_overs = stage.done.iter().filter(|action| matches!(action, Action::HandOver { .. }));
+        hand_overs.count()
+    };
+    let said = |stage: &Stage| {
+        let spoken = Action::Say(SHARD, Some(Trouble::LeaderDamaged(id(0))));
+        stage.done.iter().filter(|action| **action == spoken).count()
+    };
+    stage.pass(50);
+    assert_eq!((asked(&stage), said(&stage)), (4, 0), "after 0, 3, 9 and 21 s");
+    // A successor that comes and goes does not make it begin again.
+    stage.node(0).end = 9_000;
+    stage.pass(2);
+    stage.node(0).end = 9;
+    stage.pass(68);
+    assert_eq!((asked(&stage), said(&stage)), (5, 1), "after 45 s");
+    assert_eq!(stage.row().epoch, RecordEpoch(1));
+    stage.node(0).rotten = false;
+    stage.pass(0);
+    assert_eq!(stage.done.last(), Some(&Action::Say(SHARD, None)));
+}
+
+#[test]
+fn a_leader_that_drains_hands_over_to_a_damaged_voter_rather_than_to_nobody() {
+    let mut stage = Stage::new();
+    (stage.node(0).draining, stage.node(1).rotten) = (true, true);
+    // The third one lacks too much.
+    (stage.node(0).end, stage.node(1).end) = (100_000, 100_000);
+    stage.pass(3);
+    assert_eq!((stage.row().leader(), stage.row().epoch), (Ok(id(1)), RecordEpoch(2)));
+    assert_eq!(reason(&stage), Some(Reason::Draining));
+    stage.pass(8);
+    assert_eq!(stage.row().epoch, RecordEpoch(2), "and that is not undone");
+    let mut choosy = Stage::new();
+    (choosy.node(0).draining, choosy.node(1).rotten) = (true, true);
+    choosy.pass(3);
+    assert_eq!(choosy.row().leader(), Ok(id(2)), "a sound one is the better one");
+}
+
+#[test]
 fn a_shard_is_sealed_for_a_hand_over_only_once_another_voter_has_everything() {
     let mut stage = Stage::new();
     (stage.nobody_catches_up, stage.node(0).draining) = (true, true);

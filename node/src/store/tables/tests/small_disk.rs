@@ -64,6 +64,11 @@ impl SmallDisk {
         self.0.lock().unwrap().bytes.clone()
     }
 
+    /// Damages what is stored.
+    pub(crate) fn change_bytes(&self, change: impl FnOnce(&mut [u8])) {
+        change(&mut self.0.lock().unwrap().bytes);
+    }
+
     pub(crate) fn images(&self) -> Vec<Vec<u8>> {
         self.0.lock().unwrap().images.clone()
     }

@@ -1,0 +1,123 @@
+//! Tables in which damage was found while they are served are noted as such, so that the next start gets other ones. Invariant: a
+//! copy is given up only while another node leads that nobody has reason to take for damaged, and while the others can do without
+//! this one: of two damaged copies each may have what the other lacks.
+
+use std::io;
+use std::time::Duration;
+
+use super::shared::Shard;
+use super::sweeper::Sweeper;
+use crate::core::replication::commit_rule;
+use crate::store::tables::{forget_damage, is_damage_noted, note_damage};
+use crate::types::{Configs, ReplicaId, ShardId};
+use crate::wire::Direction;
+
+/// A leader that says that it is damaged hands over to any voter that is sound and near within a few turns of whoever elects. One that
+/// leads for so long, while enough others are there, is taken for sound.
+const TRUSTED_AFTER: Duration = Duration::from_secs(5);
+
+/// Who leads a shard, and since when.
+#[derive(Debug, Default)]
+pub(super) struct LeaderSeen(Option<(ReplicaId, Duration)>);
+
+impl LeaderSeen {
+    /// For how long this one has led, as far as it was seen.
+    fn note(&mut self, leader: Option<ReplicaId>, now: Duration) -> Option<Duration> {
+        self.0 = leader.map(|leader| match self.0 {
+            Some((known, since)) if known == leader => (leader, since),
+            _ => (leader, now),
+        });
+        self.0.map(|(_, since)| now.saturating_sub(since))
+    }
+}
+
+/// Whether enough of the others are there to commit what is written, whatever becomes of this one; where a set is so small that all
+/// are needed, whether all others are.
+fn can_do_without(configs: &Configs, me: ReplicaId, is_there: impl Fn(ReplicaId) -> bool) -> bool {
+    configs.as_slice().iter().all(|config| {
+        let others = || config.voters.iter().filter(|id| *id != me);
+        let needed = commit_rule(config.voters.count()).writes.min(others().count());
+        others().filter(|id| is_there(*id)).count() >= needed
+    })
+}
+
+impl Sweeper {
+    /// Tables in which damage was found are not needed once another leads, who has everything: from then on no start of this node
+    /// takes them for whole, and the next one gets the leader's. While this node leads they are the best that there is.
+    pub(super) fn condemn_tables(&self, shard: &Shard, seen: &mut LeaderSeen) {
+        let leaders = &self.shared.leaders;
+        let is_here = leaders.is_here(shard.id);
+        let leads_for = seen.note(leaders.leader(shard.id).filter(|_| !is_here), self.clock.elapsed());
+        let Some(root) = self.root().filter(|_| shard.is_rotten()) else { return };
+        let is_given_up = || leads_for.is_some_and(|long| long >= TRUSTED_AFTER) && self.is_spared(shard.id);
+        let note = || -> io::Result<()> {
+            let tables = root.subdir("tables")?;
+            if is_damage_noted(tables.as_ref(), shard.id)? {
+                return if is_here { forget_damage(tables.as_ref(), shard.id) } else { Ok(()) };
+            }
+            if !is_given_up() {
+                return Ok(());
+            }
+            tracing::warn!(
+                shard = shard.id.0,
+                "tables in which damage was found: the next start of this node sets them aside and gets the leader's"
+            );
+            note_damage(tables.as_ref(), shard.id)
+        };
+        if let Err(error) = note() {
+            tracing::warn!(shard = shard.id.0, %error, "that tables are damaged cannot be noted");
+        }
+    }
+
+    /// Whether the others, as far as this node hears of them, can do without its copy of a shard.
+    fn is_spared(&self, shard: ShardId) -> bool {
+        let Some(cluster) = self.shared.cluster.get() else { return false };
+        let (Some(me), Some(links)) = (cluster.me(), cluster.running_links()) else { return false };
+        let looks = self.shared.looks.all(self.clock.elapsed());
+        let look = looks.into_iter().map(|(report, _)| report).find(|report| report.shard == shard);
+        let links = links.report();
+        let is_there = |id: ReplicaId| {
+            let to = links.iter().find(|link| link.peer == id && link.direction == Direction::Dialled);
+            to.is_some_and(|link| link.is_connected)
+        };
+        look.and_then(|look| look.configs).is_some_and(|configs| can_do_without(&configs, me, is_there))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::Voters;
+
+    fn id(number: u32) -> ReplicaId {
+        ReplicaId(number)
+    }
+
+    fn among(voters: u32, there: &[u32]) -> bool {
+        let configs = Configs::first(Voters::new((0..voters).map(id)).unwrap());
+        can_do_without(&configs, id(0), |id| there.contains(&id.0))
+    }
+
+    #[test]
+    fn a_damaged_copy_is_given_up_only_while_enough_others_are_there_to_commit_without_it() {
+        assert!(among(3, &[1, 2]));
+        assert!(!among(3, &[1]), "the one that is away may be the only sound one beside it");
+        assert!(among(5, &[1, 2, 4]) && !among(5, &[1, 2]));
+        assert!(among(2, &[1]) && !among(2, &[]));
+        let learner = Configs::first(Voters::new([1, 2, 3].map(id)).unwrap());
+        assert!(can_do_without(&learner, id(0), |id| id.0 < 3), "it is no voter");
+    }
+
+    #[test]
+    fn a_leader_is_trusted_by_how_long_it_has_led_without_a_break() {
+        let (mut seen, seconds) = (LeaderSeen::default(), Duration::from_secs);
+        assert_eq!(seen.note(None, seconds(1)), None);
+        assert_eq!(seen.note(Some(id(1)), seconds(2)), Some(seconds(0)));
+        assert_eq!(seen.note(Some(id(1)), seconds(9)), Some(seconds(7)));
+        assert_eq!(seen.note(Some(id(2)), seconds(10)), Some(seconds(0)), "another one");
+        assert_eq!(
+            (seen.note(None, seconds(11)), seen.note(Some(id(2)), seconds(12))),
+            (None, Some(seconds(0)))
+        );
+    }
+}
