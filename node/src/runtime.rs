@@ -18,6 +18,7 @@ mod errands;
 mod fatal;
 mod figures;
 mod findings;
+mod flight;
 mod fork;
 mod group;
 mod health;

@@ -15,6 +15,7 @@ use tokio::sync::oneshot;
 use super::apply_queue::{ApplyQueue, Committed};
 use super::errands::{Asked, UNHEARD};
 use super::fatal::Fatal;
+use super::flight::Flights;
 use super::group::{Body, Due, Group, Pending};
 use super::links::Hold;
 use super::mailbox::{Answered, Installed, Job, Mailbox, Question, Waiter};
@@ -86,6 +87,8 @@ pub(crate) struct LaneOwner {
     pub(crate) shared: Arc<Shared>,
     pub(crate) vault: Arc<Vault>,
     pub(crate) duty: Duty,
+    /// Syncs that the lane does not wait for.
+    pub(crate) flights: Flights,
 }
 
 /// What a lane has to do for its replicas.
@@ -160,28 +163,49 @@ impl LaneOwner {
                 return self.fail();
             }
             self.unmarked |= !self.group.is_empty();
-            if self.turn().and_then(|()| self.sync_if_due()).is_err() || self.broken {
+            let turned = match self.gathers() {
+                true => {
+                    self.hand_over();
+                    Ok(())
+                }
+                false => self.turn().and_then(|()| self.sync_if_due()),
+            };
+            if turned.is_err() || self.broken {
                 return self.fail();
             }
             if stop {
-                return self.finish();
+                return if self.land().is_ok() { self.finish() } else { self.fail() };
             }
             if self.tend(rested).is_err() {
                 return self.fail();
             }
-            while !self.apply.wait_for_room(self.heartbeat) {
-                self.tick();
-                if self.turn().is_err() {
-                    return self.fail();
-                }
+            if self.wait_for_room().is_err() {
+                return self.fail();
             }
         }
+    }
+
+    /// Waits while the applier has enough to do.
+    fn wait_for_room(&mut self) -> Result<(), LaneError> {
+        if self.apply.wait_for_room(Duration::ZERO) {
+            return Ok(());
+        }
+        // Whoever waits for what is being synced does not wait for the applier.
+        self.land()?;
+        self.turn()?;
+        self.land()?;
+        self.hand_over();
+        while !self.apply.wait_for_room(self.heartbeat) {
+            self.tick();
+            self.turn()?;
+        }
+        Ok(())
     }
 
     /// What can wait until the writers were answered: a step towards the next segment; and once the lane has `rested`, a mark that says
     /// how far it is synced. It is a sync of its own: a lane that only hears what its followers confirmed has a writer who waits.
     fn tend(&mut self, rested: bool) -> Result<(), LaneError> {
-        if self.durability.aol == AolMode::Never {
+        if self.durability.aol == AolMode::Never || self.flights.has_begun() {
             return Ok(());
         }
         if rested && self.unmarked && self.unsynced_since.is_none() {
@@ -212,6 +236,10 @@ impl LaneOwner {
     }
 
     fn handle(&mut self, job: Job) {
+        if !job.only_adds() && self.land().is_err() {
+            self.broken = true;
+            return;
+        }
         match job {
             Job::Command { shard, command, waiter } => self.take(shard, command, waiter),
             Job::Errand { from, shard, number, asked, hold } => {
@@ -261,7 +289,7 @@ impl LaneOwner {
             Job::Join(me) => self.join(me),
             Job::Vouched => self.each_shard(|_| Input::Vouched),
             Job::PutBack(met) => self.each_shard(|_| Input::PutBack(met)),
-            Job::Stop => {}
+            Job::Synced | Job::Stop => {}
         }
     }
 

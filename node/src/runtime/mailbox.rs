@@ -159,8 +159,28 @@ pub(crate) enum Job {
         upto: LanePosition,
         lean: bool,
     },
+    /// The sync that the lane did not wait for is over.
+    Synced,
     /// Finish what is here, close the log, end.
     Stop,
+}
+
+impl Job {
+    /// Whether it at most adds to the log of a shard, and may be done while what was written is being synced.
+    pub(crate) fn only_adds(&self) -> bool {
+        match self {
+            Self::Heard { message, .. } => {
+                matches!(**message, Message::Records(_) | Message::Beat { .. } | Message::Ack { .. })
+            }
+            Self::Read { .. }
+            | Self::Command { .. }
+            | Self::Errand { .. }
+            | Self::Applied { .. }
+            | Self::Release { .. }
+            | Self::Synced => true,
+            _ => false,
+        }
+    }
 }
 
 /// The owner of the lane has ended; the job was dropped.
