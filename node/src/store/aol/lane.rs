@@ -4,6 +4,7 @@
 //! again. When the volume is full nothing of the refused call remains in the log. When to write and sync, and what an
 //! answer means, is the runtime's.
 
+mod bulk;
 mod room;
 
 use std::ops::Range;
@@ -11,6 +12,7 @@ use std::sync::Arc;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
+use self::bulk::Bulk;
 use self::room::lane_head;
 use super::Record;
 use super::beginning::Held;
@@ -78,6 +80,7 @@ pub struct Lane {
     written: LanePosition,
     synced: LanePosition,
     buffer: BytesMut,
+    bulk: Bulk,
     parts: Vec<Part>,
     /// Heads before this batch, newest last: what a batch that found the volume full takes back.
     undo: Vec<(ShardId, Option<LogIndex>)>,
@@ -156,6 +159,7 @@ impl Lane {
             written: recovered.tail,
             synced: recovered.tail,
             buffer: BytesMut::with_capacity(ARENA_BYTES),
+            bulk: Bulk::default(),
             parts: Vec::new(),
             undo: Vec::new(),
             unsynced: Vec::new(),
