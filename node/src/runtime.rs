@@ -19,6 +19,7 @@ mod errands;
 mod fatal;
 mod figures;
 mod findings;
+mod flight;
 mod fork;
 mod group;
 mod health;

@@ -18,6 +18,9 @@ use crate::seam::Clock;
 use crate::telemetry::Metrics;
 use crate::types::{LaneId, LanePosition, ShardId};
 
+/// Shards whose checkpoints are made at a time.
+const CHECKPOINTS_AT_ONCE: usize = 2;
+
 /// When to apply and when to checkpoint.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ApplyPace {
@@ -151,6 +154,34 @@ impl Applier {
         dirty && (urgent || self.room.is_full() || much || waited >= self.pace.checkpoint_interval)
     }
 
+    /// Makes durable what is applied, some shards at a time: the device has something to write while it is asked to flush. On a full
+    /// volume one after the other, since what one lets go may be room for the next.
+    fn make_checkpoints(&mut self, now: Duration) {
+        let at_once = if self.room.is_full() { 1 } else { CHECKPOINTS_AT_ONCE };
+        let Self { shards, shared, metrics, .. } = self;
+        let mut dirty: Vec<_> = shards.values_mut().filter(|applier| applier.is_dirty()).collect();
+        let size = dirty.len().div_ceil(at_once).max(1);
+        let make = |part: &mut [&mut ShardApplier]| {
+            for applier in part {
+                match applier.checkpoint(now, shared) {
+                    Some(true) => drop(metrics.store.checkpoints.inc()),
+                    Some(false) => drop(metrics.store.checkpoint_failures.inc()),
+                    None => {}
+                }
+            }
+        };
+        std::thread::scope(|scope| {
+            let mut parts = dirty.chunks_mut(size);
+            let mine = parts.next();
+            for part in parts {
+                let thread = std::thread::Builder::new().name("checkpoint".to_owned());
+                // Without a thread those shards wait for the next checkpoint, and the log for them.
+                let _unmade = thread.spawn_scoped(scope, || make(part));
+            }
+            mine.map(make)
+        });
+    }
+
     /// Makes everything applied durable, then lets the log go as far as that allows.
     fn checkpoint(&mut self) {
         if !self.log_is_durable() {
@@ -159,12 +190,8 @@ impl Applier {
         let before = self.clock.elapsed();
         let mut kept: BTreeMap<LaneId, LanePosition> =
             self.lanes.iter().map(|(lane, (_, end))| (*lane, *end)).collect();
-        for applier in self.shards.values_mut() {
-            match applier.checkpoint(before, &self.shared) {
-                Some(true) => drop(self.metrics.store.checkpoints.inc()),
-                Some(false) => drop(self.metrics.store.checkpoint_failures.inc()),
-                None => {}
-            }
+        self.make_checkpoints(before);
+        for applier in self.shards.values() {
             if let (Some(needed), Some(end)) = (applier.undurable, kept.get_mut(&applier.lane)) {
                 *end = needed.min(*end);
             }

@@ -18,6 +18,7 @@ use super::contact::Listener;
 use super::deadlines::Deadlines;
 use super::engine::Engine;
 use super::fatal::Fatal;
+use super::flight::Flights;
 use super::group::{Group, Pending};
 use super::lane::{Duty, LaneOwner};
 use super::line::Line;
@@ -335,6 +336,7 @@ impl Parts<'_> {
                 shared: Arc::clone(shared),
                 vault: Arc::clone(&self.volume.vault),
                 duty: Duty::default(),
+                flights: Flights::new(LaneId(number), Arc::clone(mailbox), Arc::clone(&self.clock)),
             });
         }
         Ok(owners)

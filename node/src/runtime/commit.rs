@@ -20,6 +20,9 @@ use crate::wire::Shipped;
 /// under way.
 const SETTLED_EVERY: u64 = 4 << 20;
 
+/// The last record of each shard in a group.
+pub(super) type Reached = BTreeMap<ShardId, LogIndex>;
+
 impl LaneOwner {
     /// Makes durable what was decided and received, and goes on with what rests on it, until nothing is left to do. An
     /// error means that the log or the superblock failed.
@@ -31,6 +34,7 @@ impl LaneOwner {
                 break;
             }
         }
+        self.duty.holds.clear();
         self.hand_over();
         Ok(())
     }
@@ -73,7 +77,7 @@ impl LaneOwner {
         let seeded = std::mem::take(&mut self.duty.seeded);
         if records.is_empty() && cuts.is_empty() && seeded.is_empty() {
             self.wait_in_line(answers);
-            return Ok(());
+            return self.land_if_due();
         }
         self.duty.writes_much = bytes >= GROUP_BYTES_LARGE;
         self.lane_metrics.records.inc_by(records.len() as u64);
@@ -85,8 +89,16 @@ impl LaneOwner {
                 self.lane_metrics.written.inc_by(bytes);
                 records.iter_mut().for_each(|record| record.settle(|range| batch.slice(range)));
                 self.fill_ports(&records, &batch);
-                self.make_durable()?;
-                self.is_durable(records, answers);
+                let before = self.end_flight()?;
+                if self.flies(bytes) && cuts.is_empty() && seeded.is_empty() {
+                    let reached = self.stand_in_line(records, answers);
+                    self.begin_flight(reached)?;
+                    self.is_held(&before);
+                } else {
+                    self.is_held(&before);
+                    self.make_durable()?;
+                    self.is_durable(records, answers);
+                }
             }
             AolMode::Async => {
                 // The answer goes first; the write follows at once, so that the log stays one group behind at most. The
@@ -156,7 +168,7 @@ impl LaneOwner {
         Ok(())
     }
 
-    fn sync(&mut self) -> Result<(), LaneError> {
+    pub(super) fn sync(&mut self) -> Result<(), LaneError> {
         let before = self.clock.elapsed();
         self.log.sync()?;
         self.unsynced_since = None;
@@ -177,8 +189,13 @@ impl LaneOwner {
 
     /// The group is as durable as it should be: its answers wait until it is committed, too, which may be now.
     fn is_durable(&mut self, records: Vec<Pending>, answers: Vec<Due>) {
-        let now = self.clock.elapsed();
-        let mut reached: BTreeMap<ShardId, LogIndex> = BTreeMap::new();
+        let reached = self.stand_in_line(records, answers);
+        self.is_held(&reached);
+    }
+
+    /// Records and answers wait until they are committed; how far the records reach.
+    fn stand_in_line(&mut self, records: Vec<Pending>, answers: Vec<Due>) -> Reached {
+        let mut reached = Reached::new();
         for record in records {
             reached.insert(record.shard, record.index);
             if let Some(owner) = self.shards.get_mut(&record.shard) {
@@ -186,7 +203,13 @@ impl LaneOwner {
             }
         }
         self.wait_in_line(answers);
-        for (shard, upto) in reached {
+        reached
+    }
+
+    /// So much is as durable as it should be.
+    pub(super) fn is_held(&mut self, reached: &Reached) {
+        let now = self.clock.elapsed();
+        for (&shard, &upto) in reached {
             if let Some(owner) = self.shards.get_mut(&shard) {
                 owner.line.note_time(upto, now);
             }
@@ -239,9 +262,8 @@ impl LaneOwner {
         self.log.append(&head, |out| encode_heads(rows.into_iter(), out)).map(drop)
     }
 
-    /// What is committed goes to the applier; links and senders of messages go on.
+    /// What is committed goes to the applier, what was said to its peer.
     pub(super) fn hand_over(&mut self) {
-        self.duty.holds.clear();
         self.duty.uncommitted = self.shards.values().map(|owner| owner.line.bytes()).sum();
         self.wake_links();
         let handed = std::mem::take(&mut self.duty.handed);

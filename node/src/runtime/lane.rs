@@ -15,6 +15,7 @@ use tokio::sync::oneshot;
 use super::apply_queue::{ApplyQueue, Committed};
 use super::errands::{Asked, UNHEARD};
 use super::fatal::Fatal;
+use super::flight::Flights;
 use super::group::{Body, Due, Group, Pending};
 use super::links::Hold;
 use super::mailbox::{Answered, Installed, Job, Mailbox, Question, Waiter};
@@ -45,6 +46,9 @@ pub(super) const GROUP_BYTES_MAX: u64 = 4 << 20;
 pub(super) const GROUP_BYTES_LARGE: u64 = 1 << 20;
 /// Room that must be there before dropped entries are asked for again: a frame of them or two.
 const ROOM_TO_GO_ON: usize = 512 << 10;
+/// Whoever stood still for so long may have been replaced meanwhile. It looks first whether it is heard still: a refusal or a duplicate
+/// is told without a commit, and would tell how things stood before.
+const PAUSED: Duration = Duration::from_secs(1);
 /// Streams of one shard that one sweep ends: a mass expiry delays no writer by more than a few milliseconds.
 const EXPIRIES_PER_SWEEP_MAX: usize = 256;
 
@@ -87,6 +91,8 @@ pub(crate) struct LaneOwner {
     pub(crate) shared: Arc<Shared>,
     pub(crate) vault: Arc<Vault>,
     pub(crate) duty: Duty,
+    /// Syncs that the lane does not wait for.
+    pub(crate) flights: Flights,
 }
 
 /// What a lane has to do for its replicas.
@@ -147,9 +153,16 @@ impl LaneOwner {
             self.mailbox.take(&mut jobs, self.patience());
             self.lane_metrics.queue.set(i64::try_from(jobs.len()).unwrap_or(i64::MAX));
             let rested = jobs.is_empty();
+            let was_paused = self.clock.elapsed() >= self.duty.ticked_at + PAUSED;
+            if was_paused {
+                jobs.sort_by_key(|job| !job.is_contact());
+            }
             let mut stop = false;
             for job in jobs.drain(..) {
                 stop |= matches!(job, Job::Stop);
+                if was_paused && !job.is_contact() {
+                    self.tick();
+                }
                 self.handle(job);
                 if self.broken || (self.group.bytes >= GROUP_BYTES_MAX && self.turn().is_err()) {
                     return self.fail();
@@ -161,28 +174,49 @@ impl LaneOwner {
                 return self.fail();
             }
             self.unmarked |= !self.group.is_empty();
-            if self.turn().and_then(|()| self.sync_if_due()).is_err() || self.broken {
+            let turned = match self.gathers() {
+                true => {
+                    self.hand_over();
+                    Ok(())
+                }
+                false => self.turn().and_then(|()| self.sync_if_due()),
+            };
+            if turned.is_err() || self.broken {
                 return self.fail();
             }
             if stop {
-                return self.finish();
+                return if self.land().is_ok() { self.finish() } else { self.fail() };
             }
             if self.tend(rested).is_err() {
                 return self.fail();
             }
-            while !self.apply.wait_for_room(self.heartbeat) {
-                self.tick();
-                if self.turn().is_err() {
-                    return self.fail();
-                }
+            if self.wait_for_room().is_err() {
+                return self.fail();
             }
         }
+    }
+
+    /// Waits while the applier has enough to do.
+    fn wait_for_room(&mut self) -> Result<(), LaneError> {
+        if self.apply.wait_for_room(Duration::ZERO) {
+            return Ok(());
+        }
+        // Whoever waits for what is being synced does not wait for the applier.
+        self.land()?;
+        self.turn()?;
+        self.land()?;
+        self.hand_over();
+        while !self.apply.wait_for_room(self.heartbeat) {
+            self.tick();
+            self.turn()?;
+        }
+        Ok(())
     }
 
     /// What can wait until the writers were answered: a step towards the next segment; and once the lane has `rested`, a mark that says
     /// how far it is synced. It is a sync of its own: a lane that only hears what its followers confirmed has a writer who waits.
     fn tend(&mut self, rested: bool) -> Result<(), LaneError> {
-        if self.durability.aol == AolMode::Never {
+        if self.durability.aol == AolMode::Never || self.flights.has_begun() {
             return Ok(());
         }
         if rested && self.unmarked && self.unsynced_since.is_none() {
@@ -213,6 +247,10 @@ impl LaneOwner {
     }
 
     fn handle(&mut self, job: Job) {
+        if !job.only_adds() && self.land().is_err() {
+            self.broken = true;
+            return;
+        }
         match job {
             Job::Command { shard, command, waiter } => self.take(shard, command, waiter),
             Job::Errand { from, shard, number, asked, hold } => {
@@ -262,7 +300,7 @@ impl LaneOwner {
             Job::Join(me) => self.join(me),
             Job::Vouched => self.each_shard(|_| Input::Vouched),
             Job::PutBack(met) => self.each_shard(|_| Input::PutBack(met)),
-            Job::Stop => {}
+            Job::Synced | Job::Stop => {}
         }
     }
 
@@ -463,7 +501,8 @@ impl LaneOwner {
         let clustered = self.shared.cluster.get().is_some();
         clustered
             && (self.duty.uncommitted + self.group.bytes >= self.ahead_max
-                || self.shared.open_shard(shard).is_some_and(Shard::is_stalled))
+                || self.shared.open_shard(shard).is_some_and(Shard::is_stalled)
+                    && self.shards.get(&shard).is_some_and(|owner| owner.line.waiting_since().is_some()))
     }
 
     fn has_room(&mut self, shard: ShardId, command: &Command, kind: RecordKind) -> Result<bool, Failure> {

@@ -159,8 +159,35 @@ pub(crate) enum Job {
         upto: LanePosition,
         lean: bool,
     },
+    /// The sync that the lane did not wait for is over.
+    Synced,
     /// Finish what is here, close the log, end.
     Stop,
+}
+
+impl Job {
+    /// Whether it at most adds to the log of a shard, and may be done while what was written is being synced.
+    pub(crate) fn only_adds(&self) -> bool {
+        match self {
+            Self::Heard { message, .. } => {
+                matches!(**message, Message::Records(_) | Message::Beat { .. } | Message::Ack { .. })
+            }
+            Self::Read { .. }
+            | Self::Command { .. }
+            | Self::Errand { .. }
+            | Self::Applied { .. }
+            | Self::Release { .. }
+            | Self::Synced => true,
+            _ => false,
+        }
+    }
+}
+
+impl Job {
+    /// Whether another replica was heard by it.
+    pub(crate) const fn is_contact(&self) -> bool {
+        matches!(self, Self::Heard { .. })
+    }
 }
 
 /// The owner of the lane has ended; the job was dropped.

@@ -93,7 +93,19 @@ impl Shard {
         corrupt_reads: Counter,
     ) -> Self {
         let (health, visible, grown, rot_is_told, losses, stalled) = Default::default();
-        Self { id, views, tables, mailbox, corrupt_reads, health, visible, grown, rot_is_told, losses, stalled }
+        Self {
+            id,
+            views,
+            tables,
+            mailbox,
+            corrupt_reads,
+            health,
+            visible,
+            grown,
+            rot_is_told,
+            losses,
+            stalled,
+        }
     }
 
     /// Whether something that is stored fails its checksum, whoever met it. Everything else is served as far as it can be read; in a

@@ -20,7 +20,7 @@ mod window;
 
 pub use beginning::Held;
 pub use error::{LaneError, Operation};
-pub use lane::Lane;
+pub use lane::{Flush, Lane};
 pub use options::{Appended, LaneOptions, RecordHead};
 pub use quarantine::FOLDER as QUARANTINE_FOLDER;
 pub use reader::{LaneReader, LaneRecords};

@@ -7,11 +7,14 @@ use thalweg_node::codec::frame::FrameKind;
 use thalweg_node::config::Size;
 use thalweg_node::core::Append;
 use thalweg_node::runtime::{EngineError, Failure};
-use thalweg_node::types::{Acks, Offset};
+use thalweg_node::types::{Acks, Offset, StreamName};
 use tokio::sync::oneshot::error::TryRecvError;
 
+use crate::gated_disk::Gate;
 use crate::relay::Relay;
-use crate::world::{NODES, World, append, appending, make, stamp, text, within};
+use crate::world::{
+    LARGE, NODES, World, append, appending, eventually, make, stamp, text, within, write_bulk,
+};
 
 fn cut_off(world: &World, kind: FrameKind) {
     world.relays[1..].iter().for_each(|relay| relay.swallow(kind));
@@ -119,22 +122,81 @@ async fn a_write_that_followers_live_and_do_not_take_is_answered_with_an_open_ou
     // What was open comes to be, and then writes go on.
     eventually_reads(&world, 1, &stream, "ab").await;
     append(world.engine(0), &stream, "d").await.unwrap();
-    assert_eq!(world.engine(0).condition().held_up, []);
+    eventually(|| world.engine(0).condition().held_up.is_empty()).await;
     world.stop().await;
 }
 
-async fn eventually_reads(
-    world: &World,
-    node: usize,
-    stream: &thalweg_node::types::StreamName,
-    wanted: &str,
-) {
+async fn eventually_reads(world: &World, node: usize, stream: &StreamName, wanted: &str) {
     let reading = async {
         while text(world.engine(node), stream).await.ok().as_deref() != Some(wanted) {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
     within(reading).await;
+}
+
+/// Longer than an answer takes that waits for nothing.
+const LONG: Duration = Duration::from_millis(200);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_write_is_not_answered_before_its_leader_and_a_follower_have_synced_it() {
+    let world = World::led(|_| {}).await;
+    let stream = world.led_by(0, "large");
+    make(world.engine(0), &stream).await;
+    for held in [&[0][..], &[1, 2]] {
+        let gates: Vec<_> = held.iter().map(|node: &usize| world.members[*node].gate.clone()).collect();
+        gates.iter().for_each(|gate| gate.close("lane-", "sync"));
+        let (engine, stream) = (world.engine(0).clone(), stream.clone());
+        let mut write = tokio::spawn(async move { write_bulk(&engine, &stream, LARGE).await });
+        for gate in gates.clone() {
+            tokio::task::spawn_blocking(move || gate.arrival()).await.unwrap();
+        }
+        let early = tokio::time::timeout(LONG, &mut write).await;
+        assert!(early.is_err(), "answered while {held:?} sync it");
+        gates.iter().for_each(Gate::open);
+        within(write).await.unwrap();
+    }
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn large_writes_of_many_at_once_are_on_all_nodes_when_the_power_of_all_has_failed() {
+    const WRITERS: usize = 4;
+    const WRITES: usize = 4;
+    let mut world = World::led(|_| {}).await;
+    let streams: Vec<_> = (0..NODES).map(|node| world.led_by(node, "large")).collect();
+    for (node, stream) in streams.iter().enumerate() {
+        make(world.engine(node), stream).await;
+    }
+    let mut writers = tokio::task::JoinSet::new();
+    for writer in 0..WRITERS {
+        // Two of them write to the same stream: their groups come one behind the other.
+        let (engine, stream) = (world.engine(writer % NODES).clone(), streams[writer % NODES].clone());
+        writers.spawn(async move {
+            for _ in 0..WRITES {
+                write_bulk(&engine, &stream, LARGE).await;
+            }
+        });
+    }
+    while let Some(done) = writers.join_next().await {
+        done.unwrap();
+    }
+    world.lose_power(1).await;
+    (0..NODES).for_each(|node| world.start_again(node));
+    world.is_led().await;
+    for node in 0..NODES {
+        for (at, stream) in streams.iter().enumerate() {
+            let written = WRITES * (WRITERS / NODES + usize::from(at < WRITERS % NODES));
+            let wanted = Offset { messages: written as u64, bytes: (written * LARGE) as u64 };
+            let reading = async {
+                while world.engine(node).head(stream).await.map(|state| state.tail).ok() != Some(wanted) {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+            };
+            within(reading).await;
+        }
+    }
+    world.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,11 +1,14 @@
 //! A disk that hangs is not silent; and what does not need it is served meanwhile.
 
+use std::time::Duration;
+
+use thalweg_node::codec::frame::FrameKind;
 use thalweg_node::core::failover::RoleSeen;
 use thalweg_node::runtime::ReadFrom;
 use thalweg_node::types::{ShardId, StreamName};
 use tokio::task::JoinHandle;
 
-use crate::world::{PATIENCE, World, append, make};
+use crate::world::{LARGE, PATIENCE, World, append, make, write_bulk};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_whose_sync_hangs_says_that_it_is_sick_until_it_comes_back() {
@@ -15,26 +18,50 @@ async fn a_node_whose_sync_hangs_says_that_it_is_sick_until_it_comes_back() {
     assert!(!world.control(0).pulse().await.unwrap().sick);
     let gate = world.members[0].gate.clone();
     gate.close("lane-", "sync");
-    let slow = held_write(&world, &stream).await;
+    let slow = held_write(&world, &stream, 1).await;
     assert!(!world.control(0).pulse().await.unwrap().sick, "a slow disk is not a sick one");
     gate.open();
     slow.await.unwrap();
-    gate.close("lane-", "sync");
-    let write = held_write(&world, &stream).await;
-    pulse_says(&world, 0, true).await;
-    assert!(!world.control(1).pulse().await.unwrap().sick, "the others are well");
-    gate.open();
-    write.await.unwrap();
-    pulse_says(&world, 0, false).await;
-    let pulse = world.control(0).pulse().await.unwrap();
-    assert!(matches!(pulse.shards[&ShardId(0)].role, RoleSeen::Leading { open: true, .. }));
+    for bytes in [1, LARGE] {
+        hangs_and_comes_back(&world, &stream, bytes).await;
+    }
     world.stop().await;
 }
 
-/// A write whose sync stands at the gate.
-async fn held_write(world: &World, name: &StreamName) -> JoinHandle<()> {
+/// Longer than a write takes that is on its way to a follower.
+const SENT_WITHIN: Duration = Duration::from_secs(1);
+
+async fn hangs_and_comes_back(world: &World, stream: &StreamName, bytes: usize) {
+    let gate = world.members[0].gate.clone();
+    let write = loop {
+        let before = world.relays[1].seen(FrameKind::Records);
+        gate.close("lane-", "sync");
+        let write = held_write(world, stream, bytes).await;
+        let sent = async {
+            while world.relays[1].seen(FrameKind::Records) == before {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        // A lane that has just come to rest syncs a mark, and is held before it takes the write.
+        if tokio::time::timeout(SENT_WITHIN, sent).await.is_ok() {
+            break write;
+        }
+        gate.open();
+        write.await.unwrap();
+    };
+    pulse_says(world, 0, true).await;
+    assert!(!world.control(1).pulse().await.unwrap().sick, "the others are well");
+    gate.open();
+    write.await.unwrap();
+    pulse_says(world, 0, false).await;
+    let pulse = world.control(0).pulse().await.unwrap();
+    assert!(matches!(pulse.shards[&ShardId(0)].role, RoleSeen::Leading { open: true, .. }));
+}
+
+/// A write of so many bytes whose sync stands at the gate.
+async fn held_write(world: &World, name: &StreamName, bytes: usize) -> JoinHandle<()> {
     let (engine, name, gate) = (world.engine(0).clone(), name.clone(), world.members[0].gate.clone());
-    let write = tokio::spawn(async move { append(&engine, &name, "x").await.map(|_| ()).unwrap() });
+    let write = tokio::spawn(async move { write_bulk(&engine, &name, bytes).await });
     tokio::task::spawn_blocking(move || gate.arrival()).await.unwrap();
     write
 }
@@ -42,7 +69,7 @@ async fn held_write(world: &World, name: &StreamName) -> JoinHandle<()> {
 async fn pulse_says(world: &World, node: usize, sick: bool) {
     let asking = async {
         while world.control(node).pulse().await.unwrap().sick != sick {
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
     tokio::time::timeout(PATIENCE, asking).await.expect("it says how it is");
@@ -58,7 +85,7 @@ async fn lesson_readers_of_a_follower_are_served_while_a_sync_of_another_lane_ha
     assert_ne!(world.shard_of(&slow).0 % 2, world.shard_of(&quick).0 % 2);
     let gate = world.members[0].gate.clone();
     gate.close("lane-000", "sync");
-    let write = held_write(&world, &slow).await;
+    let write = held_write(&world, &slow, 1).await;
     for _ in 0..10 {
         let batch = world.engine(0).read(&quick, ReadFrom::Start, 1000).await.unwrap();
         assert_eq!(batch.state.tail.messages, 1);

@@ -241,6 +241,22 @@ pub(crate) fn appending(name: &StreamName, text: &'static str) -> Append {
     Append::plain(name.clone(), plain(), Messages::single(Bytes::from_static(text.as_bytes())))
 }
 
+/// A message that makes a group so large that another thread syncs it.
+pub(crate) const LARGE: usize = 2 << 20;
+
+/// Appends one message of so many bytes.
+pub(crate) async fn write_bulk(engine: &Engine, name: &StreamName, bytes: usize) {
+    let body = Bytes::from(vec![b'x'; bytes]);
+    let append = || Append { body: Ok(Messages::single(body.clone())), ..appending(name, "") };
+    // A leader that hears nothing of its followers for a second takes no writes.
+    let writing = async {
+        while let Err(error) = engine.append(append()).await {
+            assert!(matches!(error, EngineError::Failure(Failure::NoLeader { .. })), "{error:?}");
+        }
+    };
+    within(writing).await;
+}
+
 pub(crate) fn stamp(seq: u64) -> ProducerStamp {
     let state = ProducerState { epoch: 0, seq };
     ProducerStamp { id: ProducerId(Bytes::from_static(b"producer")), state }

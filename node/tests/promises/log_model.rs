@@ -228,15 +228,7 @@ fn cut_one(lane: &mut Lane, model: &mut Model, random: &mut Random, shard: Shard
     Ok(())
 }
 
-/// One group commit, and what a runtime does between two. What is refused because the volume is full leaves no trace in
-/// the model.
-pub(crate) fn step(
-    disk: &SimulatedDisk,
-    lane: &mut Lane,
-    model: &mut Model,
-    random: &mut Random,
-    mix: Mix,
-) -> Result<(), LaneError> {
+fn write_some(lane: &mut Lane, model: &mut Model, random: &mut Random, mix: Mix) -> Result<(), LaneError> {
     for _ in 0..=random.below(if mix.small_records { 30 } else { 5 }) {
         match append_one(lane, model, random, mix) {
             Ok(()) => {}
@@ -252,14 +244,47 @@ pub(crate) fn step(
         }
         Err(error) => return Err(error),
     }
+    Ok(())
+}
+
+/// A sync that another thread makes while this one writes the next group. Only what was written before it counts; and whoever syncs
+/// meanwhile does not rely on it.
+fn sync_behind(lane: &mut Lane, model: &mut Model, random: &mut Random, mix: Mix) -> Result<(), LaneError> {
+    let (flush, due) = (lane.begin_sync()?, model.written);
+    write_some(lane, model, random, mix)?;
+    if random.chance(20) {
+        lane.sync()?;
+        model.acknowledged = model.written;
+        return Ok(());
+    }
+    flush.run()?;
+    lane.end_sync()?;
+    model.acknowledged = due;
+    Ok(())
+}
+
+/// One group commit, and what a runtime does between two. What is refused because the volume is full leaves no trace in
+/// the model.
+pub(crate) fn step(
+    disk: &SimulatedDisk,
+    lane: &mut Lane,
+    model: &mut Model,
+    random: &mut Random,
+    mix: Mix,
+) -> Result<(), LaneError> {
+    write_some(lane, model, random, mix)?;
     if random.chance(mix.write_back_percent) {
         disk.write_back(random.below(100));
     }
     if random.chance(mix.sync_percent) {
-        if !mix.acknowledge_unsynced {
-            lane.sync()?;
+        if !mix.acknowledge_unsynced && random.chance(40) {
+            sync_behind(lane, model, random, mix)?;
+        } else {
+            if !mix.acknowledge_unsynced {
+                lane.sync()?;
+            }
+            model.acknowledged = model.written;
         }
-        model.acknowledged = model.written;
     }
     while random.chance(60) && lane.tend()? {}
     if random.chance(5) {

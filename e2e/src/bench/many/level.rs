@@ -13,8 +13,8 @@ use std::collections::BTreeMap;
 use crate::cluster::World;
 use crate::stopwatch::Stopwatch;
 
-/// Between two looks.
-const LOOK: Duration = Duration::from_millis(2);
+/// Between two looks: rarely enough that answering them is not what is measured.
+const LOOK: Duration = Duration::from_millis(5);
 /// A follower that is not level after this time never is.
 const LEVEL_MAX: Duration = Duration::from_secs(300);
 

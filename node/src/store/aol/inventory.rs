@@ -40,7 +40,7 @@ impl Inventory {
             let Some(number) = number_of(&name) else {
                 return Err(LaneError::Foreign { name, reason: "no segment has such a name".to_owned() });
             };
-            let file = dir.open(&name).map_err(LaneError::io(Operation::Open))?;
+            let file = dir.open_past_cache(&name).map_err(LaneError::io(Operation::Open))?;
             let header = read_header(file.as_ref(), &name, options)?.filter(|header| header.number == number);
             candidates.push(Candidate { number, file, header });
         }

@@ -4,6 +4,7 @@
 //! again. When the volume is full nothing of the refused call remains in the log. When to write and sync, and what an
 //! answer means, is the runtime's.
 
+mod bulk;
 mod room;
 
 use std::ops::Range;
@@ -11,6 +12,7 @@ use std::sync::Arc;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
+use self::bulk::Bulk;
 use self::room::lane_head;
 use super::Record;
 use super::beginning::Held;
@@ -50,6 +52,21 @@ struct Part {
     trail: Vec<u8>,
 }
 
+/// A sync of what a lane wrote, for another thread.
+#[derive(Debug)]
+pub struct Flush {
+    shared: Arc<Shared>,
+    files: Vec<Arc<dyn File>>,
+    upto: LanePosition,
+}
+
+impl Flush {
+    /// Makes it durable. After an error the lane is poisoned.
+    pub fn run(&self) -> Result<(), LaneError> {
+        self.shared.sync(&self.files, self.upto)
+    }
+}
+
 /// An append-only log, owned by one thread.
 #[derive(Debug)]
 pub struct Lane {
@@ -63,10 +80,13 @@ pub struct Lane {
     written: LanePosition,
     synced: LanePosition,
     buffer: BytesMut,
+    bulk: Bulk,
     parts: Vec<Part>,
     /// Heads before this batch, newest last: what a batch that found the volume full takes back.
     undo: Vec<(ShardId, Option<LogIndex>)>,
     unsynced: Vec<Arc<dyn File>>,
+    /// Those of the sync that another thread makes.
+    flushing: Vec<Arc<dyn File>>,
     quarantine: Quarantine,
     poisoned: bool,
 }
@@ -139,17 +159,16 @@ impl Lane {
             written: recovered.tail,
             synced: recovered.tail,
             buffer: BytesMut::with_capacity(ARENA_BYTES),
+            bulk: Bulk::default(),
             parts: Vec::new(),
             undo: Vec::new(),
             unsynced: Vec::new(),
+            flushing: Vec::new(),
             quarantine: Quarantine::new(dir.clone()),
             poisoned: false,
         };
-        // From here on damage before this point is known for what it is. A full volume can do without.
-        match lane.mark() {
-            Ok(()) | Err(LaneError::Full) => {}
-            Err(error) => return Err(error),
-        }
+        // From here on damage before this point is known for what it is.
+        lane.mark_if_room()?;
         Ok((lane, RecoveryReport { created, ..recovered.report }))
     }
 
@@ -240,11 +259,32 @@ impl Lane {
     /// Makes everything written durable and returns how far that is.
     pub fn sync(&mut self) -> Result<LanePosition, LaneError> {
         self.check()?;
-        let files = std::mem::take(&mut self.unsynced);
+        let mut files = std::mem::take(&mut self.unsynced);
+        // Nobody knows whether the other thread has begun.
+        for file in std::mem::take(&mut self.flushing) {
+            if !files.iter().any(|other| Arc::ptr_eq(other, &file)) {
+                files.push(file);
+            }
+        }
         if let Err(error) = self.shared.sync(&files, self.written) {
             return self.poison(error);
         }
         self.synced = self.written;
+        Ok(self.synced)
+    }
+
+    /// What another thread syncs while this one goes on: all that is written. [`Self::end_sync`] follows before the next.
+    pub fn begin_sync(&mut self) -> Result<Flush, LaneError> {
+        self.check()?;
+        self.flushing.append(&mut self.unsynced);
+        Ok(Flush { shared: Arc::clone(&self.shared), files: self.flushing.clone(), upto: self.written })
+    }
+
+    /// The other thread has made it durable; returns how far that is.
+    pub fn end_sync(&mut self) -> Result<LanePosition, LaneError> {
+        self.check()?;
+        self.flushing.clear();
+        self.synced = self.synced.max(self.shared.synced());
         Ok(self.synced)
     }
 
@@ -296,6 +336,14 @@ impl Lane {
     /// falls idle, since damage in the last group cannot be told from a torn tail otherwise.
     pub fn mark(&mut self) -> Result<(), LaneError> {
         self.commit_mark(&lane_head(RecordKind::Mark)).map(drop)
+    }
+
+    /// The same; a full volume can do without.
+    fn mark_if_room(&mut self) -> Result<(), LaneError> {
+        match self.mark() {
+            Err(LaneError::Full) => Ok(()),
+            marked => marked,
+        }
     }
 
     /// Writes, syncs and marks the log as cleanly ended in this boot, and notes where it did, so that the next start finds

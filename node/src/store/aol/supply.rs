@@ -194,7 +194,8 @@ impl Supply {
             return Err(full_or_io(error));
         }
         self.dir.sync().map_err(LaneError::io(Operation::Prepare))?;
-        Ok(file)
+        drop(file);
+        self.dir.open_past_cache(&name).map_err(LaneError::io(Operation::Prepare))
     }
 
     fn finish(&mut self) -> Result<(), LaneError> {

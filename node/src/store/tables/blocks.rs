@@ -4,10 +4,14 @@
 //!
 //! Invariant: at any crash, every block that the last completed sync left behind, and that was not written since, has
 //! its checksum in the newest intact seal slot of its group. Leaves to redb: never to overwrite what its last durable
-//! commit refers to, except its header, which is one sector with a checksum of its own.
+//! commit refers to, except its header, which is one sector with a checksum of its own; and to sync a file that it made
+//! longer before it writes a header that says so. Only that header needs that sync, so it is made before the next one: a
+//! file that grows by doubling would otherwise be synced again and again, with all that was written to it, while its
+//! writer waits.
 
 use std::io;
 use std::ops::Bound;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use redb::{BackendError, StorageBackend};
@@ -52,6 +56,10 @@ pub(super) struct CheckedBlocks<B> {
     inner: B,
     seals: Mutex<Seals>,
     rot: Rot,
+    /// The last call made the file longer.
+    has_grown: AtomicBool,
+    /// Its length is to be synced before the next header is written.
+    owes_length: AtomicBool,
 }
 
 /// A run of blocks of one group, part of a read or write.
@@ -66,7 +74,8 @@ impl<B: StorageBackend> CheckedBlocks<B> {
     /// Checks what stands on `inner`, and notes in `rot` what is not right; keeps about `seal_bytes_max` bytes of checksums in
     /// memory.
     pub(super) fn new(inner: B, seal_bytes_max: usize, rot: Rot) -> Self {
-        Self { inner, seals: Mutex::new(Seals::new(seal_bytes_max)), rot }
+        let seals = Mutex::new(Seals::new(seal_bytes_max));
+        Self { inner, seals, rot, has_grown: AtomicBool::default(), owes_length: AtomicBool::default() }
     }
 
     /// Whether an intact header of a database is there.
@@ -129,6 +138,10 @@ impl<B: StorageBackend> CheckedBlocks<B> {
     }
 
     fn write_header(&self, data: &[u8]) -> io::Result<()> {
+        if self.owes_length.load(Ordering::Acquire) {
+            self.inner.sync_data()?;
+            self.owes_length.store(false, Ordering::Release);
+        }
         let (payload, rest) = data.split_at(data.len().min(HEADER_BYTES));
         if rest.iter().any(|&byte| byte != 0) {
             return Err(io::Error::other("the database's header has grown beyond its sector"));
@@ -225,20 +238,30 @@ impl<B: StorageBackend> StorageBackend for CheckedBlocks<B> {
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
+        let grows = self.len()? < len;
         self.inner.set_len(file_len(len))?;
+        self.has_grown.store(grows, Ordering::Release);
         let (group, kept) = (len / GROUP_PAYLOAD, usize::try_from(len % GROUP_PAYLOAD / BLOCK).unwrap_or(0));
         self.seals().cut(group, kept, |slot, raw| self.load(group, slot, raw))
     }
 
     fn sync_data(&self) -> io::Result<()> {
+        if self.has_grown.swap(false, Ordering::AcqRel) {
+            self.owes_length.store(true, Ordering::Release);
+            return Ok(());
+        }
         let slots = self.seals().take_dirty();
         for (group, slot, raw) in slots {
             self.inner.write(group * GROUP_FILE + slot * BLOCK, &raw)?;
         }
-        self.inner.sync_data()
+        self.inner.sync_data()?;
+        self.owes_length.store(false, Ordering::Release);
+        Ok(())
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        // What follows is synced for its own sake.
+        self.has_grown.store(false, Ordering::Release);
         for piece in pieces(offset, data.len())? {
             let part = &data[piece.begin..piece.end];
             if piece.first_block == 0 { self.write_header(part)? } else { self.write_piece(piece, part)? }
@@ -272,5 +295,101 @@ impl<B: StorageBackend> StorageBackend for CheckedBlocks<B> {
 
     fn query_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
         self.inner.query_lock_range(start, end)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    enum Call {
+        Length,
+        Sync,
+        Header,
+        Blocks,
+    }
+
+    /// What stands under the layer, and what was asked of it.
+    #[derive(Debug, Default, Clone)]
+    struct Below(Arc<Mutex<(Vec<u8>, Vec<Call>)>>);
+
+    impl Below {
+        fn calls(&self) -> Vec<Call> {
+            std::mem::take(&mut self.0.lock().unwrap().1)
+        }
+    }
+
+    impl StorageBackend for Below {
+        fn len(&self) -> io::Result<u64> {
+            Ok(self.0.lock().unwrap().0.len() as u64)
+        }
+        fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+            let begin = usize::try_from(offset).unwrap();
+            out.copy_from_slice(&self.0.lock().unwrap().0[begin..begin + out.len()]);
+            Ok(())
+        }
+        fn set_len(&self, len: u64) -> io::Result<()> {
+            let mut below = self.0.lock().unwrap();
+            below.0.resize(usize::try_from(len).unwrap(), 0);
+            below.1.push(Call::Length);
+            Ok(())
+        }
+        fn sync_data(&self) -> io::Result<()> {
+            self.0.lock().unwrap().1.push(Call::Sync);
+            Ok(())
+        }
+        fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+            let begin = usize::try_from(offset).unwrap();
+            let mut below = self.0.lock().unwrap();
+            below.0[begin..begin + data.len()].copy_from_slice(data);
+            below.1.push(if data.len() == SECTOR_BYTES { Call::Header } else { Call::Blocks });
+            Ok(())
+        }
+    }
+
+    fn begun() -> (Below, CheckedBlocks<Below>) {
+        let below = Below::default();
+        let blocks = CheckedBlocks::new(below.clone(), 0, Rot::default());
+        blocks.set_len(8 * BLOCK).unwrap();
+        blocks.write(0, &[7; 320]).unwrap();
+        blocks.sync_data().unwrap();
+        below.calls();
+        (below, blocks)
+    }
+
+    #[test]
+    fn a_length_is_synced_before_the_header_that_may_tell_of_it_and_not_before() {
+        let (below, blocks) = begun();
+        for blocks_in_all in [16, 32] {
+            blocks.set_len(blocks_in_all * BLOCK).unwrap();
+            blocks.sync_data().unwrap();
+            blocks.write(BLOCK, &[1; BLOCK_BYTES]).unwrap();
+        }
+        assert_eq!(below.calls(), [Call::Length, Call::Blocks, Call::Length, Call::Blocks]);
+        blocks.write(0, &[8; 320]).unwrap();
+        assert_eq!(below.calls(), [Call::Sync, Call::Header]);
+        blocks.write(0, &[9; 320]).unwrap();
+        assert_eq!(below.calls(), [Call::Header], "once is enough");
+    }
+
+    #[test]
+    fn a_sync_of_anything_else_than_a_length_is_made_at_once() {
+        let (below, blocks) = begun();
+        blocks.set_len(16 * BLOCK).unwrap();
+        blocks.write(BLOCK, &[1; BLOCK_BYTES]).unwrap();
+        blocks.sync_data().unwrap();
+        assert_eq!(below.calls().last(), Some(&Call::Sync), "something was written behind it");
+        blocks.set_len(12 * BLOCK).unwrap();
+        blocks.sync_data().unwrap();
+        assert_eq!(below.calls().last(), Some(&Call::Sync), "a file that is cut is no longer one");
+        blocks.set_len(16 * BLOCK).unwrap();
+        blocks.sync_data().unwrap();
+        blocks.sync_data().unwrap();
+        assert_eq!(below.calls().last(), Some(&Call::Sync), "only the first one is of the length");
+        blocks.write(0, &[8; 320]).unwrap();
+        assert_eq!(below.calls(), [Call::Header], "it was synced with that");
     }
 }

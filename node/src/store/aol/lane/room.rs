@@ -127,11 +127,13 @@ impl Lane {
             // A write that ends inside a page which is not in memory makes the system read the page first.
             let padding = end.next_multiple_of(PAGE_BYTES) - end;
             self.buffer.resize(length + usize::try_from(padding).unwrap_or(0), 0);
-            let written = file.write_at(self.buffer.get(part.range.start..).unwrap_or_default(), offset);
+            let bytes = self.buffer.get(part.range.start..).unwrap_or_default();
+            let written = self.bulk.write(file.as_ref(), bytes, part.range.len(), offset);
             self.buffer.truncate(length);
             written?;
         } else {
-            file.write_at(self.buffer.get(part.range.clone()).unwrap_or_default(), offset)?;
+            let bytes = self.buffer.get(part.range.clone()).unwrap_or_default();
+            self.bulk.write(file.as_ref(), bytes, bytes.len(), offset)?;
         }
         if part.trail.is_empty() { Ok(()) } else { file.write_at(&part.trail, end) }
     }
