@@ -6,8 +6,10 @@
 
 mod acquaintance;
 mod asking;
+mod books;
 mod checks;
 mod client;
+mod desk;
 mod disk;
 mod driver;
 mod ending;
@@ -29,7 +31,9 @@ mod queue;
 mod record;
 mod replay;
 mod seeding;
+mod shipping;
 mod storage;
+mod streams;
 mod table;
 mod trace;
 mod trouble;
@@ -76,6 +80,8 @@ pub struct Figures {
     pub messages: u64,
     /// Writes that were acknowledged.
     pub writes: u64,
+    /// Times that a write was answered as one that was accepted before.
+    pub repeated: u64,
     /// Reads that were answered.
     pub reads: u64,
     /// Times that a leader opened.
@@ -90,6 +96,14 @@ pub struct Figures {
     pub refused: u64,
     /// Shards that were found damaged.
     pub damaged: u64,
+    /// Writes that went elsewhere, and files of which the directory lost the entry.
+    pub misplaced: u64,
+    /// Times that a device did not let something be read.
+    pub unread: u64,
+    /// Times that a leader found damage in what it was to send.
+    pub lacking: u64,
+    /// Nodes that started with another version of the protocol.
+    pub upgraded: u64,
     /// Shards that were made whole again.
     pub mended: u64,
     /// Followers that were seeded with an image.
@@ -108,12 +122,13 @@ impl Figures {
     }
 
     /// Each figure with its name.
-    pub const fn named(&mut self) -> [(&'static str, &mut u64); 14] {
+    pub const fn named(&mut self) -> [(&'static str, &mut u64); 19] {
         [
             ("micros", &mut self.micros),
             ("events", &mut self.events),
             ("messages", &mut self.messages),
             ("writes", &mut self.writes),
+            ("repeated", &mut self.repeated),
             ("reads", &mut self.reads),
             ("elections", &mut self.elections),
             ("crashes", &mut self.crashes),
@@ -121,6 +136,10 @@ impl Figures {
             ("partitions", &mut self.partitions),
             ("refused", &mut self.refused),
             ("damaged", &mut self.damaged),
+            ("misplaced", &mut self.misplaced),
+            ("unread", &mut self.unread),
+            ("lacking", &mut self.lacking),
+            ("upgraded", &mut self.upgraded),
             ("mended", &mut self.mended),
             ("seeded", &mut self.seeded),
             ("rolled-back", &mut self.rolled_back),

@@ -460,10 +460,12 @@ fn told(figures: &sim::Figures, seeds: u64, took: Duration) -> String {
 
 fn what_happened(figures: &sim::Figures) -> String {
     format!(
-        "{} writes and {} reads answered, {} leaders opened, {} crashes, {} disks replaced, {} shards damaged, \
-         {} mended, {} seeded, \
+        "{} writes ({} of them again) and {} reads answered, {} leaders opened, {} crashes, {} disks replaced, \
+         {} shards damaged, {} mended, {} seeded, {} writes and files misplaced, {} reads of a disk refused, \
+         {} times damage found for a follower, {} starts with another version, \
          {} found to be older ones, {} syncs refused, {} partitions, {} messages, {} events",
         figures.writes,
+        figures.repeated,
         figures.reads,
         figures.elections,
         figures.crashes,
@@ -471,6 +473,10 @@ fn what_happened(figures: &sim::Figures) -> String {
         figures.damaged,
         figures.mended,
         figures.seeded,
+        figures.misplaced,
+        figures.unread,
+        figures.lacking,
+        figures.upgraded,
         figures.rolled_back,
         figures.refused,
         figures.partitions,

@@ -2,6 +2,8 @@
 //! synced survives a crash; of the rest a prefix does, or some sectors, or nothing; damage to what was synced is told
 //! from a torn tail by later records that say how far the lane was synced.
 
+mod damage;
+
 use std::collections::BTreeMap;
 
 use thalweg_node::codec::record::{ALIGNMENT, HEADER_BYTES, LaneKey, RecordHeader, total_bytes};
@@ -15,6 +17,9 @@ use super::table::Table;
 use super::vault::{Remembered, Vault};
 use crate::dice::Dice;
 
+/// Planted bugs that take something for the end of a log that is not.
+const BLIND: [Plant; 3] =
+    [Plant::TakesDamageForATornTail, Plant::TakesZerosForTheEnd, Plant::TakesAnErrorForTheEnd];
 /// What a disk writes at once.
 const SECTOR: usize = 512;
 
@@ -36,12 +41,18 @@ pub(super) struct Disk {
     /// The tables of each shard, and those that are on their way to their place.
     pub(super) tables: Vec<Table>,
     pub(super) installing: Vec<Option<Table>>,
+    /// A planted bug: tables that come back in a crash, since the directory was not synced when others took their place.
+    pub(super) unlisted: Vec<Option<Table>>,
     /// The highest epoch on the promise of which each of its replicas said something.
     pub(super) said: Vec<Epoch>,
     /// Up to where its replicas called entries committed.
     pub(super) called: Vec<LogIndex>,
-    /// A bit of what was synced has flipped.
+    /// Something of what was synced is not there any more as it was written.
     pub(super) flipped: bool,
+    /// The same since the node started last: nobody knows yet.
+    pub(super) latent: bool,
+    /// A start reads an error of the device somewhere.
+    pub(super) unreadable: bool,
     /// The tables of this shard do not open.
     pub(super) broken: Option<Shard>,
 }
@@ -90,9 +101,12 @@ impl Disk {
             saving: None,
             tables: vec![Table::default(); shards],
             installing: vec![None; shards],
+            unlisted: vec![None; shards],
             said: vec![Epoch::default(); shards],
             called: vec![LogIndex(0); shards],
             flipped: false,
+            latent: false,
+            unreadable: false,
             broken: None,
         }
     }
@@ -210,6 +224,11 @@ impl Disk {
                 *table = next;
             }
         }
+        for (table, before) in self.tables.iter_mut().zip(&mut self.unlisted) {
+            if let Some(before) = before.take().filter(|_| dice.once_in(2)) {
+                *table = before;
+            }
+        }
         self.syncing = None;
         let unsynced = (self.end() - self.durable) as u64;
         let kept = match dice.below(4) {
@@ -243,23 +262,6 @@ impl Disk {
         self.lane[at - self.start..next - self.start].fill(0);
     }
 
-    /// One bit flips of what later records say to be synced; says whether there was any.
-    pub(super) fn flip(&mut self, dice: &mut Dice) -> bool {
-        let mut said = self.start as u64;
-        let mut at = Some(self.start);
-        while let Some((header, next)) =
-            at.and_then(|at| self.next_record(at)).filter(|(_, next)| *next <= self.durable)
-        {
-            said = header.synced.0.max(said);
-            at = Some(next);
-        }
-        let bit = dice.below((said - self.start as u64) * 8);
-        let byte = self.lane.get_mut(bytes(bit / 8)).filter(|_| said > self.start as u64);
-        let any = byte.map(|byte| *byte ^= 1 << (bit % 8)).is_some();
-        self.flipped |= any;
-        any
-    }
-
     /// What is durable of it now.
     pub(super) fn image(&self) -> Self {
         let lane = self.lane.get(..self.durable - self.start).unwrap_or_default().to_vec();
@@ -274,9 +276,12 @@ impl Disk {
             saving: None,
             tables: self.tables.clone(),
             installing: vec![None; self.tables.len()],
+            unlisted: vec![None; self.tables.len()],
             said: self.said.clone(),
             called: self.called.clone(),
             flipped: self.flipped,
+            latent: false,
+            unreadable: false,
             broken: None,
         }
     }
@@ -292,27 +297,31 @@ impl Disk {
             self.tables[shard] = Table::default();
             self.remember();
         }
+        self.latent = false;
+        let fails = self.unreadable && plant == Some(Plant::TakesAnErrorForTheEnd);
+        let error = fails.then(|| self.middle());
         let mut shards: Vec<Replay> = self.tables.iter().map(Replay::new).collect();
         let (mut at, mut last, mut damaged) = (self.start, self.start, false);
         loop {
-            while let Some((header, payload)) = self.record_at(at) {
+            while let Some((header, payload)) = self.record_at(at).filter(|_| error != Some(at)) {
                 let shard = shards.get_mut(usize::from(header.shard.0));
                 let shard =
                     shard.ok_or_else(|| Unreadable(format!("a record of no shard at position {at}")))?;
                 shard.take(&header, payload, at);
                 (last, at) = (at, at + bytes(header.total_bytes()));
             }
-            if plant == Some(Plant::TakesDamageForATornTail) {
+            if self.ends_here(at, plant) {
                 break;
             }
             let Some(next) = self.behind_damage(at) else { break };
             shards.iter_mut().for_each(Replay::suspect);
             (at, damaged) = (next, true);
         }
+        let blind = plant.is_some_and(|plant| BLIND.contains(&plant));
         if damaged && !self.flipped {
             return Err(Unreadable("damage that nobody did".to_owned()));
         }
-        if plant != Some(Plant::TakesDamageForATornTail) && at < self.durable {
+        if !blind && at < self.durable {
             let why = format!("nothing readable at position {at}, though {} were synced", self.durable);
             return Err(Unreadable(why));
         }
@@ -333,13 +342,6 @@ impl Disk {
         };
         behind().find_map(says_so)?;
         behind().find(|place| self.record_at(*place).is_some())
-    }
-
-    /// The first whole record from a position on, and where it ends.
-    fn next_record(&self, at: usize) -> Option<(RecordHeader, usize)> {
-        let place = if self.record_at(at).is_some() { at } else { self.behind_damage(at)? };
-        let (header, _) = self.record_at(place)?;
-        Some((header, place + bytes(header.total_bytes())))
     }
 
     fn record_at(&self, at: usize) -> Option<(RecordHeader, &[u8])> {

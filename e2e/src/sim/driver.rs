@@ -2,25 +2,16 @@
 
 use thalweg_node::codec::record::RecordKind;
 use thalweg_node::codec::voters::encode_configs;
-use thalweg_node::core::replication::{Effect, Entry, Input, Message, Records};
+use thalweg_node::core::replication::{Effect, Entry, Input, Message};
 use thalweg_node::types::{Epoch, LogIndex, ReplicaId};
 
 use super::client::Op;
 use super::event::{Event, NodeId, Shard};
-use super::log::{configs_of, count};
-use super::node::{Shipped, Waiting};
+use super::log::configs_of;
+use super::node::Shipped;
 use super::plant::Plant;
-use super::queue::{Micros, SECOND};
-use super::seeding::SEEDING_MAX;
 use super::storage::SYNC_MIN;
 use super::world::World;
-
-/// Entries in one message.
-const SHIP_MAX: usize = 64;
-/// Entries that may be on their way to a follower.
-const WINDOW: u64 = 512;
-/// An acknowledgement takes no longer, or the connection is taken for dead.
-const STUCK_MAX: Micros = 6 * SECOND;
 
 impl World {
     /// Something happens to a replica.
@@ -191,70 +182,6 @@ impl World {
         self.post(node, shard, to, message);
     }
 
-    /// Sends what is new in a leader's log, as far as a follower's window reaches.
-    fn ship(&mut self, node: NodeId, shard: Shard) {
-        let local = &self.nodes[node].locals[shard];
-        let Some(replica) = local.replica.as_ref().filter(|_| !local.shipping.is_empty()) else { return };
-        let (Some(epoch), end, committed) = (replica.leads(), local.log.end(), replica.committed()) else {
-            return;
-        };
-        let base = local.log.base();
-        if let Some((&to, _)) = local.shipping.iter().find(|(_, shipped)| shipped.sent < base) {
-            self.nodes[node].locals[shard].shipping.remove(&to);
-            return self.step(node, shard, Input::Lacks { to, epoch });
-        }
-        let room = |shipped: &Shipped| LogIndex(shipped.held.0 + WINDOW).min(end);
-        let due: Vec<(ReplicaId, LogIndex, LogIndex)> = local
-            .shipping
-            .iter()
-            .filter(|(_, shipped)| shipped.sent < room(shipped))
-            .map(|(to, shipped)| (*to, shipped.sent, room(shipped)))
-            .collect();
-        for (to, mut after, upto) in due {
-            while after < upto {
-                let log = &self.nodes[node].locals[shard].log;
-                let most = SHIP_MAX.min(count(upto) - count(after));
-                let mut entries = log.behind(after, most);
-                let chain = log.chain_at(after).unwrap_or_default();
-                let next = LogIndex(after.0 + entries.len() as u64);
-                if self.plant == Some(Plant::DropsOnAFullLink) && entries.len() > 4 {
-                    entries.remove(2);
-                }
-                let records = Records { epoch, after, chain, committed, entries };
-                self.post(node, shard, to, Message::Records(records));
-                after = next;
-            }
-            if let Some(shipped) = self.nodes[node].locals[shard].shipping.get_mut(&to) {
-                shipped.sent = upto;
-            }
-        }
-    }
-
-    /// A follower acknowledged: its window moves.
-    pub(super) fn held(&mut self, node: NodeId, shard: Shard, from: ReplicaId, synced: LogIndex) {
-        let now = self.queue.now();
-        if let Some(shipped) = self.nodes[node].locals[shard].shipping.get_mut(&from)
-            && (synced > shipped.held || shipped.held >= shipped.sent)
-        {
-            (shipped.held, shipped.moved) = (shipped.held.max(synced), now);
-        }
-    }
-
-    /// A connection on which nothing moves, though there is something to move, is given up.
-    pub(super) fn give_up_connections(&mut self, node: NodeId, shard: Shard) {
-        let now = self.queue.now();
-        let shipping = &self.nodes[node].locals[shard].shipping;
-        let stuck = |shipped: &Shipped| shipped.held < shipped.sent && now > shipped.moved + STUCK_MAX;
-        let given_up: Vec<ReplicaId> =
-            shipping.iter().filter(|(_, shipped)| stuck(shipped)).map(|(to, _)| *to).collect();
-        let seeds = self.nodes[node].locals[shard].seeds.iter();
-        let late: Vec<ReplicaId> =
-            seeds.filter(|(_, seed)| now > seed.since + SEEDING_MAX).map(|(to, _)| *to).collect();
-        for to in given_up.into_iter().chain(late) {
-            self.break_connection(node, self.homes[to.0 as usize]);
-        }
-    }
-
     /// Feeds something to a replica at once, but after what happens now.
     pub(super) fn feed(&mut self, node: NodeId, shard: Shard, input: Input) {
         let life = self.nodes[node].life;
@@ -266,12 +193,11 @@ impl World {
         let local = &mut it.locals[shard];
         self.trace.count(upto.0);
         let news = self.ledgers[shard].committed(&local.log, upto);
-        while let Some(Waiting { index, op, .. }) = local.writes.pop_front_if(|write| write.index <= upto) {
-            if let Some(chain) = self.ledgers[shard].chain_at(index) {
-                self.queue.after(SYNC_MIN, Event::Answered { op, outcome: Op::Done(index, chain) });
-            }
+        if self.plant == Some(Plant::ForgetsTheUnapplied) {
+            local.desk.applied(upto);
         }
         it.disk.called[shard] = it.disk.called[shard].max(upto);
+        self.give_answers(node, shard);
         if self.dice.once_in(4) {
             self.apply(node, shard, upto);
         }
@@ -287,6 +213,7 @@ impl World {
         self.say(node, || format!("opens shard {shard} in epoch {epoch}"));
         let id = self.nodes[node].id;
         self.nodes[node].locals[shard].opened = Some(epoch);
+        self.open_desk(node, shard);
         if let Err(why) = self.ledgers[shard].opened(epoch, id) {
             self.violated(|| format!("shard {shard}: {why}"));
         }
@@ -294,15 +221,16 @@ impl World {
 
     fn closed(&mut self, node: NodeId, shard: Shard, epoch: Epoch) {
         self.say(node, || format!("leads shard {shard} no more in epoch {epoch}"));
+        self.close_desk(node, shard);
         let local = &mut self.nodes[node].locals[shard];
         local.shipping.clear();
         local.seeds.clear();
         let outcome = if self.plant == Some(Plant::RefusesTheUnknown) { Op::Refused } else { Op::Unknown };
-        let writes: Vec<_> = local.writes.drain(..).map(|write| (write.op, outcome)).collect();
+        let writes: Vec<_> = local.writes.drain(..).map(|write| (write.call, outcome)).collect();
         let rounds = local.rounds.drain(..).flat_map(|(_, reads)| reads);
-        let reads: Vec<_> = rounds.chain(local.reads.drain(..)).map(|op| (op, Op::Unknown)).collect();
-        for (op, outcome) in writes.into_iter().chain(reads) {
-            self.queue.after(SYNC_MIN, Event::Answered { op, outcome });
+        let reads: Vec<_> = rounds.chain(local.reads.drain(..)).map(|call| (call, Op::Unknown)).collect();
+        for (call, outcome) in writes.into_iter().chain(reads) {
+            self.queue.after(SYNC_MIN, Event::Answered { call, outcome });
         }
     }
 
@@ -311,8 +239,8 @@ impl World {
         let upto = if self.plant == Some(Plant::ReadsPastTheCommit) { local.log.end() } else { upto };
         let chain = local.log.chain_at(upto).unwrap_or_default();
         while let Some((_, reads)) = local.rounds.pop_front_if(|(begun, _)| *begun <= round) {
-            for op in reads {
-                self.queue.after(SYNC_MIN, Event::Answered { op, outcome: Op::Done(upto, chain) });
+            for call in reads {
+                self.queue.after(SYNC_MIN, Event::Answered { call, outcome: Op::Done(upto, chain) });
             }
         }
     }

@@ -9,6 +9,12 @@ use super::world::World;
 impl World {
     /// Looks whether each shard is well, and judges its history.
     pub(super) fn finish(&mut self) {
+        let written = self.record.writes();
+        if let Some(before) = self.quiet.filter(|before| *before != written) {
+            return self.violated(|| {
+                format!("the record is written {} times after everything has come to rest", written - before)
+            });
+        }
         for shard in 0..self.ledgers.len() {
             if let Err(why) = self.is_well(shard) {
                 return self.violated(|| format!("shard {shard}, long after the trouble: {why}"));
@@ -46,7 +52,7 @@ impl World {
             return Err("a change of the voters is never over".to_owned());
         }
         let since = self.peace.unwrap_or_default() + 60 * SECOND;
-        let after = |op: &&super::client::Asked| op.shard == shard && op.is_write && op.begun > since;
+        let after = |op: &&super::client::Asked| op.shard == shard && op.is_write() && op.begun > since;
         let done = self.history.iter().rev().filter(after).any(|op| matches!(op.outcome, Op::Done(..)));
         if done { Ok(()) } else { Err("no write is taken".to_owned()) }
     }

@@ -4,7 +4,7 @@ use thalweg_node::core::failover::RowChange;
 use thalweg_node::core::replication::{Input, Message};
 use thalweg_node::types::{Boot, ReplicaId, Start};
 
-use super::client::{Op, OpId};
+use super::client::{Call, Op};
 use super::faults::Trouble;
 use super::operator::{Caller, Question, Reply};
 
@@ -71,11 +71,11 @@ pub(super) enum Event {
     /// A client begins its next operation.
     Client(usize),
     /// Its request reaches a node.
-    Request { node: NodeId, op: OpId },
+    Request { node: NodeId, call: Call },
     /// The answer reaches the client.
-    Answered { op: OpId, outcome: Op },
+    Answered { call: Call, outcome: Op },
     /// The client waits no longer.
-    GiveUp { op: OpId },
+    GiveUp { call: Call },
     /// An operator looks at its clock.
     Operate(Caller),
     /// An operator ends.
@@ -129,9 +129,9 @@ impl Event {
             Self::Trouble(trouble) => (9, *trouble as usize),
             Self::Ends { trouble, .. } => (10, *trouble as usize),
             Self::Client(client) => (11, *client),
-            Self::Request { op, .. } => (12, *op),
-            Self::Answered { op, .. } => (13, *op),
-            Self::GiveUp { op } => (14, *op),
+            Self::Request { call, .. } => (12, call.op),
+            Self::Answered { call, .. } => (13, call.op),
+            Self::GiveUp { call } => (14, call.op),
             Self::Operate(caller) => (15, caller.operator),
             Self::Asked { node, .. } => (16, *node),
             Self::Told { caller, .. } => (17, caller.operator),

@@ -32,10 +32,12 @@ pub(super) enum Trouble {
     Jump = 11,
     /// A node wants to hand over what it leads.
     Drain = 12,
+    /// A node starts again with another version of the protocol.
+    Upgrade = 13,
 }
 
 /// All kinds.
-const TROUBLES: [Trouble; 13] = [
+const TROUBLES: [Trouble; 14] = [
     Trouble::Crash,
     Trouble::Pause,
     Trouble::Wipe,
@@ -49,6 +51,7 @@ const TROUBLES: [Trouble; 13] = [
     Trouble::Full,
     Trouble::Jump,
     Trouble::Drain,
+    Trouble::Upgrade,
 ];
 
 /// Rates of one run; those per mille are of messages, syncs or calls.
@@ -68,6 +71,10 @@ pub(super) struct Faults {
     pub(super) crash_in_save_per_mille: u64,
     /// How often a disk refuses a sync or a save.
     pub(super) refused_syncs_per_mille: u64,
+    /// How often a disk does not let something be read.
+    pub(super) unread_per_mille: u64,
+    /// How far clocks on the wall are off at most, in seconds.
+    pub(super) off_max: u64,
     pub(super) stale_per_mille: u64,
     pub(super) lost_answers_per_mille: u64,
     /// How often an operator ends while a write of its is on the way.
@@ -95,6 +102,8 @@ impl Faults {
             crash_in_sync_per_mille: 0,
             crash_in_save_per_mille: 0,
             refused_syncs_per_mille: 0,
+            unread_per_mille: 0,
+            off_max: 0,
             stale_per_mille: 0,
             lost_answers_per_mille: 0,
             ends_at_write_per_mille: 0,
@@ -109,7 +118,8 @@ impl Faults {
         let mut faults = Self::none();
         for trouble in TROUBLES {
             if dice.once_in(2) {
-                faults.every.push((trouble, (2 + dice.below(60)) * SECOND));
+                let rare = if trouble == Trouble::Upgrade { 4 } else { 1 };
+                faults.every.push((trouble, rare * (2 + dice.below(60)) * SECOND));
             }
         }
         let mut rate = |max: u64| if dice.once_in(2) { 1 + dice.below(max) } else { 0 };
@@ -123,6 +133,8 @@ impl Faults {
         faults.crash_in_sync_per_mille = u64::from(rate(2) > 0);
         faults.crash_in_save_per_mille = rate(100);
         faults.refused_syncs_per_mille = u64::from(rate(2) > 1);
+        faults.unread_per_mille = rate(100);
+        faults.off_max = rate(3600);
         faults.stale_per_mille = rate(500);
         faults.lost_answers_per_mille = rate(300);
         faults.ends_at_write_per_mille = rate(300);

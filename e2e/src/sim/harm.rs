@@ -23,8 +23,8 @@ impl World {
         }
     }
 
-    /// A bit of a synced log flips, or of one copy of the superblock, or the tables of a shard do not open; it is found when the node
-    /// starts.
+    /// A bit of a synced log flips, or of one copy of the superblock, or a write went elsewhere, or a file is gone, or the tables of a
+    /// shard do not open. It is found when the node starts, or when a follower needs it.
     pub(super) fn flip(&mut self, node: NodeId) {
         if self.dice.once_in(4) {
             // One copy of the superblock is no loss.
@@ -35,17 +35,34 @@ impl World {
         if !self.may_lose_a_disk() {
             return;
         }
-        self.end(node);
-        if self.dice.once_in(4) {
-            let shard = usize::try_from(self.dice.below(self.ledgers.len() as u64)).unwrap_or(0);
-            (self.nodes[node].disk.broken, self.nodes[node].disk.flipped) = (Some(shard), true);
-            self.figures.damaged += 1;
-            self.say(node, || format!("cannot open its tables of shard {shard}"));
-            self.recover(node);
-        } else if self.nodes[node].disk.flip(&mut self.dice) {
-            self.say(node, || "has a bit flip in its log".to_owned());
+        let kind = self.dice.below(8);
+        let goes_on = kind > 1 && self.nodes[node].up && !self.dice.once_in(4);
+        if !goes_on {
+            self.end(node);
+        }
+        let disk = &mut self.nodes[node].disk;
+        let (harmed, how) = match kind {
+            0 | 1 => return self.break_tables(node),
+            2 => (disk.misdirect(&mut self.dice), "a write that went elsewhere"),
+            3 => (disk.lose_a_file(&mut self.dice), "a file without an entry in its directory"),
+            _ => (disk.flip(&mut self.dice), "a flipped bit"),
+        };
+        if harmed {
+            self.figures.misplaced += u64::from(kind < 4);
+            self.say(node, || format!("has {how} in its log"));
+        }
+        if !goes_on {
             self.recover(node);
         }
+    }
+
+    /// The tables of one shard do not open.
+    fn break_tables(&mut self, node: NodeId) {
+        let shard = usize::try_from(self.dice.below(self.ledgers.len() as u64)).unwrap_or(0);
+        (self.nodes[node].disk.broken, self.nodes[node].disk.flipped) = (Some(shard), true);
+        self.figures.damaged += 1;
+        self.say(node, || format!("cannot open its tables of shard {shard}"));
+        self.recover(node);
     }
 
     /// The disk of a node is put back to what it was some starts ago, also to before its first one, if everybody else has met or
@@ -84,8 +101,8 @@ impl World {
         let same = self.plant == Some(Plant::CountsAnEmptyDisk);
         let next = if same { id.0 as usize } else { self.homes.len() };
         let trail = if same { self.nodes[node].disk.remembered.trail } else { Trail::without_keys(Boot(0)) };
-        let full = self.nodes[node].full;
-        self.nodes[node] = Node { life, full, ..fresh(node, next, self.ledgers.len()) };
+        let (full, version) = (self.nodes[node].full, self.nodes[node].version);
+        self.nodes[node] = Node { life, full, version, ..fresh(node, next, self.ledgers.len()) };
         self.nodes[node].disk.remembered.trail = trail;
         self.nodes[node].disk.remember();
         if !same {
@@ -110,7 +127,8 @@ impl World {
         let row = self.record.now(shard);
         let there = |id: ReplicaId| {
             let home = &self.nodes[self.homes[id.0 as usize]];
-            home.id == id && !home.put_back && !home.disk.remembered.memories[shard].damaged
+            let whole = !home.disk.latent && !home.disk.remembered.memories[shard].damaged;
+            home.id == id && !home.put_back && whole
         };
         let settled = matches!(row.phase, Phase::Active { .. }) && !row.configs.is_changing();
         let voters = row.configs.last().voters;

@@ -1,45 +1,58 @@
-//! Judges the history of one shard against its final log, in O(n log n): acknowledged writes are there, once, at their
-//! place, in real-time order; refused ones are not; each read shows a prefix that holds everything acknowledged before
+//! Judges the history of one shard against its final log, in O(n log n): acknowledged writes are there, once in a stream however
+//! often they were asked for, at their place, in real-time order; refused ones are not; each read shows a prefix that holds everything acknowledged before
 //! it began, and no read shows less than one that ended before.
 
 use std::collections::BTreeMap;
 
-use thalweg_node::types::LogIndex;
+use thalweg_node::types::{LogIndex, StreamId};
 
-use super::client::{Asked, Op};
+use super::client::{Asked, Deed, Op};
 use super::ledger::Ledger;
 use super::queue::Micros;
 
 /// What is wrong with a history, if anything is.
 pub(super) fn judge<'a>(ops: impl Iterator<Item = (u64, &'a Asked)>, ledger: &Ledger) -> Result<(), String> {
     let mut places = BTreeMap::new();
-    for (index, op) in ledger.ops() {
-        if let Some(first) = places.insert(op, index) {
+    for (index, (stream, op)) in ledger.ops() {
+        if let Some(first) = places.insert((op, stream), index) {
             return Err(format!("write {op} is in the log twice, at {first} and {index}"));
         }
     }
     let mut writes = Vec::new();
     let mut shown = Vec::new();
     for (id, op) in ops {
-        let place = places.get(&id).copied();
-        match (op.is_write, op.outcome) {
+        // More than one if the stream was deleted meanwhile and is another one now.
+        let places = places.range((id, StreamId(0))..=(id, StreamId(u64::MAX))).map(|(_, index)| *index);
+        let place = match op.outcome {
+            Op::Done(index, _) => places.clone().find(|place| *place == index).or(places.clone().next()),
+            Op::Again(upto) => places.clone().rfind(|place| *place <= upto),
+            _ => places.clone().next(),
+        };
+        match (op.is_write(), op.outcome) {
             (true, Op::Done(index, chain))
                 if ledger.chain_at(index) == Some(chain) && place == Some(index) => {}
             (true, Op::Done(index, _)) => {
                 return Err(format!("write {id}, acknowledged at {index}, is at {place:?} in the final log"));
             }
-            (true, Op::Refused) if place.is_some() => {
+            (true, Op::Again(upto)) if place.is_none() => {
+                return Err(format!(
+                    "write {id} is called a duplicate, but is not in the final log up to {upto}"
+                ));
+            }
+            (true, Op::Refused | Op::Absent(_) | Op::OutOfStep(_)) if place.is_some() => {
                 return Err(format!("write {id} was refused and is in the final log at {place:?}"));
             }
             (false, Op::Done(index, chain)) if ledger.chain_at(index) != Some(chain) => {
-                return Err(format!("read {id} shows {index} entries that are not the final log's"));
+                return Err(format!("{id} shows {index} entries that are not the final log's"));
             }
-            (false, Op::Done(index, _)) => shown.push((op.begun, op.ended, index, id)),
+            (false, Op::Done(index, _)) if op.deed == Deed::Read => {
+                shown.push((op.begun, op.ended, index, id));
+            }
             _ => {}
         }
-        if let Some(index) = place.filter(|_| op.is_write) {
-            let ended = op.ended.filter(|_| matches!(op.outcome, Op::Done(..)));
-            writes.push((index, op.begun, ended, id));
+        for index in places.filter(|_| op.is_write()) {
+            let known = matches!(op.outcome, Op::Done(..) | Op::Again(_)) && place == Some(index);
+            writes.push((index, op.begun, op.ended.filter(|_| known), id));
         }
     }
     writes.sort_unstable();

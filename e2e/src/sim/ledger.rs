@@ -2,30 +2,28 @@
 
 use std::collections::BTreeMap;
 
-use thalweg_node::core::replication::Entry;
-use thalweg_node::types::{Chain, Epoch, LogIndex, RecordEpoch, ReplicaId};
+use thalweg_node::types::{Chain, Epoch, LogIndex, RecordEpoch, ReplicaId, StreamId};
 
+use super::books::{Books, Verdict, Wish};
 use super::log::{Log, count};
+use super::streams::{op_of, ops_of};
 use super::table::Table;
 
 /// Everything that was written and committed in one shard.
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
-    /// The chain after each committed entry, and the operation in it if it is a client's.
-    committed: Vec<(Chain, Option<u64>)>,
+    /// The chain after each committed entry, and the operation in it if one appends: to which stream, and its number.
+    committed: Vec<(Chain, Option<(StreamId, u64)>)>,
     /// What they come to, and that after each of them.
     table: Table,
     sums: Vec<u64>,
+    books: Books,
+    /// Entries up to here some client knows to be committed.
+    pub(super) known: LogIndex,
     /// What was written at each index, in which epoch.
     written: Vec<Vec<(Epoch, Chain)>>,
     /// Who opened in which epoch of the record.
     opened: BTreeMap<RecordEpoch, ReplicaId>,
-}
-
-/// The operation that an entry carries.
-pub(super) fn op_of(entry: &Entry) -> Option<u64> {
-    let batch = entry.kind == thalweg_node::codec::record::RecordKind::Batch;
-    entry.payload.first_chunk().filter(|_| batch).map(|bytes| u64::from_le_bytes(*bytes))
 }
 
 impl Ledger {
@@ -59,8 +57,10 @@ impl Ledger {
             let (Some(entry), Some(chain)) = (log.entry(index), log.chain_at(index)) else {
                 return Err(format!("it calls entry {index} committed and does not have it"));
             };
-            self.committed.push((chain, op_of(entry)));
-            self.table.apply(entry, chain);
+            let ops = ops_of(entry);
+            self.books.take(index, &ops).map_err(|why| format!("entry {index}: {why}"))?;
+            self.committed.push((chain, op_of(&ops)));
+            self.table.apply_ops(entry, chain, &ops);
             self.sums.push(self.table.sum());
         }
         Ok(upto.0 - known.0)
@@ -99,8 +99,13 @@ impl Ledger {
         }
     }
 
-    /// The operations, with their indexes.
-    pub(super) fn ops(&self) -> impl Iterator<Item = (LogIndex, u64)> + '_ {
+    /// What ought to be answered as of a committed entry.
+    pub(super) fn ought(&self, wish: &Wish, at: LogIndex) -> Verdict {
+        self.books.ought(wish, at)
+    }
+
+    /// The operations that append, with their indexes and streams.
+    pub(super) fn ops(&self) -> impl Iterator<Item = (LogIndex, (StreamId, u64))> + '_ {
         let numbered = (1..).map(LogIndex).zip(&self.committed);
         numbered.filter_map(|(index, (_, op))| Some((index, (*op)?)))
     }

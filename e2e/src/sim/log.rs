@@ -117,9 +117,4 @@ impl Log {
         let place = self.place(after).unwrap_or(0).min(self.lines.len());
         self.lines.range(place..)
     }
-
-    /// At most `most` entries behind `after`.
-    pub(super) fn behind(&self, after: LogIndex, most: usize) -> Vec<Entry> {
-        self.lines_behind(after).take(most).map(|line| line.entry.clone()).collect()
-    }
 }

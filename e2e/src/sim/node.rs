@@ -8,7 +8,9 @@ use thalweg_node::codec::record::RecordKind;
 use thalweg_node::core::replication::{Effect, Entry, Found, Image, Memory, Replica, Ticket};
 use thalweg_node::types::{Boot, Configs, Epoch, LogIndex, RecordEpoch, ReplicaId};
 
-use super::client::OpId;
+use super::books::{Verdict, Wish};
+use super::client::Call;
+use super::desk::Desk;
 use super::disk::{Disk, Reach, Unreadable};
 use super::event::{Event, Shard};
 use super::log::{Log, configs_of};
@@ -30,8 +32,12 @@ pub(super) struct Node {
     pub(super) clock: u64,
     /// What it does not hear of while it is paused.
     pub(super) paused: Option<Vec<Event>>,
+    /// How far its clock on the wall is off, in milliseconds.
+    pub(super) wall_off: i64,
     /// How far its clock jumped since it started.
     pub(super) jumped: Micros,
+    /// The version of the protocol that it speaks.
+    pub(super) version: u16,
     /// Its disk was put back to an older one, and nobody has told it yet.
     pub(super) put_back: bool,
     /// A peer remembers this start: it takes part.
@@ -57,15 +63,17 @@ pub(super) struct Local {
     pub(super) cutting: Option<LogIndex>,
     /// Followers that get entries.
     pub(super) shipping: BTreeMap<ReplicaId, Shipped>,
-    /// Writes that wait to be committed.
+    /// Where commands are decided.
+    pub(super) desk: Desk,
+    /// Answers that wait for what they rest on to be committed.
     pub(super) writes: VecDeque<Waiting>,
     /// The epoch in which it opened last.
     pub(super) opened: Option<Epoch>,
     /// When a leader that it would follow was last heard of.
     pub(super) heard: Micros,
     /// Reads that wait for the next round, and for rounds under way.
-    pub(super) reads: Vec<OpId>,
-    pub(super) rounds: VecDeque<(u64, Vec<OpId>)>,
+    pub(super) reads: Vec<Call>,
+    pub(super) rounds: VecDeque<(u64, Vec<Call>)>,
     /// Followers that get an image.
     pub(super) seeds: BTreeMap<ReplicaId, Seed>,
     /// Images that it took, by their keys.
@@ -87,12 +95,19 @@ pub(super) struct Seed {
     pub(super) end: Option<LogIndex>,
 }
 
-/// A write that was appended.
-#[derive(Debug, Clone, Copy)]
+/// An answer that was decided.
+#[derive(Debug, Clone)]
 pub(super) struct Waiting {
-    pub(super) index: LogIndex,
-    pub(super) op: OpId,
+    /// The last entry that it rests on.
+    pub(super) basis: LogIndex,
+    /// The entry that was written for it, if one was.
+    pub(super) index: Option<LogIndex>,
+    /// The end of the log on which it was decided.
+    pub(super) seen: LogIndex,
+    pub(super) call: Call,
     pub(super) begun: Micros,
+    pub(super) wish: Wish,
+    pub(super) verdict: Verdict,
 }
 
 /// How far the log was sent to a follower.
@@ -114,6 +129,7 @@ impl Local {
             saved: Ticket(0),
             cutting: None,
             shipping: BTreeMap::new(),
+            desk: Desk::default(),
             writes: VecDeque::new(),
             opened: None,
             heard: 0,
@@ -150,6 +166,8 @@ impl Node {
             started: 0,
             clock: 1000,
             paused: None,
+            wall_off: 0,
+            version: 0,
             jumped: 0,
             put_back: false,
             vouched: false,

@@ -81,11 +81,29 @@ pub enum Plant {
     TakesAnOlderImage,
     /// A seeded follower goes on before the image is on its disk.
     SeedsInMemoryOnly,
+    /// A leader loads the heads of streams without the producers that came with an image.
+    LeavesProducersOut,
+    /// A new leader decides before its tables hold all that is committed.
+    ServesBeforeItsTables,
+    /// A leader keeps what it decided, though it has led no more since and that was taken back.
+    KeepsWhatWasTakenBack,
+    /// A duplicate is answered before what it repeats is committed.
+    AnswersDuplicatesAtOnce,
+    /// A leader forgets heads that its tables do not hold as they are.
+    ForgetsTheUnapplied,
+    /// A leader sends on what it reads back from its log, whatever its checksum says.
+    ServesDamagedBytes,
+    /// What was never written is taken for the end of a log, whatever stands behind it.
+    TakesZerosForTheEnd,
+    /// So is what the device does not let be read.
+    TakesAnErrorForTheEnd,
+    /// Tables take the place of others without a sync of the directory.
+    LeavesTheDirectoryUnsynced,
 }
 
 impl Plant {
     /// All of them.
-    pub const ALL: [Self; 39] = [
+    pub const ALL: [Self; 48] = [
         Self::AcknowledgesBeforeCommit,
         Self::CountsTheUnsynced,
         Self::ForgetsPromises,
@@ -125,5 +143,14 @@ impl Plant {
         Self::OffersTheUncommitted,
         Self::TakesAnOlderImage,
         Self::SeedsInMemoryOnly,
+        Self::LeavesProducersOut,
+        Self::ServesBeforeItsTables,
+        Self::KeepsWhatWasTakenBack,
+        Self::AnswersDuplicatesAtOnce,
+        Self::ForgetsTheUnapplied,
+        Self::ServesDamagedBytes,
+        Self::TakesZerosForTheEnd,
+        Self::TakesAnErrorForTheEnd,
+        Self::LeavesTheDirectoryUnsynced,
     ];
 }

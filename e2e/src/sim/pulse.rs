@@ -36,7 +36,7 @@ fn seen(local: &Local, now: Micros) -> Option<ShardPulse> {
             let configs = replica.memory().configs.as_ref();
             RoleSeen::Leading {
                 epoch,
-                open: replica.takes_writes(),
+                open: replica.takes_writes() && local.desk.is_open(),
                 waiting: local.writes.front().map_or(Duration::ZERO, |write| since(write.begun)),
                 newest: configs.map_or(ConfigVersion(0), |configs| configs.last().version),
                 oldest: configs.map_or(ConfigVersion(0), |configs| configs.oldest().version),

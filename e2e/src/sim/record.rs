@@ -32,6 +32,11 @@ impl Record {
         Self { versions: vec![rows], without_precondition: false }
     }
 
+    /// How often they were written.
+    pub(super) const fn writes(&self) -> usize {
+        self.versions.len()
+    }
+
     /// The rows as they are, or as they were `back` versions ago.
     pub(super) fn rows(&self, back: usize) -> &Rows {
         &self.versions[(self.versions.len() - 1).saturating_sub(back)]

@@ -37,6 +37,7 @@ impl World {
         for line in log.lines_behind(table.end()).take(due) {
             table.apply(&line.entry, line.chain);
         }
+        it.locals[shard].desk.applied(table.end());
         if let Err(why) = self.ledgers[shard].holds(table) {
             self.violated(|| format!("node-{node} shard {shard}: {why}"));
         }
@@ -159,7 +160,10 @@ impl World {
         }
         let Some(table) = it.disk.installing[shard].take() else { return };
         let (end, chain) = (table.end(), table.chain());
-        it.disk.tables[shard] = table;
+        let before = std::mem::replace(&mut it.disk.tables[shard], table);
+        if self.plant == Some(Plant::LeavesTheDirectoryUnsynced) {
+            it.disk.unlisted[shard] = Some(before);
+        }
         it.locals[shard].seeded = true;
         self.write_cut(node, shard, end, chain);
         if let Err(why) = self.ledgers[shard].holds(&self.nodes[node].disk.tables[shard]) {

@@ -2,14 +2,11 @@
 //! behind it make what all entries make, wherever the tables came from.
 
 use thalweg_node::core::replication::{Entry, History};
-use thalweg_node::types::{Chain, Configs, LogIndex};
+use thalweg_node::types::{Chain, Configs, LogIndex, Op};
 
-use super::ledger::op_of;
 use super::log::configs_of;
+use super::streams::{Streams, ops_of};
 use crate::dice::mix;
-
-/// Rows, each of which gathers some of the operations.
-const ROWS: usize = 4;
 
 /// What is known up to one entry, without the entries.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -18,7 +15,7 @@ pub(super) struct Table {
     voters: Option<Configs>,
     /// The first set of voters of all.
     first: Option<Configs>,
-    rows: [u64; ROWS],
+    streams: Streams,
     /// Up to here it came as a whole from a leader: what the log says of earlier entries is about other tables.
     seeded: LogIndex,
 }
@@ -49,6 +46,11 @@ impl Table {
         self.first.as_ref()
     }
 
+    /// Its streams.
+    pub(super) const fn streams(&self) -> &Streams {
+        &self.streams
+    }
+
     /// Up to where it came as a whole.
     pub(super) const fn seeded(&self) -> LogIndex {
         self.seeded
@@ -61,20 +63,21 @@ impl Table {
 
     /// Takes the next entry in, after which the chain is `chain`.
     pub(super) fn apply(&mut self, entry: &Entry, chain: Chain) {
+        self.apply_ops(entry, chain, &ops_of(entry));
+    }
+
+    /// The same, when what it changes is known.
+    pub(super) fn apply_ops(&mut self, entry: &Entry, chain: Chain, ops: &[Op]) {
         self.history.push(entry.epoch, chain);
         if let Some(configs) = configs_of(entry) {
             self.first.get_or_insert_with(|| configs.clone());
             self.voters = Some(configs);
         }
-        if let Some(op) = op_of(entry)
-            && let Some(row) = self.rows.get_mut(usize::try_from(op).unwrap_or(0) % ROWS)
-        {
-            *row = mix(row.rotate_left(7) ^ op);
-        }
+        self.streams.apply(ops);
     }
 
     /// A number that stands for all that is in it.
     pub(super) fn sum(&self) -> u64 {
-        self.rows.iter().fold(self.end().0, |sum, row| mix(sum.rotate_left(11) ^ row))
+        mix(self.end().0.rotate_left(17) ^ self.streams.sum())
     }
 }

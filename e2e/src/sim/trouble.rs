@@ -5,6 +5,7 @@ use thalweg_node::types::StartKey;
 use super::disk::Unreadable;
 use super::event::{Event, NodeId};
 use super::faults::{Faults, Trouble};
+use super::network::chance;
 use super::operator::Caller;
 use super::queue::{MILLI, Micros, SECOND};
 use super::world::World;
@@ -53,11 +54,20 @@ impl World {
             Trouble::Full => self.nodes[node].full = self.queue.now() + self.dice.below(FULL_MAX),
             Trouble::Drain => self.nodes[node].draining = self.queue.now() + self.dice.below(DRAIN_MAX),
             Trouble::Jump => self.jump(node),
+            Trouble::Upgrade => {
+                self.figures.upgraded += 1;
+                self.end(node);
+                self.nodes[node].version ^= 1;
+            }
         }
     }
 
-    /// The clock of a node jumps, or that of an operator: far forward or a little back.
+    /// The clock of a node jumps, or that of an operator: far forward or a little back; or one on the wall, as far back, too.
     fn jump(&mut self, node: NodeId) {
+        if self.dice.once_in(3) {
+            self.nodes[node].wall_off += self.off_by();
+            return;
+        }
         let jumped = match self.dice.below(self.operators.len() as u64 + 3) {
             0..3 => &mut self.nodes[node].jumped,
             other => &mut self.operators[usize::try_from(other - 3).unwrap_or(0)].jumped,
@@ -66,6 +76,13 @@ impl World {
             true => jumped.saturating_sub(self.dice.below(JUMP_BACK_MAX)),
             false => *jumped + self.dice.below(JUMP_MAX),
         };
+    }
+
+    /// How far a clock on the wall is off, in milliseconds.
+    fn off_by(&mut self) -> i64 {
+        let millis = 1000 * self.faults.off_max;
+        let off = i64::try_from(self.dice.below(2 * millis + 1)).unwrap_or(0);
+        off - i64::try_from(millis).unwrap_or(0)
     }
 
     pub(super) fn some_node(&mut self) -> NodeId {
@@ -90,6 +107,7 @@ impl World {
         (it.up, it.paused, it.life) = (false, None, it.life + 1);
         let promised: Vec<_> = it.disk.remembered.memories.iter().map(|memory| memory.promised).collect();
         it.disk.crash(&mut self.dice);
+        it.disk.unreadable = chance(&mut self.dice, self.faults.unread_per_mille);
         let kept =
             it.disk.remembered.memories.iter().zip(&promised).all(|(now, before)| now.promised >= *before);
         let kept = kept
@@ -123,10 +141,17 @@ impl World {
         let now = self.queue.now();
         let drift = self.faults.drift_per_mille;
         let clock = 1000 - drift + self.dice.below(2 * drift + 1);
+        let off = self.off_by();
         let it = &mut self.nodes[node];
         if it.up {
             return;
         }
+        if std::mem::take(&mut it.disk.unreadable) {
+            // The start ends with an error, and is tried again.
+            self.figures.unread += 1;
+            return self.queue.after(SECOND, Event::Start { node });
+        }
+        it.wall_off = off;
         it.disk.remembered.trail = it.disk.remembered.trail.followed_by(StartKey(self.dice.draw()));
         it.disk.remember();
         (it.up, it.started, it.clock, it.jumped, it.vouched) = (true, now, clock, 0, false);
@@ -241,6 +266,17 @@ impl World {
         self.operator_ends(Caller { operator, life });
     }
 
+    /// All nodes have the newest version of the protocol; those that had another one start again.
+    fn speak_alike(&mut self) {
+        let newest = self.nodes.iter().map(|node| node.version).max().unwrap_or(0);
+        for node in 0..self.nodes.len() {
+            if self.nodes[node].version != newest {
+                self.end(node);
+                self.nodes[node].version = newest;
+            }
+        }
+    }
+
     /// All trouble ends: what is down starts, what stands still goes on, every connection is made anew.
     pub(super) fn peace(&mut self) {
         let now = self.queue.now();
@@ -251,7 +287,9 @@ impl World {
         for number in self.partitions.keys().copied().collect::<Vec<_>>() {
             self.trouble_ends(Trouble::Partition, number);
         }
+        self.speak_alike();
         for node in 0..self.nodes.len() {
+            self.nodes[node].disk.unreadable = false;
             (self.nodes[node].full, self.nodes[node].draining) = (0, 0);
             self.start(node);
             self.wake(node);

@@ -115,6 +115,10 @@ impl World {
         if self.network.is_blocked(one, other) || self.network.is_blocked(other, one) {
             return self.try_to_connect(one, other);
         }
+        // Who speaks another version is refused before anything else is said.
+        if self.nodes[one].version != self.nodes[other].version {
+            return self.try_to_connect(one, other);
+        }
         // The side that dials remembers the other one first; what it says then may be lost.
         if chance(&mut self.dice, self.faults.lost_per_mille) {
             self.recognise(one, other);

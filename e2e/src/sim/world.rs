@@ -29,6 +29,8 @@ const HEALED_WITHIN: Micros = 120 * SECOND;
 /// How many entries a log has before the older ones go: few enough that whoever was away for seconds lacks some.
 const LOG_MAX_MIN: u64 = 32;
 const LOG_MAX_MORE: u64 = 200;
+/// What a core keeps in memory at most: next to nothing, a part, or everything.
+const HEADS: [usize; 3] = [2, 8, 1000];
 /// So long nobody asks anything at the end, so that everything comes to rest.
 const QUIET: Micros = 20 * SECOND;
 
@@ -48,6 +50,8 @@ pub(super) struct World {
     pub(super) lost_a_disk: Micros,
     /// So many entries a log may have before the older ones are let go, if any ever are.
     pub(super) log_max: Option<u64>,
+    /// Heads and what they remember that a core keeps in memory.
+    pub(super) heads_max: usize,
     /// Images that were taken.
     pub(super) images_taken: u32,
     /// What some disks were.
@@ -67,7 +71,8 @@ pub(super) struct World {
     pub(super) partitions: BTreeMap<u64, Vec<(NodeId, NodeId)>>,
     pub(super) effects: Vec<Effect>,
     pub(super) peace: Option<Micros>,
-    pub(super) quiet: bool,
+    /// From when on clients ask nothing new: how often the record had been written by then.
+    pub(super) quiet: Option<usize>,
     pub(super) violation: Option<String>,
     pub(super) figures: Figures,
 }
@@ -82,11 +87,12 @@ impl World {
         let shards = 1 + usize::from(dice.once_in(2));
         let operators = 1 + usize::from(dice.once_in(4)) + usize::from(!dice.once_in(3));
         let log_max = dice.once_in(2).then(|| LOG_MAX_MIN + dice.below(LOG_MAX_MORE));
+        let heads_max = dice.pick(&HEADS).copied().unwrap_or(HEADS[0]);
         let first = Voters::new((0..voters).map(ReplicaId));
         let rows = first.map(|voters| vec![ShardRow::first(voters, ReplicaId(0)); shards]);
         let mut record = Record::new(rows.unwrap_or_default());
         record.without_precondition = scope.plant == Some(Plant::WritesWithoutPrecondition);
-        let client = Client { leaders: vec![0; shards] };
+        let client = Client { leaders: vec![0; shards], ..Client::default() };
         Self {
             queue: Queue::default(),
             dice,
@@ -99,6 +105,7 @@ impl World {
             record,
             lost_a_disk: 0,
             log_max,
+            heads_max,
             images_taken: 0,
             images: BTreeMap::new(),
             outage: 0,
@@ -112,7 +119,7 @@ impl World {
             partitions: BTreeMap::new(),
             effects: Vec::new(),
             peace: None,
-            quiet: false,
+            quiet: None,
             violation: None,
             figures: Figures::default(),
         }
@@ -197,9 +204,9 @@ impl World {
             Event::Trouble(trouble) => self.trouble(trouble),
             Event::Ends { trouble, number } => self.trouble_ends(trouble, number),
             Event::Client(client) => self.client_asks(client),
-            Event::Request { node, op } => self.request(node, op),
-            Event::Answered { op, outcome } => self.answered(op, outcome),
-            Event::GiveUp { op } => self.give_up(op),
+            Event::Request { node, call } => self.request(node, call),
+            Event::Answered { call, outcome } => self.answered(call, outcome),
+            Event::GiveUp { call } => self.give_up(call),
             Event::Operate(caller) => self.operate(caller),
             Event::OperatorEnds(caller) => self.operator_ends(caller),
             Event::Asked { caller, node, question } => self.node_asked(caller, node, *question),
@@ -209,7 +216,7 @@ impl World {
             Event::Hand => self.hand_looks(),
             Event::Changed(change) => self.hand_changes(&change),
             Event::Peace => self.peace(),
-            Event::Quiet => self.quiet = true,
+            Event::Quiet => self.quiet = Some(self.record.writes()),
         }
     }
 
@@ -228,6 +235,10 @@ impl World {
         for shard in 0..self.ledgers.len() {
             self.step(node, shard, Input::Tick(passed));
             self.give_up_connections(node, shard);
+            if let Some(upto) = self.nodes[node].locals[shard].desk.opens_at() {
+                self.apply(node, shard, upto);
+                self.serve_if_applied(node, shard);
+            }
         }
         self.let_go(node);
     }

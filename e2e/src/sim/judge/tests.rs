@@ -2,13 +2,17 @@
 
 use std::collections::HashSet;
 
+use thalweg_node::codec::op::encode_ops;
 use thalweg_node::codec::record::RecordKind;
 use thalweg_node::core::replication::Entry;
-use thalweg_node::types::Epoch;
+use thalweg_node::types::{
+    AppendOp, Epoch, LogIndex, Messages, Offset, StreamConfig, StreamId, StreamMeta, UnixMillis,
+};
 
 use super::judge;
 use crate::dice::Dice;
-use crate::sim::client::{Asked, Op};
+use crate::sim::client::{Asked, Deed, Op};
+use crate::sim::desk::name_of;
 use crate::sim::ledger::Ledger;
 use crate::sim::log::Log;
 
@@ -24,13 +28,43 @@ struct History {
 }
 
 fn log_of(writes: &[usize]) -> Log {
-    let mut log = Log::default();
+    let (mut log, mut tail) = (Log::default(), Offset::ZERO);
     for write in writes {
-        let payload = (*write as u64).to_le_bytes().to_vec().into();
-        let entry = Entry { kind: RecordKind::Batch, epoch: Epoch::default(), payload };
+        let mut ops = Vec::new();
+        if log.end() == LogIndex(0) {
+            ops.push(thalweg_node::types::Op::Create(Box::new(stream())));
+        }
+        let messages = Messages::single((*write as u64).to_le_bytes().to_vec().into()).unwrap();
+        let (start, at) = (tail, UnixMillis(0));
+        tail = messages.end(start);
+        let append =
+            AppendOp { stream: StreamId(0), start, messages, close: false, producer: None, seq: None, at };
+        ops.push(thalweg_node::types::Op::Append(append));
+        let mut payload = Vec::new();
+        encode_ops(&ops, &mut payload, &mut Vec::new());
+        let entry = Entry { kind: RecordKind::Batch, epoch: Epoch::default(), payload: payload.into() };
         log.push(entry, usize::MAX);
     }
     log
+}
+
+fn stream() -> StreamMeta {
+    StreamMeta {
+        id: StreamId(0),
+        name: name_of(0, 0).unwrap(),
+        config: StreamConfig::default(),
+        created_at: UnixMillis(0),
+        touched_at: UnixMillis(0),
+        base: Offset::ZERO,
+        earliest: Offset::ZERO,
+        tail: Offset::ZERO,
+        closed: false,
+        closed_by: None,
+        last_seq: None,
+        parent: None,
+        pins: 0,
+        retired: false,
+    }
 }
 
 fn shown(writes: &[usize]) -> Op {
@@ -54,7 +88,7 @@ fn is_explainable(history: &History) -> bool {
         been: &mut HashSet<(u32, Vec<usize>)>,
     ) -> bool {
         let waiting: Vec<usize> = (0..history.ops.len()).filter(|op| done & (1 << op) == 0).collect();
-        let is_known = |op: &usize| matches!(history.ops[*op].outcome, Op::Done(..));
+        let is_known = |op: &usize| matches!(history.ops[*op].outcome, Op::Done(..) | Op::Again(_));
         if !waiting.iter().any(is_known) && *log == history.log {
             return true;
         }
@@ -65,21 +99,24 @@ fn is_explainable(history: &History) -> bool {
         let deadline = ends.min().unwrap_or(u64::MAX);
         for op in waiting {
             let asked = &history.ops[op];
-            if asked.begun > deadline || asked.outcome == Op::Refused || (!asked.is_write && !is_known(&op)) {
+            if asked.begun > deadline || asked.outcome == Op::Refused || (!asked.is_write() && !is_known(&op))
+            {
                 continue;
             }
-            if asked.is_write {
+            if asked.is_write() {
                 log.push(op);
             }
             let fits = match asked.outcome {
                 // A write is told where it is; what lies behind it later is another matter.
                 Op::Done(..) => asked.outcome == shown(log),
+                // And one that was done before lies no later than what was looked at.
+                Op::Again(upto) => LogIndex(log.len() as u64) <= upto,
                 _ => true,
             };
             if fits && step(history, done | 1 << op, log, been) {
                 return true;
             }
-            if asked.is_write {
+            if asked.is_write() {
                 log.pop();
             }
         }
@@ -98,19 +135,23 @@ fn correct(dice: &mut Dice, count: usize) -> History {
         let client = usize::try_from(dice.below(3)).unwrap();
         match &mut under_way[client] {
             None if ops.len() < count => {
-                let (is_write, begun) = (!dice.once_in(3), now);
+                let write = Deed::Append { stream: 0, stamp: None };
+                let deed = if dice.once_in(3) { Deed::Read } else { write };
                 under_way[client] = Some((ops.len(), None));
-                ops.push(Asked { client, shard: 0, is_write, begun, ended: None, outcome: Op::Pending });
+                ops.push(Asked::new(client, 0, deed, now));
             }
             None => {}
             Some((op, outcome)) if outcome.is_none() && !dice.once_in(10) => {
-                if ops[*op].is_write {
+                if ops[*op].is_write() {
                     log.push(*op);
                 }
                 *outcome = Some(shown(&log));
             }
             Some((op, outcome)) => {
                 let lost = if outcome.is_none() && dice.once_in(2) { Op::Refused } else { Op::Unknown };
+                let again = outcome.is_some() && ops[*op].is_write() && dice.once_in(6);
+                let outcome =
+                    outcome.map(|done| if again { Op::Again(LogIndex(log.len() as u64)) } else { done });
                 let outcome = outcome.filter(|_| !dice.once_in(6)).unwrap_or(lost);
                 (ops[*op].outcome, ops[*op].ended) = (outcome, Some(now));
                 under_way[client] = None;
@@ -133,17 +174,19 @@ fn bend(dice: &mut Dice, history: &mut History) {
     let upto = place(dice, history.log.len() + 1);
     let other = history.ops[two].clone();
     let op = &mut history.ops[one];
-    match dice.below(7) {
+    match dice.below(8) {
         0 => (op.begun, op.ended) = (other.begun, other.ended),
         1 => op.outcome = Op::Unknown,
         2 => op.outcome = Op::Refused,
         3 if matches!(op.outcome, Op::Done(..)) => op.outcome = shown(&history.log[..upto]),
+        7 if op.is_write() => op.outcome = Op::Again(LogIndex(upto as u64)),
         4 if !history.log.is_empty() => drop(history.log.remove(upto.min(history.log.len() - 1))),
         5 if history.log.len() > 1 => {
             let at = upto.min(history.log.len() - 2);
             history.log.swap(at, at + 1);
         }
-        _ => op.outcome = other.outcome,
+        _ if op.is_write() || !matches!(other.outcome, Op::Again(_)) => op.outcome = other.outcome,
+        _ => {}
     }
 }
 
