@@ -91,12 +91,13 @@ impl LaneOwner {
         self.append_entry(shard, &Entry { kind, epoch, payload: payload.into() });
     }
 
-    /// Entries of the leader; room was made sure of when they came.
+    /// Entries of the leader; room was made sure of when they came. Behind one that is not taken none is: it would get that one's index.
     fn append_received(&mut self, shard: ShardId, entries: &[Entry]) {
-        entries.iter().for_each(|entry| self.append_entry(shard, entry));
+        let _all = entries.iter().all(|entry| self.append_entry(shard, entry));
     }
 
-    fn append_entry(&mut self, shard: ShardId, entry: &Entry) {
+    /// Whether it was taken.
+    fn append_entry(&mut self, shard: ShardId, entry: &Entry) -> bool {
         let configs = match entry.kind {
             RecordKind::Config => match decode_configs(&entry.payload) {
                 Ok(configs) => Some(configs),
@@ -104,7 +105,7 @@ impl LaneOwner {
                     if let Some(open) = self.shared.open_shard(shard) {
                         open.condemn(&format!("an entry from its leader cannot be read: {error}"));
                     }
-                    return;
+                    return false;
                 }
             },
             _ => None,
@@ -113,6 +114,7 @@ impl LaneOwner {
             tracing::error!(%error, "an entry was not taken by the log");
             self.broken = true;
         }
+        !self.broken
     }
 
     /// Takes entries back: a record says so, and once that is synced the replica hears of it.

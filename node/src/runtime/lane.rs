@@ -446,6 +446,8 @@ impl LaneOwner {
         self.open_the_rest();
         self.feed();
         self.look_for_stalls(now);
+        // What a replica that led no more could not answer, and nobody waits for any more.
+        self.duty.asks.retain(|_, sender| !sender.is_closed());
         self.tend_seeds(now);
         self.tell(now);
         self.shared.tell_touches();

@@ -21,8 +21,17 @@ impl Replica {
     pub(super) fn reported(&mut self, from: ReplicaId, report: &Report, out: &mut Vec<Effect>) {
         let (common, end) = (self.history.common(&report.history), self.history.end());
         let (now, epoch) = (self.now, report.epoch);
+        // Elsewhere the first entry behind the common point shows it. Where both logs end there, none may come for long.
+        let other_content = report.intact
+            && report.history.end() == end
+            && report.history.last_epoch() == self.history.last_epoch()
+            && report.history.chain() != self.history.chain();
         let Some(peer) = self.leading(epoch).and_then(|leading| leading.peers.get_mut(&from)) else { return };
         let common = match common {
+            Common::Upto(_) if other_content => {
+                let at = report.history.last_epoch();
+                return out.push(Effect::Send { to: from, message: Message::Differs { epoch, at } });
+            }
             Common::Upto(common) => common,
             Common::Impossible(at) | Common::Forgotten(at) => {
                 return out.push(Effect::Send { to: from, message: Message::Differs { epoch, at } });

@@ -48,8 +48,11 @@ impl Replica {
     /// A leader asks to be followed: its epoch is promised before anything is told.
     pub(super) fn follow(&mut self, leader: ReplicaId, epoch: Epoch, out: &mut Vec<Effect>) {
         let promised = self.kept.get().promised;
-        // A halted replica keeps what it promised. A leader of the same epoch of the record would be a second one.
-        let second = self.kept.get().led.record == epoch.record;
+        // A halted replica keeps what it promised. A leader of the epoch of the record that this one leads or follows another in would be
+        // a second one.
+        let follows_another = matches!(&self.role, Role::Following(following)
+            if following.epoch.record == epoch.record && following.leader != leader);
+        let second = self.kept.get().led.record == epoch.record || follows_another;
         if epoch < promised || second || matches!(self.role, Role::Halted(_)) {
             let message = Message::Refused { epoch, promised };
             return out.push(Effect::Send { to: leader, message });

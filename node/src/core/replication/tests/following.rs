@@ -151,6 +151,35 @@ fn another_content_at_the_same_place_halts() {
 }
 
 #[test]
+fn a_follower_whose_log_ends_where_its_leaders_does_with_another_content_halts_before_it_counts() {
+    let mut world = World::led();
+    let (leaders, number) = (world.node(0).replica.history().clone(), 99);
+    let history =
+        History::new(leaders.starts().to_vec(), leaders.end(), Chain(leaders.chain().0 ^ 1)).unwrap();
+    let (boot, committed) = (Boot(9), leaders.end());
+    let report = Report { epoch: epoch(1), boot, number, history, committed, intact: true };
+    world.letters.clear();
+    world.step(id(0), Input::Heard { from: id(1), message: Message::Report(report) });
+    let differs = Message::Differs { epoch: epoch(1), at: epoch(1) };
+    assert!(world.letters.iter().any(|letter| letter.to == id(1) && letter.message == differs));
+    assert!(!world.letters.iter().any(|letter| matches!(letter.message, Message::Adopt { .. })));
+}
+
+#[test]
+fn i01_a_second_leader_of_an_epoch_is_followed_by_nobody_who_follows_the_first() {
+    let mut world = World::led();
+    world.letters.clear();
+    let before = world.node(1).replica.part();
+    let later_start = Epoch { record: RecordEpoch(1), boot: Boot(9) };
+    world.step(id(1), Input::Heard { from: id(2), message: Message::Follow(later_start) });
+    assert!(matches!(world.letters[0].message, Message::Refused { .. }));
+    assert_eq!(world.node(1).replica.part(), before);
+    // The first one, started again, is followed.
+    world.step(id(1), Input::Heard { from: id(0), message: Message::Follow(later_start) });
+    assert_eq!(world.node(1).replica.memory().promised, later_start);
+}
+
+#[test]
 fn a_leader_that_hears_of_a_later_epoch_leads_no_more_and_of_a_second_leader_of_its_own_nothing() {
     let mut world = World::led();
     world.letters.clear();
