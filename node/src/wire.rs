@@ -61,6 +61,8 @@ pub struct Identity {
     pub incarnation: VolumeIncarnation,
     /// This start, and those before it.
     pub trail: Trail,
+    /// Tells what its cluster file plans from what another one does; zero without a file.
+    pub plan: u32,
 }
 
 /// A peer that shook hands.

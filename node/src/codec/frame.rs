@@ -13,7 +13,7 @@ use crate::types::limits::RECORD_PAYLOAD_BYTES_MAX;
 pub const FRAME_HEAD_BYTES: usize = 12;
 /// Bytes of the head that the checksum covers; the checksum itself follows.
 const COVERED_BYTES: usize = 8;
-/// What is said before a connection may be trusted: a greeting has at most 332 bytes, a refusal is a sentence.
+/// What is said before a connection may be trusted: a greeting has at most 336 bytes, a refusal is a sentence.
 pub const HANDSHAKE_FRAME_BYTES_MAX: usize = 512;
 /// A report names at most 4,096 epochs of a log, of at most 30 bytes each: 120 KiB; the rest is room.
 pub const CONTROL_FRAME_BYTES_MAX: usize = 4 << 20;

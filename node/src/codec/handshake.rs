@@ -54,6 +54,8 @@ pub struct Hello {
     pub cluster: ClusterId,
     /// How many shards it has.
     pub shards: u16,
+    /// Tells the plans of two cluster files apart; zero without a file.
+    pub plan: u32,
     /// Who dials.
     pub from: Greeter,
     /// Whom it looks for.
@@ -99,6 +101,7 @@ fn number(cursor: &mut Cursor<'_>) -> Result<u64, CodecError> {
 pub fn encode_hello(hello: &Hello, out: &mut impl Sink) {
     out.put(&hello.cluster.0);
     out.put(&hello.shards.to_le_bytes());
+    out.put(&hello.plan.to_le_bytes());
     put_greeter(out, &hello.from);
     out.put(&hello.to.0.to_le_bytes());
     out.put(&[u8::from(hello.to_incarnation.is_some())]);
@@ -109,6 +112,7 @@ pub fn encode_hello(hello: &Hello, out: &mut impl Sink) {
 pub fn decode_hello(bytes: &[u8]) -> Result<Hello, CodecError> {
     let mut cursor = Cursor::copying(bytes);
     let (cluster, shards) = (ClusterId(array(&mut cursor)?), u16::from_le_bytes(array(&mut cursor)?));
+    let plan = u32::from_le_bytes(array(&mut cursor)?);
     let (from, to) = (greeter(&mut cursor)?, ReplicaId(u32::from_le_bytes(array(&mut cursor)?)));
     let to_incarnation = match cursor.u8(WHAT)? {
         0 => None,
@@ -116,7 +120,7 @@ pub fn decode_hello(bytes: &[u8]) -> Result<Hello, CodecError> {
         _ => return Err(CodecError::Impossible(WHAT)),
     };
     cursor.end(WHAT)?;
-    Ok(Hello { cluster, shards, from, to, to_incarnation })
+    Ok(Hello { cluster, shards, plan, from, to, to_incarnation })
 }
 
 /// Appends a welcome: who answers.
@@ -181,9 +185,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn greetings_round_trip(cluster: [u8; 16], shards: u16, from in any_greeter(), to: u32, volume: Option<[u8; 16]>) {
+        fn greetings_round_trip(cluster: [u8; 16], shards: u16, plan: u32, from in any_greeter(), to: u32, volume: Option<[u8; 16]>) {
             let to_incarnation = volume.map(VolumeIncarnation);
-            let hello = Hello { cluster: ClusterId(cluster), shards, from, to: ReplicaId(to), to_incarnation };
+            let (cluster, to) = (ClusterId(cluster), ReplicaId(to));
+            let hello = Hello { cluster, shards, plan, from, to, to_incarnation };
             prop_assert_eq!(decode_hello(&encoded(&hello)), Ok(hello));
             prop_assert!(encoded(&hello).len() <= HANDSHAKE_FRAME_BYTES_MAX);
             let mut bytes = Vec::new();
@@ -223,8 +228,9 @@ mod tests {
         let (id, incarnation) = (ReplicaId(1), VolumeIncarnation([1; 16]));
         let from = Greeter { id, incarnation, trail, connection: 7 };
         let to_incarnation = Some(incarnation);
-        let hello = Hello { cluster: ClusterId([2; 16]), shards: 8, from, to: ReplicaId(2), to_incarnation };
-        assert_eq!(encoded(&hello).len(), 332);
+        let (cluster, to) = (ClusterId([2; 16]), ReplicaId(2));
+        let hello = Hello { cluster, shards: 8, plan: 1, from, to, to_incarnation };
+        assert_eq!(encoded(&hello).len(), 336);
         let mut welcome = Vec::new();
         encode_welcome(&from, &mut welcome);
         welcome[20..28].copy_from_slice(&31_u64.to_le_bytes());

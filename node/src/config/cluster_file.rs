@@ -113,6 +113,21 @@ impl ClusterFile {
         self.leaders.get(place).copied().unwrap_or_default()
     }
 
+    /// Tells two files apart that do not name the same members and first leaders; never zero. Names and addresses may differ: each node
+    /// may reach the others by ways of its own.
+    #[must_use]
+    pub fn plan(&self) -> u32 {
+        let lists: [Vec<ReplicaId>; 2] =
+            [self.roster.members.keys().copied().collect(), self.leaders.clone()];
+        let mut said = Vec::new();
+        for list in lists {
+            let count = u32::try_from(list.len()).unwrap_or(u32::MAX);
+            said.extend_from_slice(&count.to_le_bytes());
+            list.iter().for_each(|id| said.extend_from_slice(&id.0.to_le_bytes()));
+        }
+        crc32c::crc32c(&said).max(1)
+    }
+
     /// The member of this name.
     pub fn me(&self, path: &Path, node: &NodeName) -> Result<ReplicaId, ClusterFileError> {
         let mut members = self.roster.members.iter();

@@ -139,9 +139,9 @@ impl Parts<'_> {
 
     /// The node among others, if it is.
     fn cluster(&self, mailboxes: &[Arc<Mailbox>]) -> Option<Cluster> {
-        let Membership::Member { roster, me, .. } = &self.membership else { return None };
-        let vault = Arc::clone(&self.volume.vault);
-        Some(Cluster::new(vault, roster.clone(), *me, mailboxes, may_begin_anew(self.config)))
+        let Membership::Member { roster, me, file } = &self.membership else { return None };
+        let (vault, plan) = (Arc::clone(&self.volume.vault), file.as_ref().map_or(0, |file| file.plan()));
+        Some(Cluster::new(vault, roster.clone(), *me, mailboxes, may_begin_anew(self.config), plan))
     }
 
     /// All owners before the first thread runs: a start that fails leaves no thread behind.

@@ -132,12 +132,14 @@ impl Cluster {
         me: Option<ReplicaId>,
         mailboxes: &[Arc<Mailbox>],
         begins_anew: bool,
+        plan: u32,
     ) -> Self {
         let identity = vault.look(|superblock| Identity {
             cluster: superblock.cluster,
             me,
             incarnation: superblock.incarnation,
             trail: superblock.trail(),
+            plan,
         });
         let alone = is_alone(&roster, me);
         let standing = vault.look(|superblock| Standing::found(superblock, alone, begins_anew));

@@ -56,6 +56,11 @@ pub(super) enum Unshaken {
         /// Ours.
         ours: u16,
     },
+    /// Two cluster files.
+    #[error(
+        "its cluster file names other members or first leaders than this node's: give all members the same ones"
+    )]
+    Plan,
     /// This node cannot say who it is.
     #[error("this node was not told yet who is in the cluster")]
     Nobody,
@@ -159,6 +164,7 @@ impl<'a> Handshake<'a> {
         let hello = Hello {
             cluster: me.cluster,
             shards: self.shards.get(),
+            plan: me.plan,
             from,
             to: wanted.id,
             to_incarnation: wanted.incarnation,
@@ -197,6 +203,10 @@ impl<'a> Handshake<'a> {
         }
         if theirs.shards != self.shards.get() {
             return Err(Unshaken::Shards { theirs: theirs.shards, ours: self.shards.get() });
+        }
+        // Of two first leaders of one shard each would be obeyed by somebody.
+        if theirs.plan != me.plan && theirs.plan != 0 && me.plan != 0 {
+            return Err(Unshaken::Plan);
         }
         let from = from.ok_or(Unshaken::Nobody)?;
         let is_me = theirs.to == from.id

@@ -15,7 +15,7 @@ use crate::world::{CLUSTER, PATIENCE, trail, volume};
 pub(crate) fn hello(from: u32, to: u32) -> Hello {
     let from =
         Greeter { id: ReplicaId(from), incarnation: volume(from), trail: trail(from, 5), connection: 77 };
-    Hello { cluster: CLUSTER, shards: 8, from, to: ReplicaId(to), to_incarnation: Some(volume(to)) }
+    Hello { cluster: CLUSTER, shards: 8, plan: 0, from, to: ReplicaId(to), to_incarnation: Some(volume(to)) }
 }
 
 /// A socket with a peer's end of the protocol, as far as a test goes.

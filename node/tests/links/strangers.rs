@@ -34,9 +34,10 @@ fn is_untouched(node: &Node) -> bool {
 fn whoever_is_not_a_member_with_the_right_greeting_is_refused_in_words() {
     let (node, _socket) = node(|_| {});
     let right = hello(2, 1);
-    let cases: [(Hello, &str); 6] = [
+    let cases: [(Hello, &str); 7] = [
         (Hello { cluster: ClusterId([1; 16]), ..right }, "cluster"),
         (Hello { shards: 16, ..right }, "shards"),
+        (Hello { plan: 8, ..right }, "cluster file"),
         (Hello { to: ReplicaId(3), ..right }, "looks for"),
         (Hello { to_incarnation: Some(crate::world::volume(7)), ..right }, "looks for"),
         (hello(7, 1), "no member"),

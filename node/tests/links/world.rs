@@ -259,7 +259,8 @@ impl Node {
     ) -> Self {
         let (events, receiver) = channel();
         let me = Some(ReplicaId(id));
-        let identity = Identity { cluster: CLUSTER, me, incarnation: volume(id), trail: trail(id, boot) };
+        let identity =
+            Identity { cluster: CLUSTER, me, incarnation: volume(id), trail: trail(id, boot), plan: 7 };
         let host = Arc::new(TestHost {
             identity: Mutex::new(identity),
             roster: Mutex::new(Arc::new(roster.clone())),

@@ -44,7 +44,14 @@ fn greeter() -> Greeter {
 
 fn hello() -> Hello {
     let (to, to_incarnation) = (ReplicaId(3), Some(VolumeIncarnation([0xbb; 16])));
-    Hello { cluster: ClusterId([0xcc; 16]), shards: 16, from: greeter(), to, to_incarnation }
+    Hello {
+        cluster: ClusterId([0xcc; 16]),
+        shards: 16,
+        plan: 0x1234_5678,
+        from: greeter(),
+        to,
+        to_incarnation,
+    }
 }
 
 fn entry(kind: RecordKind, epoch: Epoch, payload: &'static [u8]) -> Entry {

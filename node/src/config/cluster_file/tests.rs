@@ -12,6 +12,20 @@ fn refusal(from: &str, to: &str) -> String {
 }
 
 #[test]
+fn files_that_plan_the_same_are_told_from_those_that_do_not_whatever_their_addresses_are() {
+    let plan = |from: &str, to: &str| {
+        assert!(EXAMPLE.contains(from), "{from}");
+        ClusterFile::parse(&EXAMPLE.replace(from, to)).unwrap().plan()
+    };
+    let own = ClusterFile::parse(EXAMPLE).unwrap().plan();
+    assert_eq!(plan("127.0.0.1:4538", "127.0.0.1:9999"), own);
+    assert_eq!(plan("node: n1", "node: other"), own);
+    assert_ne!(plan("leaders: [0, 1, 2]", "leaders: [1]"), own);
+    assert_ne!(plan("leaders: [0, 1, 2]", "leaders: [0, 2, 1]"), own);
+    assert_ne!(own, 0);
+}
+
+#[test]
 fn the_example_of_a_cluster_file_is_one() {
     let file = ClusterFile::parse(EXAMPLE).unwrap();
     assert_eq!(file.cluster.to_string(), "0123456789abcdef0123456789abcdef");

@@ -30,7 +30,7 @@ struct Nobody;
 impl Host for Nobody {
     fn identity(&self) -> Identity {
         let (cluster, incarnation) = (ClusterId([0; 16]), VolumeIncarnation([1; 16]));
-        Identity { cluster, me: None, incarnation, trail: Trail::without_keys(Boot(1)) }
+        Identity { cluster, me: None, incarnation, trail: Trail::without_keys(Boot(1)), plan: 0 }
     }
 
     fn roster(&self) -> Arc<Roster> {
