@@ -109,3 +109,12 @@ fn what_the_system_says_is_said_once() {
         }
     }
 }
+
+#[test]
+fn a_data_directory_that_is_a_file_is_called_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("data");
+    std::fs::write(&file, "a letter").unwrap();
+    says(&refusal(&file), &["data is not a directory", "--data"]);
+    assert_eq!(std::fs::read(&file).unwrap(), b"a letter");
+}
