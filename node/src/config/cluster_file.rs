@@ -84,7 +84,7 @@ struct WrittenMember {
 fn cluster<'de, D: Deserializer<'de>>(from: D) -> Result<ClusterId, D::Error> {
     let text = String::deserialize(from)?;
     text.parse().map_err(|error: IdentityError| {
-        D::Error::custom(format!("cluster: {text} is {error}, as `openssl rand -hex 16` draws them"))
+        D::Error::custom(format!("cluster: {text} is {error} (draw them with `openssl rand -hex 16`)"))
     })
 }
 

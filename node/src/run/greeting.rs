@@ -32,7 +32,8 @@ pub(super) fn greeting(
 
 fn member(node: &NodeReport) -> String {
     match node.roster.members.len() {
-        0 => format!("{}, of a cluster that it was not told of", node.node),
+        0 => format!("{}, a member that nobody has told of the others", node.node),
+        1 => format!("{}, the only node of its cluster", node.node),
         members => format!("{}, one of {members} nodes", node.node),
     }
 }
@@ -105,6 +106,7 @@ mod tests {
             "{text}"
         );
         assert!(!text.contains("1 node"), "{text}");
+        assert!(said(&config, 1).contains("· n0, the only node of its cluster ·"));
     }
 
     #[test]
@@ -112,7 +114,12 @@ mod tests {
         let config = Config { cluster_id: Some(ClusterId([1; 16])), ..Config::default() };
         let text = said(&config, 0);
         assert!(!text.contains("1 node") && !text.contains("Try"), "{text}");
-        for part in ["not told of", "docs/admin.md", "http://127.0.0.1:4637/admin/status", "--cluster-file"] {
+        for part in [
+            "nobody has told of the others",
+            "docs/admin.md",
+            "http://127.0.0.1:4637/admin/status",
+            "--cluster-file",
+        ] {
             assert!(text.contains(part), "{part}: {text}");
         }
         assert!(text.contains("listening on http://127.0.0.1:4437\n"), "{text}");

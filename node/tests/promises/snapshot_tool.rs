@@ -35,6 +35,8 @@ fn refused(arguments: &str, code: i32) -> String {
 struct Serving {
     child: Child,
     address: String,
+    /// The first line of its greeting.
+    said: String,
     /// The node goes on greeting: its standard output must stay open.
     _greeting: BufReader<ChildStdout>,
 }
@@ -49,6 +51,8 @@ impl Serving {
         command.args(["--listen", "127.0.0.1:0", "--shards", "4", "--data"]).arg(data).args(settings);
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         let mut greeting = BufReader::new(child.stdout.take().unwrap());
+        let mut said = String::new();
+        greeting.read_line(&mut said).unwrap();
         let address = loop {
             let mut line = String::new();
             assert!(greeting.read_line(&mut line).unwrap() > 0, "it did not start");
@@ -56,7 +60,7 @@ impl Serving {
                 break address.to_owned();
             }
         };
-        Self { child, address, _greeting: greeting }
+        Self { child, address, said, _greeting: greeting }
     }
 
     /// Waits for its end.
@@ -154,6 +158,7 @@ fn a_member_of_a_cluster_gives_what_its_last_checkpoint_holds_and_says_so() {
     let file = file.to_str().unwrap().to_owned();
     let settings = ["--cluster-file", &file, "--node-name", "n0", "--peer-listen", &peer, "--admin-listen"];
     let serving = Serving::with(&data, &[&settings[..], &["127.0.0.1:0"]].concat());
+    assert!(serving.said.contains("n0, the only node of its cluster"), "{}", serving.said);
     assert!(serving.ask("PUT", "s0", "").0.starts_with("HTTP/1.1 201"));
     serving.append(0, "voted on");
     // In order, so that the checkpoint holds all of it.

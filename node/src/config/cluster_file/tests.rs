@@ -50,7 +50,7 @@ fn what_is_wrong_in_a_cluster_file_is_named_with_its_place() {
         (
             "cluster: 0123456789abcdef0123456789abcdef",
             "cluster: 0123",
-            "cluster: 0123 is not 32 hexadecimal digits, as `openssl rand -hex 16`",
+            "cluster: 0123 is not 32 hexadecimal digits (draw them with `openssl rand -hex 16`)",
         ),
         ("cluster: 0123456789abcdef0123456789abcdef", "", "missing field `cluster`"),
         ("members:", "members: {", "line"),
