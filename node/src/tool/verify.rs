@@ -13,7 +13,9 @@ use super::watch::Watch;
 use super::{Opened, existing, nothing_at};
 use crate::seam::Clock;
 use crate::seam::disk::Dir;
+use crate::store::layout::LayoutError;
 use crate::store::snapshots::{Progress, SnapshotError, SnapshotFile};
+use crate::store::superblock::SuperblockStoreError;
 use crate::store::tables::{Identity, ScrubCursor, Tables, TablesError};
 use crate::types::ShardId;
 
@@ -46,11 +48,19 @@ fn file(path: &Path) -> anyhow::Result<Report> {
 
 fn folder(path: &Path, clock: &Arc<dyn Clock>) -> anyhow::Result<Report> {
     let mut report = Report::new(&["shard", "what", "log index", "bytes read", "milliseconds", "faults"]);
-    match Opened::at(path, None)? {
-        Some(opened) => directory(&opened, clock, &mut report)?,
-        None => backup(&existing(path, None)?, clock, &mut report)?,
+    match Opened::at(path, None) {
+        Ok(Some(opened)) => directory(&opened, clock, &mut report)?,
+        Ok(None) => backup(&existing(path, None)?, clock, &mut report)?,
+        Err(error) if is_damage(&error) => report.damage(error.to_string()),
+        Err(error) => return Err(error),
     }
     if report.is_empty() { Err(nothing_at(path)) } else { Ok(report) }
+}
+
+/// What describes the data is damaged, so nothing of it can be read.
+fn is_damage(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref(), Some(LayoutError::Unreadable { .. }))
+        || matches!(error.downcast_ref(), Some(SuperblockStoreError::Unreadable))
 }
 
 /// Snapshots alone: without those of every shard they cannot be restored.

@@ -287,4 +287,14 @@ fn a_backup_that_lacks_a_shard_is_not_called_intact() {
     let json: serde_json::Value =
         serde_json::from_str(&refused(&format!("verify {} --json", bad.display()), 1)).unwrap();
     assert_eq!((json["verdict"].as_str(), json["damage"].as_array().unwrap().len()), (Some("damaged"), 1));
+    let superblock = ["superblock.a", "superblock.b"].map(|name| data.join(name));
+    for path in superblock.iter().filter(|path| path.exists()) {
+        fs::write(path, vec![0xa5; fs::read(path).unwrap().len()]).unwrap();
+    }
+    let text = refused(&format!("verify {data_text}"), 1);
+    assert!(text.contains("DAMAGED  both copies of the superblock"), "it is part of the data: {text}");
+    let layout = data.join("layout.toml");
+    fs::write(&layout, [fs::read(&layout).unwrap(), b"more".to_vec()].concat()).unwrap();
+    let text = refused(&format!("verify {data_text}"), 1);
+    assert!(text.contains("DAMAGED  layout.toml is damaged"), "{text}");
 }
