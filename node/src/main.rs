@@ -34,7 +34,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// 0: done, and nothing is damaged; 1: something is, or it could not be done.
+/// 0: done, and nothing is damaged; 1: something is; 2: it could not be done.
 #[expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line program answers its caller")]
 fn tool(call: &ToolCall) -> ExitCode {
     match run_tool(call) {
@@ -44,7 +44,7 @@ fn tool(call: &ToolCall) -> ExitCode {
         }
         Err(error) => {
             eprintln!("node: {error:#}");
-            ExitCode::FAILURE
+            ExitCode::from(2)
         }
     }
 }

@@ -1,6 +1,8 @@
 //! From a configuration to a serving node, and to its end. The only place that takes the real clock, the real disk and
 //! the signals of the system.
 
+mod greeting;
+
 use std::io::Write;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -13,13 +15,14 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, interval_at, timeout};
 
+use self::greeting::greeting;
 use crate::admin;
 use crate::config::{ClusterFile, Config, ToolCall};
 use crate::http::api::{Api, Front, Settings, Site};
 use crate::http::subscriptions::{refusing, router};
 use crate::http::wire::{Limits, Registry, common_headers, listen, serve};
 use crate::runtime::subscriptions::{Subscriptions, SystemResolver, WebhookSettings};
-use crate::runtime::{Running, StartProgress, StartReport, start_watched};
+use crate::runtime::{Running, StartProgress, start_watched};
 use crate::seam::{Clock, SystemClock};
 use crate::telemetry::Metrics;
 
@@ -61,7 +64,10 @@ fn workers(config: &Config) -> anyhow::Result<usize> {
 fn of_its_cluster(config: &Config) -> anyhow::Result<Config> {
     let Some(path) = &config.cluster_file else { return Ok(config.clone()) };
     let file = ClusterFile::read(path)?;
-    file.me(path, &config.node_name)?;
+    let me = file.me(path, &config.node_name)?;
+    for words in file.elsewhere(me, config.listen, config.peer_listen) {
+        tracing::warn!("{words}");
+    }
     Ok(Config { cluster_id: Some(file.cluster), ..config.clone() })
 }
 
@@ -85,6 +91,7 @@ async fn node(config: &Config) -> anyhow::Result<()> {
 async fn life(config: &mut Config, signals: &mut Signals) -> anyhow::Result<Stop> {
     let listener = bind(config.listen, "listen")?;
     let mut admin = config.admin_address().map(|address| bind(address, "admin-listen")).transpose()?;
+    let admin_address = admin.as_ref().map(TcpListener::local_addr).transpose()?;
     let address = listener.local_addr()?;
     // A port that the system chose stays the same in the next life.
     config.listen = address;
@@ -106,7 +113,7 @@ async fn life(config: &mut Config, signals: &mut Signals) -> anyhow::Result<Stop
         let governing = govern(&running, admin.take())?;
         let subscriptions = subscriptions(config, &running, &metrics).await;
         front.open(api(config, &running, &clock, &metrics, subscriptions.as_ref()));
-        greet(config, address, &running.report);
+        greet(config, address, admin_address, &running);
         let reason = stop_reason(&running, signals).await;
         running.engine.close();
         anyhow::Ok(Some((running, subscriptions, governing, reason)))
@@ -244,8 +251,9 @@ fn api(
     Api::new(running.engine.clone(), Arc::clone(clock), draw, settings(config), site)
 }
 
-/// What a person who just started a node wants to know.
-fn greet(config: &Config, address: SocketAddr, report: &StartReport) {
+/// Says what the start found, and what a person who just started a node wants to know.
+fn greet(config: &Config, address: SocketAddr, admin: Option<SocketAddr>, running: &Running) {
+    let report = &running.report;
     for (shard, reason) in &report.damaged {
         tracing::error!(shard = shard.0, reason, "shard damaged, refusing service");
     }
@@ -260,19 +268,7 @@ fn greet(config: &Config, address: SocketAddr, report: &StartReport) {
         "opened {}",
         config.data.display()
     );
-    let version = env!("CARGO_PKG_VERSION");
-    let shards = config.shards.get();
-    let data = config.data.display();
-    let base = format!("http://{address}/v1/stream/hello");
-    let greeting = format!(
-        "thalweg {version} · 1 node · {shards} shards · {durability} · data in {data}\n\
-         listening on http://{address}\n\n\
-         Try, in another terminal:\n  \
-         curl -X PUT  {base} -H 'content-type: text/plain'\n  \
-         curl -X POST {base} -H 'content-type: text/plain' -d 'one '\n  \
-         curl         '{base}?offset=-1'\n",
-        durability = config.durability()
-    );
+    let greeting = greeting(config, address, admin, &running.control().node());
     // Whoever reads no further (`node | head`) wants the node all the same.
     if let Err(error) = std::io::stdout().lock().write_all(greeting.as_bytes()) {
         tracing::debug!(%error, "nobody reads the greeting");

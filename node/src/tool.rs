@@ -28,7 +28,7 @@ use crate::types::ShardId;
 /// Page cache of the one shard that is open at a time.
 const CACHE_BYTES: usize = 32 << 20;
 
-/// Does what was asked for; gives what is to be printed, and whether nothing was damaged.
+/// Does what was asked for; gives what is to be printed, and whether nothing was damaged. An error: it could not be done.
 pub fn run(call: &ToolCall, clock: &Arc<dyn Clock>) -> anyhow::Result<(String, bool)> {
     let found = match &call.verb {
         Verb::Snapshot { data, to, lz4, rate, keep } => {
@@ -51,9 +51,9 @@ struct Opened {
 }
 
 impl Opened {
-    /// Opens a data directory of a stopped node; `None` if no node's data is there.
-    fn at(path: &Path) -> anyhow::Result<Option<Self>> {
-        let root = existing(path)?;
+    /// Opens a data directory of a stopped node; `None` if no node's data is there. `option` is what named it, if one did.
+    fn at(path: &Path, option: Option<&str>) -> anyhow::Result<Option<Self>> {
+        let root = existing(path, option)?;
         let Some(layout) = Layout::read(root.as_ref())? else { return Ok(None) };
         let lock = DirectoryLock::acquire(root.as_ref())?;
         let superblock = SuperblockStore::open(root.as_ref())?.context("the superblock is missing")?;
@@ -70,9 +70,20 @@ impl Opened {
     }
 }
 
-/// A directory that must be there.
-fn existing(path: &Path) -> anyhow::Result<Arc<dyn Dir>> {
-    let cannot = || format!("cannot open the directory {}", path.display());
+/// What is said of a place that holds nothing of ours.
+fn nothing_at(path: &Path) -> anyhow::Error {
+    anyhow::anyhow!(
+        "{} holds neither the data of a node (layout.toml) nor snapshots (snapshots/shard-000/*.snapshot and so on)",
+        path.display()
+    )
+}
+
+/// A directory that must be there; `option` is what named it, if one did.
+fn existing(path: &Path, option: Option<&str>) -> anyhow::Result<Arc<dyn Dir>> {
+    let cannot = || {
+        let way_out = option.map(|option| format!("; name it with {option}")).unwrap_or_default();
+        format!("cannot open the directory {}{way_out}", path.display())
+    };
     std::fs::read_dir(path).with_context(cannot)?;
     RealDir::open(path).with_context(cannot)
 }

@@ -76,7 +76,7 @@ async fn shards(State(node): Node, look: Result<Query<Look>, QueryRejection>) ->
     let shards: Vec<Shard> = reports.into_iter().map(Into::into).collect();
     Ok(match look.format {
         Format::Json => Json(Shards { shards }).into_response(),
-        Format::Table => table(&shards).into_response(),
+        Format::Table => table(&shards, &node.node().roster).into_response(),
     })
 }
 

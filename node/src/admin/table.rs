@@ -3,13 +3,14 @@
 use std::fmt::Write;
 
 use super::words::{Follower, Seeding, Shard, ShardRole};
+use crate::types::{ReplicaId, Roster};
 
 const HEADS: [&str; 9] =
     ["shard", "role", "leader", "promised", "end", "synced", "committed", "applied", "voters"];
 
-/// The text; columns are as wide as their widest cell.
-pub(super) fn table(shards: &[Shard]) -> String {
-    let rows: Vec<[String; 9]> = shards.iter().map(cells).collect();
+/// The text; columns are as wide as their widest cell. Members are called by their names, too.
+pub(super) fn table(shards: &[Shard], members: &Roster) -> String {
+    let rows: Vec<[String; 9]> = shards.iter().map(|shard| cells(shard, members)).collect();
     let mut widths = HEADS.map(str::len);
     for row in &rows {
         for (width, cell) in widths.iter_mut().zip(row) {
@@ -19,7 +20,7 @@ pub(super) fn table(shards: &[Shard]) -> String {
     let mut text = line(&HEADS, &widths);
     for (shard, row) in shards.iter().zip(&rows) {
         text.push_str(&line(row, &widths));
-        shard.followers.iter().for_each(|follower| put_follower(&mut text, follower));
+        shard.followers.iter().for_each(|follower| put_follower(&mut text, follower, members));
         if let Some(Seeding { index, bytes, done }) = shard.seeding {
             let _ = writeln!(text, "       fetches a snapshot up to {index}: {done} of {bytes} bytes");
         }
@@ -37,7 +38,13 @@ fn line(cells: &[impl AsRef<str>], widths: &[usize]) -> String {
     format!("{}\n", text.trim_end())
 }
 
-fn cells(shard: &Shard) -> [String; 9] {
+/// The id of a replica, and what people call its node, if that is known.
+fn called(id: ReplicaId, members: &Roster) -> String {
+    let name = members.members.get(&id).map(|member| format!(" ({})", member.node));
+    format!("{}{}", id.0, name.unwrap_or_default())
+}
+
+fn cells(shard: &Shard, members: &Roster) -> [String; 9] {
     let role = match &shard.role {
         ShardRole::Leading => "leading",
         ShardRole::Opening => "opening",
@@ -50,7 +57,7 @@ fn cells(shard: &Shard) -> [String; 9] {
     [
         shard.shard.to_string(),
         role.to_owned(),
-        shard.leader.map_or_else(|| "-".to_owned(), |leader| leader.0.to_string()),
+        shard.leader.map_or_else(|| "-".to_owned(), |leader| called(leader, members)),
         shard.promised.to_string(),
         shard.end.to_string(),
         shard.synced.to_string(),
@@ -68,7 +75,7 @@ fn voters(configs: &crate::types::Configs) -> String {
     configs.as_slice().iter().map(set).collect::<Vec<_>>().join(" -> ")
 }
 
-fn put_follower(text: &mut String, follower: &Follower) {
+fn put_follower(text: &mut String, follower: &Follower, members: &Roster) {
     let Follower { replica, is_shipped, held, lag_entries, lag_bytes, lag_ms, silent_ms, seeding } = follower;
     let fed = match seeding {
         Some(Seeding { index, bytes, done }) => {
@@ -80,6 +87,7 @@ fn put_follower(text: &mut String, follower: &Follower) {
     let heard = silent_ms.map_or_else(|| "never heard".to_owned(), |ms| format!("heard {ms} ms ago"));
     let _ = writeln!(
         text,
-        "       {replica} has {held}: {lag_entries} entries, {lag_bytes} bytes, {lag_ms} ms behind, {heard}{fed}"
+        "       replica {} has {held}: {lag_entries} entries, {lag_bytes} bytes, {lag_ms} ms behind, {heard}{fed}",
+        called(*replica, members)
     );
 }

@@ -3,16 +3,21 @@
 //! Invariant: a [`ClusterFile`] has one to [`VOTERS_MAX`] members with ids, names and addresses of their own, and every
 //! leader is a member.
 
+mod addresses;
+
 use std::collections::BTreeSet;
 use std::io::Read;
 use std::path::Path;
 
-use serde::Deserialize;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
 use serde_saphyr::options;
 
 use super::NodeName;
 use super::value::Value;
-use crate::types::{ClusterId, Member, ReplicaId, Roster, ShardId, VOTERS_MAX, VolumeIncarnation};
+use crate::types::{
+    ClusterId, IdentityError, Member, ReplicaId, Roster, ShardId, VOTERS_MAX, VolumeIncarnation,
+};
 
 /// Longest file that is read: eight members with long names, and many lines of comments.
 const FILE_BYTES_MAX: u64 = 64 * 1024;
@@ -60,6 +65,7 @@ pub enum ClusterFileError {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Written {
+    #[serde(deserialize_with = "cluster")]
     cluster: ClusterId,
     members: Vec<WrittenMember>,
     leaders: Option<Vec<ReplicaId>>,
@@ -72,6 +78,14 @@ struct WrittenMember {
     node: String,
     peer: String,
     client: String,
+}
+
+/// The words name the key: the place that the parser adds is only a line.
+fn cluster<'de, D: Deserializer<'de>>(from: D) -> Result<ClusterId, D::Error> {
+    let text = String::deserialize(from)?;
+    text.parse().map_err(|error: IdentityError| {
+        D::Error::custom(format!("cluster: {text} is {error} (draw them with `openssl rand -hex 16`)"))
+    })
 }
 
 impl ClusterFile {

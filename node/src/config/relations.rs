@@ -16,15 +16,20 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
     broken.map_or(Ok(()), |text| Err(ConfigError::Relation(text)))
 }
 
+/// A lane without a shard would be a log that nobody writes.
+#[must_use]
+pub fn too_many_lanes(lanes: u32, shards: u32) -> Option<String> {
+    (lanes > shards).then(|| {
+        format!("lanes ({lanes}) must be at most shards ({shards}): lower lanes, or format with more shards")
+    })
+}
+
 /// Log, lanes and checkpoints.
 fn durable(config: &Config) -> Option<String> {
     let shards = u32::from(config.shards.get());
     let record = Size::bytes(config.request_body_max.get() + RECORD_HEAD.get());
-    if config.lanes > shards {
-        let lanes = config.lanes;
-        return Some(format!(
-            "lanes ({lanes}) must be at most shards ({shards}): lower lanes, or format with more shards"
-        ));
+    if let Some(broken) = too_many_lanes(config.lanes, shards) {
+        return Some(broken);
     }
     if config.segment_size > config.segment_size_max {
         return Some(too_large(

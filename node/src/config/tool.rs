@@ -63,9 +63,10 @@ The node must be stopped. What a kill left in the log is applied first, exactly 
 const RESTORE: &str = "\
 Examples:
   node restore --from /backup --data /var/lib/thalweg-new
-  node restore --from ./data --data ./data-2 && node --data ./data-2
+  node restore --from ./data --data ./data-2 && node --data ./data-2      of 16 shards
+  node restore --from ./data --data ./data-2 && node --data ./data-2 --shards 4
 
-Of each shard the newest intact snapshot is taken; damaged ones are told of and passed over (exit code 1: that shard is
+With what the new directory is to be started, it says at its end. Of each shard the newest intact snapshot is taken; damaged ones are told of and passed over (exit code 1: that shard is
 older than it could be). The new directory must be empty or not there. It begins a life of its own: a new cluster id, an
 empty log.";
 const INSPECT: &str = "\
@@ -80,7 +81,10 @@ Examples:
   node verify /backup
   node verify ./data/snapshots/shard-000/00000000000000000042.snapshot
 
-Exit code 0: all is intact; 1: something is damaged, and it is named. The log is checked by each start.";
+All shards of a backup must have a snapshot: one that is missing counts as damaged. The log is checked by each start.";
+const EXIT: &str = "\
+Exit code 0: done, and nothing is damaged; 1: something is damaged or missing, and it is named; 2: it could not be done,
+and the reason is on standard error (no such place, nothing of Thalweg's in it, a process that uses it, nowhere to write).";
 
 /// The verbs as the command line knows them.
 pub(super) fn commands() -> [Command; 4] {
@@ -115,7 +119,7 @@ pub(super) fn commands() -> [Command; 4] {
 
 fn verb(name: &'static str, about: &'static str, examples: &'static str) -> Command {
     let json = Arg::new("json").long("json").action(ArgAction::SetTrue).help("Print JSON instead of a table");
-    Command::new(name).about(about).after_help(examples).arg(json)
+    Command::new(name).about(about).after_help(format!("{examples}\n\n{EXIT}")).arg(json)
 }
 
 /// What the matches of one of [`commands`] say.
@@ -168,7 +172,7 @@ mod tests {
         }
         for verb in ["snapshot", "restore", "inspect", "verify"] {
             let Ok(Invocation::Print(text)) = parsed(&format!("{verb} --help")) else { panic!("no help") };
-            assert!(text.contains("Examples:") && text.contains("--json"), "{text}");
+            assert!(["Examples:", "--json", "Exit code"].iter().all(|part| text.contains(part)), "{text}");
         }
     }
 }

@@ -538,7 +538,10 @@ impl LaneOwner {
         if room {
             tracing::info!("there is room for the log again, writes go on");
         } else {
-            tracing::warn!("no room for the log: writes are refused, reads and deletions go on");
+            tracing::warn!(
+                needed_bytes = self.log.segment_bytes(),
+                "no room for the log: writes are refused, reads and deletions go on"
+            );
         }
     }
 

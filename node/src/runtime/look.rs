@@ -11,7 +11,7 @@ use super::owner::{Service, ShardOwner};
 use super::shared::Shard;
 use crate::core::failover::{RoleSeen, ShardPulse};
 use crate::core::replication::{Part, Replica};
-use crate::types::{ConfigVersion, Configs, LaneId, ReplicaId, ShardId};
+use crate::types::{ConfigVersion, Configs, LaneId, LanePosition, ReplicaId, ShardId};
 
 /// An owner says how its shards stand with every heartbeat, also while it waits for the applier. One that has not for so
 /// long stands in a write or a sync: as long as a write may wait before its leader is taken for hung.
@@ -141,12 +141,14 @@ impl LaneOwner {
         let seen = replica.followers().find(|seen| seen.id == id);
         let held = seen.map(|seen| seen.held).unwrap_or_default();
         let lag_entries = replica.history().end().0.saturating_sub(held.0);
-        let from = owner.mark(held).filter(|_| lag_entries > 0);
         FollowerReport {
             is_shipped: seen.is_some_and(|seen| seen.is_shipped),
             held,
             lag_entries,
-            lag_bytes: from.map_or(0, |from| self.log.tail().0.saturating_sub(from.0)),
+            lag_bytes: match lag_entries {
+                0 => 0,
+                _ => lag_bytes(owner.mark(held), || self.log.reader().start(), self.log.tail()),
+            },
             lag: owner.line.lacking_since(held).map_or(Duration::ZERO, |since| now.saturating_sub(since)),
             silent: seen.and_then(|seen| seen.silent),
             seeding: self.duty.seeds.report(owner.shard, id),
@@ -175,9 +177,22 @@ impl LaneOwner {
     }
 }
 
+/// What a follower lacks, whose next entry stands at `mark`, in a log that ends at `tail`. Where nobody knows that place, it
+/// lacks what the log still has, at least.
+fn lag_bytes(mark: Option<LanePosition>, start: impl FnOnce() -> LanePosition, tail: LanePosition) -> u64 {
+    tail.0.saturating_sub(mark.unwrap_or_else(start).0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_follower_whose_place_in_the_log_is_not_known_lacks_all_that_the_log_has() {
+        let (start, tail) = (LanePosition(400), LanePosition(1000));
+        assert_eq!(lag_bytes(Some(LanePosition(900)), || start, tail), 100);
+        assert_eq!(lag_bytes(None, || start, tail), 600);
+    }
 
     #[test]
     fn a_lane_that_says_nothing_for_three_seconds_makes_its_node_sick_however_well_the_others_do() {

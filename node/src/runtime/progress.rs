@@ -122,6 +122,8 @@ impl std::fmt::Display for StartStage {
             StartPhase::Tables => {
                 write!(f, "opening the tables, {} of {} shards done", self.shards_opened, self.shards)
             }
+            // Nothing was written yet, or nobody could say how much.
+            StartPhase::Log if self.log_bytes == 0 => f.write_str("reading the log"),
             StartPhase::Log => write!(
                 f,
                 "reading the log, {} of at most {} bytes done, {} records",
@@ -129,5 +131,20 @@ impl std::fmt::Display for StartStage {
             ),
             StartPhase::Owners => f.write_str("the log is read, the shards are being opened"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_start_with_an_empty_log_does_not_count_bytes_of_it() {
+        let progress = StartProgress::default();
+        progress.read_log(0);
+        assert_eq!(progress.stage().to_string(), "reading the log");
+        progress.read_log(20);
+        progress.record_read(5);
+        assert_eq!(progress.stage().to_string(), "reading the log, 5 of at most 20 bytes done, 1 records");
     }
 }

@@ -90,6 +90,11 @@ pub fn start_watched(
     metrics: Arc<Metrics>,
     progress: &StartProgress,
 ) -> anyhow::Result<Running> {
+    anyhow::ensure!(
+        config.data.is_dir() || !config.data.exists(),
+        "{} is not a directory; name one with --data",
+        config.data.display()
+    );
     let root = std::fs::create_dir_all(&config.data).and_then(|()| RealDir::open(&config.data));
     let root = root.with_context(|| format!("cannot open the data directory {}", config.data.display()))?;
     start_watched_on(root, config, clock, metrics, progress)

@@ -138,10 +138,13 @@ fn refuse_another_cluster(found: &Superblock, wanted: Option<ClusterId>) -> anyh
     match wanted {
         Some(ours) if ours != theirs => anyhow::bail!(
             "it belongs to cluster {theirs}, not to {ours}; choose another directory with --data, or start with \
-             --cluster-id {theirs}"
+             --cluster-id {theirs} (`cluster: {theirs}` in the file of --cluster-file)"
         ),
         None if !found.roster.is_empty() => {
-            anyhow::bail!("it belongs to a member of cluster {theirs}; start with --cluster-id {theirs}")
+            anyhow::bail!(
+                "it belongs to a member of cluster {theirs}; start with --cluster-id {theirs}, or with --cluster-file and \
+                 --node-name if a file named its members"
+            )
         }
         _ => Ok(()),
     }

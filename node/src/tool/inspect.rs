@@ -7,7 +7,7 @@ use anyhow::Context;
 use serde_json::Value;
 
 use super::report::Report;
-use super::{Opened, existing};
+use super::{Opened, existing, nothing_at};
 use crate::codec::snapshot::TABLE_NAMES;
 use crate::seam::disk::{Dir, RealDir};
 use crate::store::layout::lane_folder;
@@ -17,19 +17,19 @@ use crate::types::{LaneId, ShardId};
 
 pub(super) fn inspect(path: &Path) -> anyhow::Result<Report> {
     if path.is_file() {
-        return Ok(snapshot(&open_file(path)?));
+        return Ok(snapshot(&open_file(path)??));
     }
-    match Opened::at(path)? {
+    match Opened::at(path, None)? {
         Some(opened) => directory(&opened),
-        None => folders(&existing(path)?),
+        None => folders(path),
     }
 }
 
-/// Opens one file by its path.
-pub(super) fn open_file(path: &Path) -> anyhow::Result<SnapshotFile> {
+/// Opens one file by its path. The outer error is about the path.
+pub(super) fn open_file(path: &Path) -> anyhow::Result<Result<SnapshotFile, SnapshotError>> {
     let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let name = path.file_name().and_then(|name| name.to_str()).context("the file has no usable name")?;
-    Ok(SnapshotFile::open(RealDir::open(folder)?.as_ref(), name)?)
+    Ok(SnapshotFile::open(RealDir::open(folder)?.as_ref(), name))
 }
 
 /// Facts of a snapshot, and its rows by table.
@@ -101,13 +101,14 @@ fn tables(opened: &Opened, shard: ShardId, report: &mut Report) -> anyhow::Resul
     Ok(())
 }
 
-fn folders(root: &Arc<dyn Dir>) -> anyhow::Result<Report> {
+fn folders(path: &Path) -> anyhow::Result<Report> {
+    let root = existing(path, None)?;
     let mut report = Report::new(&COLUMNS);
     report.fact("data", "none; snapshots only");
     for shard in (0..256).map(ShardId) {
-        snapshots(root, shard, &mut report)?;
+        snapshots(&root, shard, &mut report)?;
     }
-    Ok(report)
+    if report.is_empty() { Err(nothing_at(path)) } else { Ok(report) }
 }
 
 fn snapshots(root: &Arc<dyn Dir>, shard: ShardId, report: &mut Report) -> anyhow::Result<()> {

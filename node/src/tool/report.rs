@@ -31,6 +31,11 @@ impl Report {
         self.damage.push(what.into());
     }
 
+    /// Whether nothing was found, neither sound nor damaged.
+    pub(super) fn is_empty(&self) -> bool {
+        self.rows.is_empty() && self.damage.is_empty()
+    }
+
     /// Whether nothing is wrong.
     pub(super) fn is_sound(&self) -> bool {
         self.damage.is_empty()

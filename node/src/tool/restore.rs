@@ -3,6 +3,7 @@
 //! a replica remembers of the old one can be taken for something of the new one.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -12,7 +13,7 @@ use super::report::Report;
 use super::watch::Watch;
 use super::{CACHE_BYTES, existing};
 use crate::codec::superblock::Superblock;
-use crate::config::Config;
+use crate::config::{Config, too_many_lanes};
 use crate::seam::Clock;
 use crate::seam::disk::{Dir, RealDir};
 use crate::store::aol::{Lane, LaneOptions};
@@ -27,7 +28,7 @@ use crate::store::tables::{Identity, Place};
 use crate::types::{Boot, ClusterId, LaneId, ShardCount, ShardId, VolumeIncarnation};
 
 /// How a cluster is begun from one node.
-const BEGIN_CLUSTER: &str = "start it as a member of the cluster above (--cluster-id, or `cluster` in the file of --cluster-file), make it the \
+const BEGIN_CLUSTER: &str = "start it so, as a member of the cluster above (--cluster-id, or `cluster` in the file of --cluster-file), make it the \
     first leader of every shard, and start the others on empty directories: it sends them what they lack";
 
 /// What the snapshots are of.
@@ -43,9 +44,12 @@ pub(super) fn restore(
     lanes: u16,
     clock: &Arc<dyn Clock>,
 ) -> anyhow::Result<Report> {
-    let source = existing(from)?;
+    let source = existing(from, Some("--from"))?;
     let origin = origin(&source, from)?;
-    let layout = Layout { shards: origin.shards, lanes: lanes.min(origin.shards.get()) };
+    let layout = Layout { shards: origin.shards, lanes };
+    if let Some(broken) = too_many_lanes(layout.lanes.into(), layout.shards.get().into()) {
+        bail!(broken);
+    }
     let folders = folders(&source, &origin)?;
     std::fs::create_dir_all(data).with_context(|| format!("cannot make {}", data.display()))?;
     let root = RealDir::open(data)?;
@@ -74,9 +78,22 @@ pub(super) fn restore(
     report.fact("restored to", data.display().to_string());
     report.fact("cluster", ClusterId(cluster).to_string());
     report.fact("of cluster", ClusterId(origin.cluster).to_string());
-    report.fact("as a node", format!("start it with --data {}", data.display()));
+    report.fact("as a node", format!("start it with --data {}{}", data.display(), flags(layout)));
     report.fact("as a cluster", BEGIN_CLUSTER);
     Ok(report)
+}
+
+/// What a start on such a directory has to be told beside its path; it is refused otherwise.
+fn flags(layout: Layout) -> String {
+    let (usual, mut flags) = (Config::default(), String::new());
+    // Writing to a string cannot fail.
+    if layout.shards != usual.shards {
+        let _ = write!(flags, " --shards {}", layout.shards.get());
+    }
+    if u32::from(layout.lanes) != usual.lanes {
+        let _ = write!(flags, " --lanes {}", layout.lanes);
+    }
+    flags
 }
 
 /// Restores every shard; gives the boot behind which the new directory begins.

@@ -6,6 +6,7 @@
 //! snapshots are of what its last checkpoint holds, all of which is, and say so.
 
 use std::collections::BTreeMap;
+use std::io::{Error, ErrorKind};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -40,15 +41,15 @@ pub(super) struct Order<'a> {
 pub(super) fn take(order: &Order<'_>, clock: &Arc<dyn Clock>) -> anyhow::Result<Report> {
     let nothing = || format!("{} holds no data of a node", order.data.display());
     // Asked for at once, because what a start says about a held lock is meant for servers.
-    let opened = Opened::at(order.data).map_err(of_a_running_one)?.with_context(nothing)?;
+    let opened = Opened::at(order.data, Some("--data")).map_err(of_a_running_one)?.with_context(nothing)?;
     let is_member = is_member(&opened.superblock);
     drop(opened);
     let refused = if is_member { BTreeMap::new() } else { settle(order.data, clock)? };
-    let opened = Opened::at(order.data)?.with_context(nothing)?;
+    let opened = Opened::at(order.data, Some("--data"))?.with_context(nothing)?;
     let target = match order.to {
         Some(path) => {
             std::fs::create_dir_all(path).with_context(|| format!("cannot make {}", path.display()))?;
-            existing(path)?
+            existing(path, Some("--to"))?
         }
         None => Arc::clone(&opened.root),
     };
@@ -79,10 +80,22 @@ pub(super) fn take(order: &Order<'_>, clock: &Arc<dyn Clock>) -> anyhow::Result<
                     report.damage(format!("shard {shard}: older snapshots stay: {error}"));
                 }
             }
+            Err(SnapshotError::Device { file, error, .. }) if takes_nothing(&error) => anyhow::bail!(
+                "{} cannot be written ({file}: {error}); choose another target with --to",
+                order.to.unwrap_or(order.data).display()
+            ),
             Err(error) => report.damage(format!("shard {shard}: no snapshot: {error}")),
         }
     }
     Ok(report)
+}
+
+/// Nobody may write there, or what stands there is no folder: the data is as sound as it was.
+fn takes_nothing(error: &Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem | ErrorKind::NotADirectory
+    )
 }
 
 /// A node that serves is not stopped for that.
@@ -108,7 +121,7 @@ fn is_member(superblock: &Superblock) -> bool {
 /// Brings the tables to the end of the log, exactly as a start and a clean stop do; gives the shards of which anything may
 /// be missing.
 fn settle(data: &Path, clock: &Arc<dyn Clock>) -> anyhow::Result<BTreeMap<ShardId, String>> {
-    let root = existing(data)?;
+    let root = existing(data, Some("--data"))?;
     let Some(layout) = Layout::read(root.as_ref())? else { return Ok(BTreeMap::new()) };
     let config = Config {
         data: data.to_owned(),
@@ -148,5 +161,18 @@ fn one(
             Step::Wait(time) => pause(time),
             Step::Done(taken) => return Ok(taken),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_target_that_may_not_be_written_is_told_from_a_device_that_fails() {
+        for kind in [ErrorKind::PermissionDenied, ErrorKind::ReadOnlyFilesystem, ErrorKind::NotADirectory] {
+            assert!(takes_nothing(&kind.into()), "{kind}");
+        }
+        assert!(!takes_nothing(&Error::other("EIO")) && !takes_nothing(&ErrorKind::StorageFull.into()));
     }
 }

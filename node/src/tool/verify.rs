@@ -1,5 +1,7 @@
-//! `node verify`: reads every row of every table and every byte of every snapshot, and names what is damaged.
+//! `node verify`: reads every row of every table and every byte of every snapshot, and names what is damaged
+//! or, of a backup, missing.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -8,36 +10,77 @@ use serde_json::Value;
 use super::inspect::{each, open_file, snapshot};
 use super::report::Report;
 use super::watch::Watch;
-use super::{Opened, existing};
+use super::{Opened, existing, nothing_at};
 use crate::seam::Clock;
 use crate::seam::disk::Dir;
+use crate::store::layout::LayoutError;
 use crate::store::snapshots::{Progress, SnapshotError, SnapshotFile};
-use crate::store::tables::{ScrubCursor, Tables, TablesError};
+use crate::store::superblock::SuperblockStoreError;
+use crate::store::tables::{Identity, ScrubCursor, Tables, TablesError};
 use crate::types::ShardId;
 
 /// Bytes of tables that are read in one call.
 const PIECE_BYTES: u64 = 16 << 20;
 
 pub(super) fn verify(path: &Path, clock: &Arc<dyn Clock>) -> anyhow::Result<Report> {
-    if path.is_file() {
-        let opened = open_file(path)?;
-        let mut report = snapshot(&opened);
-        if let Err(error) = read_all(&opened, &path.display().to_string())? {
+    let mut report = if path.is_file() { file(path)? } else { folder(path, clock)? };
+    report.fact("verdict", if report.is_sound() { "intact" } else { "damaged" });
+    Ok(report)
+}
+
+fn file(path: &Path) -> anyhow::Result<Report> {
+    let opened = match open_file(path)? {
+        Ok(opened) => opened,
+        Err(error) if error.is_damage() => {
+            let mut report = Report::new(&[]);
+            report.fact("file", path.display().to_string());
             report.damage(error.to_string());
+            return Ok(report);
         }
-        return Ok(report);
-    }
-    let mut report = Report::new(&["shard", "what", "log index", "bytes read", "milliseconds", "faults"]);
-    let Some(opened) = Opened::at(path)? else {
-        let root = existing(path)?;
-        for shard in (0..256).map(ShardId) {
-            snapshots(&root, shard, clock, &mut report)?;
-        }
-        return Ok(report);
+        Err(error) => return Err(error.into()),
     };
+    let mut report = snapshot(&opened);
+    if let Err(error) = read_all(&opened, &path.display().to_string())? {
+        report.damage(error.to_string());
+    }
+    Ok(report)
+}
+
+fn folder(path: &Path, clock: &Arc<dyn Clock>) -> anyhow::Result<Report> {
+    let mut report = Report::new(&["shard", "what", "log index", "bytes read", "milliseconds", "faults"]);
+    match Opened::at(path, None) {
+        Ok(Some(opened)) => directory(&opened, clock, &mut report)?,
+        Ok(None) => backup(&existing(path, None)?, clock, &mut report)?,
+        Err(error) if is_damage(&error) => report.damage(error.to_string()),
+        Err(error) => return Err(error),
+    }
+    if report.is_empty() { Err(nothing_at(path)) } else { Ok(report) }
+}
+
+/// What describes the data is damaged, so nothing of it can be read.
+fn is_damage(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref(), Some(LayoutError::Unreadable { .. }))
+        || matches!(error.downcast_ref(), Some(SuperblockStoreError::Unreadable))
+}
+
+/// Snapshots alone: without those of every shard they cannot be restored.
+fn backup(root: &Arc<dyn Dir>, clock: &Arc<dyn Clock>, report: &mut Report) -> anyhow::Result<()> {
+    let mut set = Set::default();
+    for shard in (0..256).map(ShardId) {
+        snapshots(root, shard, clock, &mut set, report)?;
+    }
+    if let Some(lacking) = set.lacking() {
+        report.damage(format!("the backup is incomplete: {lacking}"));
+    }
+    Ok(())
+}
+
+/// The data of a node. Its snapshots are its own affair: some shards may not have had their turn.
+fn directory(opened: &Opened, clock: &Arc<dyn Clock>, report: &mut Report) -> anyhow::Result<()> {
+    let mut set = Set { of: Some(opened.identity(ShardId(0))), ..Set::default() };
     for shard in opened.layout.shards.shards() {
         let began = clock.elapsed();
-        match tables(&opened, shard) {
+        match tables(opened, shard) {
             Ok((index, bytes, faults)) => {
                 let took = clock.elapsed().saturating_sub(began).as_millis();
                 let took = u64::try_from(took).unwrap_or(u64::MAX);
@@ -54,9 +97,47 @@ pub(super) fn verify(path: &Path, clock: &Arc<dyn Clock>) -> anyhow::Result<Repo
             }
             Err(error) => report.damage(format!("shard {shard}: {error:#}")),
         }
-        snapshots(&opened.root, shard, clock, &mut report)?;
+        snapshots(&opened.root, shard, clock, &mut set, report)?;
     }
-    Ok(report)
+    let told = match set.lacking() {
+        _ if set.with.is_empty() => "none".to_owned(),
+        Some(lacking) => format!("incomplete: {lacking}"),
+        None => "of all shards".to_owned(),
+    };
+    report.fact("snapshots", told);
+    Ok(())
+}
+
+/// Snapshots that a restore takes together.
+#[derive(Debug, Default)]
+struct Set {
+    /// Whose they are: the first one says it, if nothing else does.
+    of: Option<Identity>,
+    /// Shards that have one, sound or not.
+    with: BTreeSet<ShardId>,
+}
+
+impl Set {
+    /// Which shards have none, in words; nothing can be said if no header can be read.
+    fn lacking(&self) -> Option<String> {
+        let shards = self.of?.shards;
+        let lacking = shards.shards().filter(|shard| !self.with.contains(shard));
+        let lacking: Vec<String> = lacking.map(|shard| shard.to_string()).collect();
+        (!lacking.is_empty()).then(|| {
+            format!(
+                "of {} shards these have no snapshot: {}; a restore needs all of them",
+                shards.get(),
+                lacking.join(", ")
+            )
+        })
+    }
+
+    /// Counts a snapshot in, if it is of the same cluster as the others.
+    fn take(&mut self, shard: ShardId, file: &SnapshotFile) -> Result<(), SnapshotError> {
+        let header = file.header();
+        let first = Identity { shard, shards: header.shards, layout: header.cluster.0 };
+        file.must_be(Identity { shard, ..*self.of.get_or_insert(first) })
+    }
 }
 
 /// The applied index, bytes read and faults of a shard's tables.
@@ -91,9 +172,11 @@ fn snapshots(
     root: &Arc<dyn Dir>,
     shard: ShardId,
     clock: &Arc<dyn Clock>,
+    set: &mut Set,
     report: &mut Report,
 ) -> anyhow::Result<()> {
     for (name, opened) in each(root, shard)? {
+        set.with.insert(shard);
         let began = clock.elapsed();
         let file = match opened {
             Ok(file) => file,
@@ -102,7 +185,10 @@ fn snapshots(
                 continue;
             }
         };
-        let found = read_all(&file, &format!("shard {shard}, {name}"))?;
+        let found = match set.take(shard, &file) {
+            Ok(()) => read_all(&file, &format!("shard {shard}, {name}"))?,
+            foreign => foreign,
+        };
         let took = u64::try_from(clock.elapsed().saturating_sub(began).as_millis()).unwrap_or(u64::MAX);
         let row: [Value; 6] = [
             shard.0.into(),

@@ -109,3 +109,33 @@ fn what_the_system_says_is_said_once() {
         }
     }
 }
+
+#[test]
+fn a_data_directory_that_is_a_file_is_called_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("data");
+    std::fs::write(&file, "a letter").unwrap();
+    says(&refusal(&file), &["data is not a directory", "--data"]);
+    assert_eq!(std::fs::read(&file).unwrap(), b"a letter");
+}
+
+#[test]
+fn a_member_that_listens_elsewhere_than_its_cluster_file_says_is_warned_before_anything_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let [file, data] = ["cluster.yaml", "data"].map(|name| folder.path().join(name));
+    let member = "{id: 0, node: n0, peer: '127.0.0.1:4537', client: '127.0.0.1:4499'}";
+    std::fs::write(&file, format!("cluster: {:032}\nmembers:\n  - {member}\n", 1)).unwrap();
+    // A start that ends by itself.
+    std::fs::write(&data, "no directory").unwrap();
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_node"))
+        .args(["--node-name", "n0", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"])
+        .args(["--log-level", "warn", "--cluster-file"])
+        .arg(&file)
+        .arg("--data")
+        .arg(&data)
+        .output()
+        .unwrap();
+    let told = String::from_utf8(output.stderr).unwrap();
+    says(&told, &["--listen is 127.0.0.1:0", "client of n0 is 127.0.0.1:4499", "is not a directory"]);
+    assert!(!told.contains("--peer-listen is"), "that one is as the file says: {told}");
+}

@@ -35,6 +35,8 @@ fn refused(arguments: &str, code: i32) -> String {
 struct Serving {
     child: Child,
     address: String,
+    /// The first line of its greeting.
+    said: String,
     /// The node goes on greeting: its standard output must stay open.
     _greeting: BufReader<ChildStdout>,
 }
@@ -49,6 +51,8 @@ impl Serving {
         command.args(["--listen", "127.0.0.1:0", "--shards", "4", "--data"]).arg(data).args(settings);
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         let mut greeting = BufReader::new(child.stdout.take().unwrap());
+        let mut said = String::new();
+        greeting.read_line(&mut said).unwrap();
         let address = loop {
             let mut line = String::new();
             assert!(greeting.read_line(&mut line).unwrap() > 0, "it did not start");
@@ -56,7 +60,7 @@ impl Serving {
                 break address.to_owned();
             }
         };
-        Self { child, address, _greeting: greeting }
+        Self { child, address, said, _greeting: greeting }
     }
 
     /// Waits for its end.
@@ -101,7 +105,7 @@ fn filled(data: &Path) -> Vec<String> {
         assert!(serving.ask("PUT", &format!("s{stream}"), "").0.starts_with("HTTP/1.1 201"));
         (0..=stream).for_each(|number| serving.append(stream, &format!("{number} of {stream}, ")));
     }
-    let refusal = refused(&format!("snapshot --data {}", data.display()), 1);
+    let refusal = refused(&format!("snapshot --data {}", data.display()), 2);
     assert!(refusal.contains(&format!("pid {}", serving.child.id())), "{refusal}");
     assert!(refusal.contains("POST /admin/snapshots"), "{refusal}");
     (0..STREAMS).map(|stream| serving.read(stream)).collect()
@@ -127,7 +131,9 @@ fn a_killed_node_is_taken_verified_restored_and_answers_as_before() {
     }
     let text = done(&format!("restore --from {backup_text} --data {}", new.display()));
     assert!(text.contains("of cluster"), "{text}");
-    let again = refused(&format!("restore --from {backup_text} --data {}", new.display()), 1);
+    // Such a start is refused without the number of shards.
+    assert!(text.contains(&format!("start it with --data {} --shards 4\n", new.display())), "{text}");
+    let again = refused(&format!("restore --from {backup_text} --data {}", new.display()), 2);
     assert!(again.contains("not empty"), "{again}");
     for _ in 0..2 {
         let serving = Serving::on(&new);
@@ -152,6 +158,7 @@ fn a_member_of_a_cluster_gives_what_its_last_checkpoint_holds_and_says_so() {
     let file = file.to_str().unwrap().to_owned();
     let settings = ["--cluster-file", &file, "--node-name", "n0", "--peer-listen", &peer, "--admin-listen"];
     let serving = Serving::with(&data, &[&settings[..], &["127.0.0.1:0"]].concat());
+    assert!(serving.said.contains("n0, the only node of its cluster"), "{}", serving.said);
     assert!(serving.ask("PUT", "s0", "").0.starts_with("HTTP/1.1 201"));
     serving.append(0, "voted on");
     // In order, so that the checkpoint holds all of it.
@@ -201,6 +208,7 @@ fn damage_is_named_and_the_older_snapshot_is_restored_with_a_warning() {
     for path in [data.clone(), newest.clone()] {
         let text = refused(&format!("verify {}", path.display()), 1);
         assert!(text.contains("DAMAGED") && text.contains(name) && text.contains("block"), "{text}");
+        assert!(text.contains("verdict") && text.contains("  damaged\n"), "{text}");
     }
     assert!(done(&format!("inspect {}", newest.display())).contains("log index"), "its ends are intact");
     let warned = refused(&format!("restore --from {data_text} --data {}", new.display()), 1);
@@ -212,11 +220,81 @@ fn damage_is_named_and_the_older_snapshot_is_restored_with_a_warning() {
     let partly = refused(&format!("snapshot --data {data_text}"), 1);
     assert!(partly.contains("shard 1: no snapshot") && partly.contains("shard-001.redb"), "{partly}");
     assert_eq!(partly.matches(".snapshot").count(), 3, "the others are taken: {partly}");
-    refused("verify no/such/place", 1);
+}
+
+#[test]
+fn what_a_verb_cannot_do_is_told_from_what_is_damaged() {
+    let folder = tempfile::tempdir().unwrap();
+    let [data, empty, new, blocked] =
+        ["data", "empty", "new", "blocked"].map(|name| folder.path().join(name));
+    drop(Serving::on(&data));
+    let data_text = data.display().to_string();
+    let gone = refused("snapshot --data no/such/place", 2);
+    assert!(gone.contains("name it with --data"), "{gone}");
+    assert!(refused("restore --from no/such/place --data x", 2).contains("name it with --from"));
+    refused("verify no/such/place", 2);
     refused("snapshot --data", 2);
-    let empty = folder.path().join("empty");
     fs::create_dir(&empty).unwrap();
-    assert!(refused(&format!("snapshot --data {}", empty.display()), 1).contains("no data of a node"));
-    assert!(refused(&format!("restore --from {0} --data {0}", empty.display()), 1).contains("no snapshot"));
+    assert!(refused(&format!("snapshot --data {}", empty.display()), 2).contains("no data of a node"));
+    assert!(refused(&format!("restore --from {0} --data {0}", empty.display()), 2).contains("no snapshot"));
+    for verb in ["verify", "inspect"] {
+        let text = refused(&format!("{verb} {}", empty.display()), 2);
+        assert!(text.contains("layout.toml") && text.contains("snapshots/shard-000/"), "{text}");
+    }
     assert_eq!(fs::read_dir(&empty).unwrap().count(), 0, "a refusal leaves nothing behind");
+    fs::create_dir(&blocked).unwrap();
+    fs::write(blocked.join("snapshots"), "no folder").unwrap();
+    let text = refused(&format!("snapshot --data {data_text} --to {}", blocked.display()), 2);
+    assert!(text.contains("blocked cannot be written") && !text.contains("DAMAGED"), "{text}");
+    done(&format!("snapshot --data {data_text}"));
+    let text = refused(&format!("restore --from {data_text} --data {} --lanes 9", new.display()), 2);
+    assert!(text.contains("lanes (9) must be at most shards (4): lower lanes"), "{text}");
+    assert!(!new.exists());
+    let text = done(&format!("restore --from {data_text} --data {} --lanes 2", new.display()));
+    assert!(text.contains("new --shards 4 --lanes 2\n"), "{text}");
+}
+
+#[test]
+fn a_backup_that_lacks_a_shard_is_not_called_intact() {
+    let folder = tempfile::tempdir().unwrap();
+    let [data, backup] = ["data", "backup"].map(|name| folder.path().join(name));
+    drop(Serving::on(&data));
+    let (data_text, backup_text) = (data.display(), backup.display());
+    let verified = |path: &Path| done(&format!("verify {}", path.display()));
+    assert!(verified(&data).contains("snapshots  none"));
+    done(&format!("snapshot --data {data_text} --to {backup_text}"));
+    done(&format!("snapshot --data {data_text}"));
+    assert!(verified(&data).contains("snapshots  of all shards"));
+    assert!(verified(&backup).contains("verdict  intact"));
+    let part = |path: &Path, name: &str| path.join("snapshots").join(name);
+    let lacking = "of 4 shards these have no snapshot: 2";
+    for path in [&data, &backup] {
+        fs::remove_dir_all(part(path, "shard-002")).unwrap();
+    }
+    let text = verified(&data);
+    assert!(text.contains(lacking) && text.contains("intact"), "of a node it is no damage: {text}");
+    let text = refused(&format!("verify {backup_text}"), 1);
+    assert!(text.contains(&format!("DAMAGED  the backup is incomplete: {lacking};")), "{text}");
+    fs::create_dir(part(&backup, "shard-002")).unwrap();
+    let text = refused(&format!("verify {backup_text}"), 1);
+    assert!(text.contains(lacking), "a folder is no snapshot: {text}");
+    let file = fs::read_dir(part(&backup, "shard-001")).unwrap().next().unwrap().unwrap().file_name();
+    fs::copy(part(&backup, "shard-001").join(&file), part(&backup, "shard-002").join(&file)).unwrap();
+    let text = refused(&format!("verify {backup_text}"), 1);
+    assert!(text.contains("it is of shard 1 of 4"), "another shard's is none, either: {text}");
+    let bad = folder.path().join("bad.snapshot");
+    fs::write(&bad, "no snapshot").unwrap();
+    let json: serde_json::Value =
+        serde_json::from_str(&refused(&format!("verify {} --json", bad.display()), 1)).unwrap();
+    assert_eq!((json["verdict"].as_str(), json["damage"].as_array().unwrap().len()), (Some("damaged"), 1));
+    let superblock = ["superblock.a", "superblock.b"].map(|name| data.join(name));
+    for path in superblock.iter().filter(|path| path.exists()) {
+        fs::write(path, vec![0xa5; fs::read(path).unwrap().len()]).unwrap();
+    }
+    let text = refused(&format!("verify {data_text}"), 1);
+    assert!(text.contains("DAMAGED  both copies of the superblock"), "it is part of the data: {text}");
+    let layout = data.join("layout.toml");
+    fs::write(&layout, [fs::read(&layout).unwrap(), b"more".to_vec()].concat()).unwrap();
+    let text = refused(&format!("verify {data_text}"), 1);
+    assert!(text.contains("DAMAGED  layout.toml is damaged"), "{text}");
 }

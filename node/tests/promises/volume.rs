@@ -276,4 +276,5 @@ fn a_member_does_not_go_on_by_itself() {
         refusal.contains(&format!("a member of cluster {cluster}; start with --cluster-id")),
         "{refusal}"
     );
+    assert!(refusal.contains("or with --cluster-file and --node-name"), "{refusal}");
 }

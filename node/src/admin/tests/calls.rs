@@ -31,6 +31,24 @@ async fn how_shards_stand_is_told_to_programs_and_to_people() {
 }
 
 #[tokio::test]
+async fn the_table_calls_members_by_their_names_beside_their_ids() {
+    let port = Port::open().await;
+    let member = |node: &str| crate::types::Member {
+        node: node.to_owned(),
+        incarnation: None,
+        peer: format!("{node}:4537"),
+        client: format!("{node}:4437"),
+    };
+    let members = BTreeMap::from([(ReplicaId(0), member("n0")), (ReplicaId(1), member("n1"))]);
+    port.node.report.lock().unwrap().roster = Roster { members };
+    let answer =
+        port.send(b"GET /admin/shards?format=table HTTP/1.1\r\nhost: n1\r\nconnection: close\r\n\r\n").await;
+    assert!(answer.contains("\n0      leading  1 (n1)  4.3"), "{answer}");
+    assert!(answer.contains("replica 0 (n0) has 14:") && answer.contains("replica 2 has 0:"), "{answer}");
+    port.close().await;
+}
+
+#[tokio::test]
 async fn each_ask_of_a_batch_has_its_own_answer_in_its_place() {
     let port = Port::open().await;
     let to = port.node.addressee();

@@ -61,7 +61,11 @@ fn what_is_wrong_in_a_cluster_file_is_named_with_its_place() {
         ("leaders: [0, 1, 2]", "leader: [0]", "leader"),
         ("node: n1", "name: n1", "name"),
         ("{id: 1", "{id: -1", "line 11"),
-        ("cluster: 0123456789abcdef0123456789abcdef", "cluster: 0123", "not 32 hexadecimal digits"),
+        (
+            "cluster: 0123456789abcdef0123456789abcdef",
+            "cluster: 0123",
+            "cluster: 0123 is not 32 hexadecimal digits (draw them with `openssl rand -hex 16`)",
+        ),
         ("cluster: 0123456789abcdef0123456789abcdef", "", "missing field `cluster`"),
         ("members:", "members: {", "line"),
     ] {

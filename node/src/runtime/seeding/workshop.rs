@@ -72,6 +72,10 @@ pub(super) fn build(
     if image_of(&file).as_ref() != Some(image) {
         return Err(Failed::Unfit("it is not what was offered".to_owned()));
     }
+    // What was asked for before the fetch is as long as the file; compressed rows take many times as much.
+    if folder.free_bytes()? < file.footer().raw_bytes.saturating_add(workshop.free_bytes_min) {
+        return Err(Failed::Room);
+    }
     restore_successor(&file, &workshop.place(shard)?, progress).map_err(unfit).map(drop)
 }
 
@@ -81,4 +85,78 @@ pub(crate) fn image_of(file: &SnapshotFile) -> Option<Image> {
     let starts = header.epochs.iter().map(|(epoch, first)| EpochStart { epoch: *epoch, first: *first });
     let history = History::new(starts.collect(), header.index, header.chain).ok()?;
     Some(Image { history, bytes: file.bytes(), key: file.key().number() })
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::codec::snapshot::Compression;
+    use crate::seam::disk::simulated::SimulatedDisk;
+    use crate::seam::{Clock, ManualClock};
+    use crate::store::reserve::Reserve;
+    use crate::store::snapshots::{Snapshots, Step, WriteOptions, existing, file_name};
+    use crate::store::tables::{Applied, EpochStart as Begins, Tables};
+    use crate::types::{Chain, Epoch, Op, Space};
+
+    const SHARD: ShardId = ShardId(1);
+    /// Rows of zeros, of which nearly nothing is left once they are compressed.
+    const ROWS: u32 = 200;
+    const ROW_BYTES: usize = 4096;
+    /// More than a file of tables with these rows takes.
+    const FREE_BYTES: u64 = 64 << 20;
+
+    /// A snapshot of the shard, where a fetch leaves it.
+    fn fetched(workshop: &Workshop) -> SnapshotFile {
+        let place = workshop.place(SHARD).unwrap();
+        let mut tables = Tables::create_at(&place).unwrap();
+        let value = Bytes::from(vec![0; ROW_BYTES]);
+        let put = |row: u32| Op::Put {
+            space: Space::Secret,
+            key: Bytes::copy_from_slice(&row.to_be_bytes()),
+            value: value.clone(),
+        };
+        let ops: Vec<(LogIndex, Op)> = (0..ROWS).map(|row| (LogIndex(1), put(row))).collect();
+        let applied = Applied { index: LogIndex(1), chain: Chain(1), epoch: Epoch::default() };
+        let begins = Begins { epoch: Epoch::default(), first: LogIndex(1) };
+        tables.apply(&ops, applied, &[begins]).unwrap();
+        let snapshots = Snapshots::open(&workshop.root, place.identity).unwrap();
+        let clock: Arc<dyn Clock> = Arc::new(ManualClock::default());
+        let options = WriteOptions { compression: Compression::Lz4, ..WriteOptions::default() };
+        let mut writing = snapshots.begin(&tables.reader(), &clock, options, &Arc::default()).unwrap();
+        while !matches!(writing.step().unwrap(), Step::Done(_)) {}
+        let taken = existing(&workshop.root, SHARD).unwrap().unwrap();
+        let from = taken.open(&file_name(LogIndex(1))).unwrap();
+        let mut bytes = vec![0; usize::try_from(from.len().unwrap()).unwrap()];
+        assert_eq!(from.read_at(&mut bytes, 0).unwrap(), bytes.len());
+        let folder = workshop.folder().unwrap();
+        folder.create(&part_name(SHARD)).unwrap().write_at(&bytes, 0).unwrap();
+        SnapshotFile::open(folder.as_ref(), &part_name(SHARD)).unwrap()
+    }
+
+    #[test]
+    fn no_tables_are_made_of_a_small_snapshot_whose_rows_would_leave_too_little_room() {
+        let disk = SimulatedDisk::new(1);
+        let mut workshop = Workshop {
+            root: disk.root(),
+            cluster: [7; 16],
+            shards: ShardCount::new(4).unwrap(),
+            cache_bytes: 1 << 20,
+            spare: Arc::new(Reserve::open(&disk.root(), 0).unwrap()),
+            free_bytes_min: 0,
+        };
+        let file = fetched(&workshop);
+        let (image, rows) = (image_of(&file).unwrap(), file.footer().raw_bytes);
+        assert!(2 * image.bytes < rows, "{} bytes of {rows}", image.bytes);
+        disk.set_capacity(disk.used() + FREE_BYTES);
+        // Room for another such file, but not for its rows.
+        workshop.free_bytes_min = FREE_BYTES - rows + 1;
+        let folder = workshop.folder().unwrap();
+        let made =
+            |workshop: &Workshop| build(folder.as_ref(), workshop, SHARD, &image, &Progress::default());
+        assert!(matches!(made(&workshop), Err(Failed::Room)));
+        workshop.free_bytes_min -= 1;
+        made(&workshop).unwrap();
+    }
 }

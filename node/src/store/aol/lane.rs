@@ -366,6 +366,12 @@ impl Lane {
         self.written
     }
 
+    /// What the next segment takes at least.
+    #[must_use]
+    pub const fn segment_bytes(&self) -> u64 {
+        self.options.segment_bytes
+    }
+
     /// Where the next record goes, the batch included.
     #[must_use]
     pub const fn tail(&self) -> LanePosition {
