@@ -1,6 +1,7 @@
 //! The running engine: one owner per shard, group commit, views, reads, sweeps, shutdown.
 
 mod answer;
+mod appending;
 mod applied_shard;
 mod applier;
 mod apply_queue;
@@ -13,6 +14,7 @@ mod condition;
 mod contact;
 mod control;
 mod deadlines;
+mod deciding;
 mod demand;
 mod engine;
 mod errands;

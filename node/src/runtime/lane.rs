@@ -9,33 +9,29 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{BufMut, BytesMut};
+use bytes::BytesMut;
 use tokio::sync::oneshot;
 
 use super::apply_queue::{ApplyQueue, Committed};
 use super::errands::{Asked, UNHEARD};
 use super::fatal::Fatal;
 use super::flight::Flights;
-use super::group::{Body, Due, Group, Pending};
+use super::group::Group;
 use super::links::Hold;
-use super::mailbox::{Answered, Installed, Job, Mailbox, Question, Waiter};
-use super::owner::{Decided, Service, ShardOwner};
+use super::mailbox::{Installed, Job, Mailbox, Question, Waiter};
+use super::owner::{Service, ShardOwner};
 use super::seeds::Seeds;
-use super::shared::{Shard, Shared};
-use super::tally::Cause;
+use super::shared::Shared;
 use super::vault::Vault;
-use super::view::StreamView;
-use super::{Failure, demand};
-use crate::codec::op::encode_ops;
-use crate::codec::record::{RecordKind, chain_after, total_bytes};
+use crate::codec::record::{RecordKind, total_bytes};
 use crate::core::Command;
-use crate::core::replication::{self, Ask, Effect, Entry, HandOver, Input, Lead, Message, Replica, Ticket};
+use crate::core::replication::{self, Ask, Effect, HandOver, Input, Lead, Message, Replica, Ticket};
 use crate::seam::Clock;
-use crate::store::aol::{Appended, Lane, LaneError, RecordHead};
+use crate::store::aol::{Lane, LaneError};
 use crate::telemetry::{LaneMetrics, Metrics};
 use crate::types::{
-    AolMode, Boot, Chain, Configs, Durability, Epoch, FsyncPolicy, LaneId, LanePosition, LogIndex, Op,
-    Parent, ReplicaId, ShardId, StreamId,
+    AolMode, Boot, Chain, Durability, Epoch, FsyncPolicy, LaneId, LanePosition, LogIndex, Parent, ReplicaId,
+    ShardId, StreamId,
 };
 use crate::wire::{Door, Port};
 
@@ -49,9 +45,6 @@ const ROOM_TO_GO_ON: usize = 512 << 10;
 /// Whoever stood still for so long may have been replaced meanwhile. It looks first whether it is heard still: a refusal or a duplicate
 /// is told without a commit, and would tell how things stood before.
 const PAUSED: Duration = Duration::from_secs(1);
-/// Streams of one shard that one sweep ends: a mass expiry delays no writer by more than a few milliseconds.
-const EXPIRIES_PER_SWEEP_MAX: usize = 256;
-
 /// Everything that a lane's owner works with.
 #[derive(Debug)]
 pub(crate) struct LaneOwner {
@@ -346,15 +339,6 @@ impl LaneOwner {
         }
     }
 
-    pub(super) fn decide(&mut self, shard: ShardId, command: Command, waiter: Waiter) {
-        let (basis, answer) = match self.command(shard, command) {
-            Ok((basis, answered)) => (basis, Ok(answered)),
-            // A refusal rests on nothing.
-            Err(failure) => (LogIndex(0), Err(failure)),
-        };
-        self.group.answers.push(Due { shard, basis, waiter, answer });
-    }
-
     /// Streams were read on another node: their windows begin anew.
     fn touched(&self, shard: ShardId, streams: &[StreamId]) {
         let serving = self.shards.get(&shard).filter(|owner| owner.check_service().is_ok());
@@ -465,209 +449,9 @@ impl LaneOwner {
         self.shards.get(&shard)?.replica.as_ref()
     }
 
-    /// Decides a command and encodes what it changes as one record of the group.
-    fn command(&mut self, shard: ShardId, command: Command) -> Result<(LogIndex, Answered), Failure> {
-        let owner = self.shards.get(&shard).ok_or_else(|| unknown_shard(shard))?;
-        owner.check_service()?;
-        let place = owner.replica.as_ref().and_then(Replica::place);
-        let next = place.ok_or(Failure::NotLeader { shard })?.index;
-        // Room is made sure of before the decision, so that a decision never has to be taken back.
-        let kind = if command.frees_room() { RecordKind::Relief } else { RecordKind::Batch };
-        if kind == RecordKind::Batch && self.is_too_far_ahead(shard) {
-            return Err(Failure::Ahead { shard });
-        }
-        if !self.has_room(shard, &command, kind)? {
-            return Err(Failure::DiskFull);
-        }
-        let now = self.clock.now();
-        let owner = self.shards.get_mut(&shard).ok_or_else(|| unknown_shard(shard))?;
-        owner.check_links(&command)?;
-        if kind == RecordKind::Batch && command.adds_messages() {
-            owner.shared.check_total()?;
-        }
-        let cause = Cause::of(&command);
-        let Decided { decision, view } = owner.decide(command, now, next)?;
-        if !decision.ops.is_empty()
-            && let Err(error) = self.append(shard, kind, decision.ops.into_vec(), view, cause)
-        {
-            // The core has decided on it already: only a new start can take that back.
-            tracing::error!(%error, "a decided record was not taken by the log");
-            self.broken = true;
-            return Err(Failure::LogFailed);
-        }
-        Ok((decision.basis, Answered { reply: decision.reply, released: decision.released }))
-    }
-
-    /// Whether as much waits for a majority as may: more of it would only wait, and be held in memory meanwhile.
-    fn is_too_far_ahead(&self, shard: ShardId) -> bool {
-        let clustered = self.shared.cluster.get().is_some();
-        clustered
-            && (self.duty.uncommitted + self.group.bytes >= self.ahead_max
-                || self.shared.open_shard(shard).is_some_and(Shard::is_stalled)
-                    && self.shards.get(&shard).is_some_and(|owner| owner.line.waiting_since().is_some()))
-    }
-
-    fn has_room(&mut self, shard: ShardId, command: &Command, kind: RecordKind) -> Result<bool, Failure> {
-        if self.durability.aol == AolMode::Never {
-            return Ok(true);
-        }
-        let shares = self.shards.get(&shard).map_or(0, |owner| owner.core.shares());
-        let group = usize::try_from(self.group.bytes).unwrap_or(usize::MAX);
-        let bytes = demand::log_bytes(command, shares).saturating_add(group);
-        // The tables are asked first: a refused write must not take room for the log.
-        let relief = kind == RecordKind::Relief;
-        if !relief && !self.apply.has_room(shard) {
-            return Ok(false);
-        }
-        let room = self.log.has_room(bytes, kind).map_err(|_| Failure::LogFailed)?;
-        if !room {
-            self.apply.beg(relief);
-        }
-        if !relief {
-            self.note_room(room);
-        }
-        Ok(room)
-    }
-
-    pub(super) fn note_room(&mut self, room: bool) {
-        if self.full != room {
-            return;
-        }
-        self.full = !room;
-        self.lane_metrics.full.set(i64::from(!room));
-        if room {
-            tracing::info!("there is room for the log again, writes go on");
-        } else {
-            tracing::warn!(
-                needed_bytes = self.log.segment_bytes(),
-                "no room for the log: writes are refused, reads and deletions go on"
-            );
-        }
-    }
-
-    /// Puts one decided record into the group.
-    pub(crate) fn append(
-        &mut self,
-        shard: ShardId,
-        kind: RecordKind,
-        ops: Vec<Op>,
-        view: Option<Arc<StreamView>>,
-        cause: Cause,
-    ) -> Result<(), LaneError> {
-        let Some(place) = self.replica(shard).and_then(Replica::place) else {
-            return Err(LaneError::Poisoned);
-        };
-        let head = RecordHead { kind, shard, epoch: place.epoch, index: place.index, chain: place.chain };
-        let mut wires = Vec::new();
-        let encoded = self.encode(&head, |buffer| encode_ops(&ops, buffer, &mut wires))?;
-        if let Some(owner) = self.shards.get_mut(&shard) {
-            owner.note_lives(&ops);
-        }
-        self.note(&head, encoded, Body::Decided { ops, wires, view, cause }, None);
-        Ok(())
-    }
-
-    /// Puts an entry into the group as it came.
-    pub(super) fn append_as_received(
-        &mut self,
-        shard: ShardId,
-        entry: &Entry,
-        configs: Option<Configs>,
-    ) -> Result<(), LaneError> {
-        let Some(replica) = self.replica(shard) else { return Ok(()) };
-        let (index, chain) = (replica.history().end().next(), replica.history().chain());
-        let head = RecordHead { kind: entry.kind, shard, epoch: entry.epoch, index, chain };
-        let encoded = self.encode(&head, |buffer| buffer.put_slice(&entry.payload))?;
-        self.note(&head, encoded, Body::Received(entry.payload.clone()), configs);
-        Ok(())
-    }
-
-    /// Says that what lies behind `to` was taken back.
-    pub(super) fn append_cut(&mut self, shard: ShardId, to: LogIndex, chain: Chain) -> Result<(), LaneError> {
-        let epoch = Epoch::default();
-        let head = RecordHead { kind: RecordKind::Cut, shard, epoch, index: to, chain };
-        let encoded = self.encode(&head, |_| {})?;
-        self.group.bytes += encoded.end.0 - encoded.position.0;
-        Ok(())
-    }
-
-    fn encode(
-        &mut self,
-        head: &RecordHead,
-        payload: impl FnOnce(&mut BytesMut),
-    ) -> Result<Appended, LaneError> {
-        match self.durability.aol {
-            AolMode::Never => Ok(encode_only(head, &mut self.scratch, payload)),
-            AolMode::Sync | AolMode::Async => self.log.append(head, payload),
-        }
-    }
-
-    fn note(&mut self, head: &RecordHead, encoded: Appended, body: Body, configs: Option<Configs>) {
-        let Appended { position, end, payload, chain } = encoded;
-        let RecordHead { kind, shard, epoch, index, chain: before } = *head;
-        if let Some(owner) = self.shards.get_mut(&shard) {
-            owner.note_mark(index, position);
-            if let Some(replica) = &mut owner.replica {
-                replica.appended(epoch, chain, configs);
-            }
-        }
-        self.group.bytes += end.0 - position.0;
-        let record = Pending { shard, index, epoch, before, chain, position, end, kind, payload, body };
-        self.group.records.push(record);
-    }
-
-    /// Ends the streams whose time is over, a bounded number at a time.
-    fn sweep(&mut self) {
-        let elapsed = self.clock.elapsed();
-        if elapsed < self.swept_at + self.sweep_interval {
-            return;
-        }
-        self.swept_at = elapsed;
-        let now = self.clock.now();
-        let shards: Vec<ShardId> = self.shards.keys().copied().collect();
-        for shard in shards {
-            let serving = self.shards.get_mut(&shard).filter(|owner| owner.check_service().is_ok());
-            let due = serving.map(|owner| owner.due(now, EXPIRIES_PER_SWEEP_MAX));
-            for stream in due.unwrap_or_default() {
-                let answered = self.command(shard, Command::Expire { stream, touched_at: None });
-                if let Some(owner) = self.shards.get_mut(&shard) {
-                    match &answered {
-                        // Renewed, or gone: then there is no deadline any more.
-                        Ok(_) => owner.schedule(stream, now.plus(1000)),
-                        Err(_) => owner.postpone(stream, now.plus(1000)),
-                    }
-                }
-                // What it releases goes on behind the commit, like the answers of the group.
-                if let Ok((basis, answered)) = answered {
-                    self.group.answers.push(Due {
-                        shard,
-                        basis,
-                        waiter: Waiter::Nobody,
-                        answer: Ok(answered),
-                    });
-                }
-            }
-        }
-    }
-
     /// A fork has ended: its source may let go. Nobody waits for it; what is lost on the way is swept later.
     pub(super) fn release(&self, parent: Parent) {
         let Parent { shard, stream, pin, .. } = parent;
         self.shared.order(shard, Command::Unpin { stream, pin });
     }
-}
-
-/// Without a log, a record still has an index and a chain, so that a log can begin again behind it.
-fn encode_only(head: &RecordHead, scratch: &mut BytesMut, encode: impl FnOnce(&mut BytesMut)) -> Appended {
-    let start = scratch.len();
-    encode(scratch);
-    let payload = start..scratch.len();
-    let bytes = scratch.get(payload.clone()).unwrap_or_default();
-    let chain = chain_after(head.chain, head.epoch, head.index, head.kind, bytes);
-    let end = LanePosition(payload.len() as u64);
-    Appended { position: LanePosition::default(), end, payload, chain }
-}
-
-fn unknown_shard(shard: ShardId) -> Failure {
-    Failure::ShardDamaged { shard, reason: "it was found damaged at start".into() }
 }
