@@ -12,7 +12,7 @@ use crate::history::{Action, Append, Lifetime, Outcome, Position, Refusal, Terms
 use crate::stopwatch::wall_milliseconds;
 use crate::workload::answers::outcome;
 use crate::workload::payload::Format;
-use crate::workload::stream::Stream;
+use crate::workload::stream::{Life, Stream};
 
 /// Forks in a family at most.
 const FORKS_MAX: u64 = 3;
@@ -131,34 +131,38 @@ impl Client {
         // The same name again: another stream, with nothing of the old one.
         let again = Stream::own(name, format, Terms::default(), Vec::new(), 2);
         let life = again.life.read().await;
-        if matches!(lifetime, Lifetime::Sliding(_)) {
-            self.outlive(&again, served).await;
+        match lifetime {
+            Lifetime::Sliding(_) => self.outlive(&again, &life, served).await,
+            _ => self.create(&again, &life).await,
         }
-        self.create(&again, &life).await;
         self.end(&again, &life, false).await;
     }
 
-    /// A start knows no reads, so it begins every sliding window anew: a stream that ended in the moment before a kill
-    /// takes its name once more, for a window at most. PUT until that is over, if the server is another one by now.
-    async fn outlive(&mut self, again: &Stream, served: Option<SocketAddr>) {
+    /// PUT until it is there. A start knows no reads, so it begins every sliding window anew: a stream that ended in the moment before a
+    /// kill takes its name once more, for a window at most, on a server that is another one than `served` by then. A full volume may hold
+    /// up the PUT for so long that the kill comes in between.
+    async fn outlive(&mut self, again: &Stream, life: &Life, served: Option<SocketAddr>) {
         let request = Self::put(again).body(b"");
         let patience = 2 * WINDOW_SECONDS * 1_000_000_000;
-        let began = self.clock.nanoseconds();
         let moves = !self.target.late().is_zero();
-        while (moves || self.target.address().await != served) && self.clock.nanoseconds() - began < patience
-        {
-            let life = again.life.read().await;
+        let mut taken_since = None;
+        for _ in 0..ATTEMPTS_MAX {
             let call = self.clock.nanoseconds();
             let answer = self.exchange(&request).await;
             let action = Action::Create(Append::default());
             let conflict =
                 matches!(outcome(&action, &answer, self.dialect), Ok(Outcome::Refused(Refusal::Conflict)));
-            if !conflict {
-                self.conclude(&life, call, action, &answer);
+            let another = moves || self.target.address().await != served;
+            if conflict && another && call - *taken_since.get_or_insert(call) < patience {
+                sleep(LOOK_DELAY).await;
+                continue;
+            }
+            if matches!(self.conclude(life, call, action, &answer), Outcome::Created { .. }) {
                 return;
             }
-            sleep(LOOK_DELAY).await;
+            sleep(RETRY_DELAY).await;
         }
+        self.findings.problem(format!("{} cannot be created", again.name));
     }
 
     /// PUT until it is there or the time is over.
