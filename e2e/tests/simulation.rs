@@ -70,7 +70,7 @@ const FOUND: [(Plant, u64); 48] = [
     (Plant::PrefersLength, 55),
     (Plant::TrustsOneSeal, 1),
     (Plant::AsksOnlyTheNewestSet, 27),
-    (Plant::LeadsBeforeTheRecord, 28),
+    (Plant::LeadsBeforeTheRecord, 86),
     (Plant::ConfirmsUnasked, 44),
     (Plant::AcknowledgesTheUnsynced, 1),
     (Plant::CountsTheUnsaved, 1),
