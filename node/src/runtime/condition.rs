@@ -65,9 +65,7 @@ impl Shared {
         let refusal = |id: ShardId| Some(Refusing { shard: id.0, reason: self.shard(id).err()?.to_string() });
         self.count.shards().filter_map(refusal).collect()
     }
-}
 
-impl Shared {
     /// The shards that are served and to which nothing can be written.
     fn held_up(&self) -> Vec<Refusing> {
         let reason = |id: ShardId| match self.leaders.of(id) {

@@ -184,9 +184,10 @@ impl Job {
 }
 
 impl Job {
-    /// Whether another replica was heard by it.
+    /// Whether another replica was heard by it, or reached: these keep their order among each other, since what is heard over a connection
+    /// is answered over that one.
     pub(crate) const fn is_contact(&self) -> bool {
-        matches!(self, Self::Heard { .. })
+        matches!(self, Self::Heard { .. } | Self::Dialled { .. } | Self::Accepted { .. })
     }
 }
 
