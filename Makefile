@@ -1,5 +1,5 @@
 # Every verb of this repository. The line behind `##` is what `make help` shows.
-# Arguments: ARGS="--shards 4" for run, run-one and bench, SECONDS_EACH=600 for fuzz, ROUNDS=10 for long (ROUNDS=0: only the simulator).
+# Arguments: ARGS="--shards 4" for run, run-one and bench, SECONDS_EACH=600 for fuzz, ROUNDS=10 for long (ROUNDS=0: no rounds).
 # TEST_CRASH_IMAGES, TEST_BIT_FLIPS, TEST_KILL_CYCLES, TEST_CLUSTER_CYCLES and its kin (e2e/tests/three_nodes.rs), TEST_SEED (numbers),
 # TEST_CONFORMANCE=all and TEST_MODEL=all make the same tests do more.
 # model takes ARGS, too: ARGS="--scope 'shrink, 3 epochs'", ARGS="--plant all".
@@ -57,12 +57,12 @@ sim: ## simulates replicated shards: SEEDS=100 worlds from FROM=1, or SEED=x wit
 	@scripts/setup build
 	cargo run --release --package thalweg-e2e --bin e2e -- sim $(if $(SEED),--seed $(SEED),--seeds $(SEEDS) --from $(FROM)) $(ARGS)
 
-long: ## the long tier: simulated worlds (LONG_SEEDS=1000), then hours of crash images and kills in rounds (ROUNDS=1000); goes on where it was interrupted
+long: ## the long tier: simulated worlds (LONG_SEEDS=1000), then 10^8 states of the model, planted bugs in fresh seeds, and hours of crash images and kills in rounds (ROUNDS=1000); goes on where it was interrupted
 	@scripts/setup test
 	cargo run --release --package thalweg-e2e --bin e2e -- long --seeds $(LONG_SEEDS) $(ARGS)
 	@scripts/long $(ROUNDS)
 
-model: ## walks every state of the model of epochs within its large scopes: about 10 minutes, 2 GiB of memory (ARGS="--plant all")
+model: ## walks every state of the model of epochs within its large scopes: about 5 minutes (ARGS="--plant all")
 	@scripts/setup build
 	cargo run --release --package thalweg-e2e --bin e2e -- model $(or $(ARGS),--scope large)
 

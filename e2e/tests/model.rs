@@ -56,7 +56,7 @@ fn each_rule_that_is_taken_out_is_missed() -> anyhow::Result<()> {
 #[test]
 fn every_scope_fits_into_a_state() -> anyhow::Result<()> {
     let plants = Plant::ALL.map(Plant::scope);
-    for scope in Scope::SMALL.iter().chain(&Scope::LARGE).chain(&plants) {
+    for scope in Scope::SMALL.iter().chain(&Scope::LARGE).chain(&Scope::VAST).chain(&plants) {
         ensure!(scope.too_large().is_none(), "{scope:?}: {}", scope.too_large().unwrap_or_default());
     }
     Ok(())

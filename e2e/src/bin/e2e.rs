@@ -138,7 +138,7 @@ struct ClusterArguments {
 const MODEL_EXAMPLES: &str = "\
 Examples:
   e2e model                                   every small scope, seconds
-  e2e model --scope large                     every large one: minutes, up to 2 GiB
+  e2e model --scope large                     every large one: minutes; vast: hours, a few GiB
   e2e model --scope 'wiped out and in'        one by its name; --list shows them all
   e2e model --plant all                       takes out one rule after the other and tells how something is lost
   e2e model --plant PrefersLength             the same for one rule, in the smallest scope that shows it
@@ -148,7 +148,7 @@ Examples:
 #[derive(clap::Args)]
 #[command(after_help = MODEL_EXAMPLES)]
 struct ModelArguments {
-    /// The small scopes (seconds) or the large ones (minutes), or one by its name.
+    /// The small scopes (seconds), the large ones (minutes) or the vast ones (hours), or one by its name.
     #[arg(long, default_value = "small")]
     scope: String,
     /// Takes this rule out and tells how something is lost; `all` takes out one after the other.
@@ -266,7 +266,7 @@ async fn show_cluster(arguments: ClusterArguments) -> anyhow::Result<()> {
 
 fn model_walks(arguments: &ModelArguments) -> anyhow::Result<()> {
     if arguments.list {
-        Scope::SMALL.iter().chain(&Scope::LARGE).for_each(|scope| println!("{scope:?}"));
+        Scope::SMALL.iter().chain(&Scope::LARGE).chain(&Scope::VAST).for_each(|scope| println!("{scope:?}"));
         Plant::ALL.iter().for_each(|plant| println!("{plant:?}: {:?}", plant.scope()));
         return Ok(());
     }
@@ -322,14 +322,19 @@ fn models(arguments: &ModelArguments) -> anyhow::Result<Vec<Epochs>> {
 }
 
 fn scopes(name: &str) -> anyhow::Result<Vec<Scope>> {
-    let all = || Scope::SMALL.into_iter().chain(Scope::LARGE);
+    let all = || Scope::SMALL.into_iter().chain(Scope::LARGE).chain(Scope::VAST);
     let named = match name {
         "small" => Scope::SMALL.to_vec(),
         "large" => Scope::LARGE.to_vec(),
+        "vast" => Scope::VAST.to_vec(),
         name => all().filter(|scope| scope.name == name).collect(),
     };
     let names: Vec<&str> = all().map(|scope| scope.name).collect();
-    ensure!(!named.is_empty(), "no scope is called {name}; there are small, large, {}", names.join("; "));
+    ensure!(
+        !named.is_empty(),
+        "no scope is called {name}; there are small, large, vast, {}",
+        names.join("; ")
+    );
     Ok(named)
 }
 

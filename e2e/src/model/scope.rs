@@ -58,7 +58,21 @@ impl Scope {
         Self { name: "read and shrink", reads: 1, changes: 1, crashes: 0, writes: 0, ..Self::PLAIN },
     ];
 
-    /// Walked through by `make model`: minutes, and up to 2 GiB of memory.
+    /// Walked through by `make long`, once.
+    pub const VAST: [Self; 2] = [
+        Self { name: "plain, 4 epochs, 2 writes, 2 crashes", epochs: 4, writes: 2, crashes: 2, ..QUIET },
+        Self {
+            name: "wiped out and in, 3 epochs",
+            replicas: 4,
+            epochs: 3,
+            writes: 1,
+            changes: 2,
+            wipes: 1,
+            ..QUIET
+        },
+    ];
+
+    /// Walked through by `make model`: minutes.
     pub const LARGE: [Self; 13] = [
         Self { name: "plain, 3 epochs", epochs: 3, ..Self::PLAIN },
         Self { name: "plain, 2 writes, 2 crashes", writes: 2, crashes: 2, ..Self::PLAIN },

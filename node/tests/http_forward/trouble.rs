@@ -320,6 +320,9 @@ async fn a_read_of_a_damaged_shard_is_answered_by_its_leader() {
     is_refused(follower.ask(read, "", b"").await);
     follower.follow(&at(leader.address));
     assert_eq!(follower.all("a").await, b"hello");
+    let (here, there) =
+        (leader.ask("HEAD /v1/stream/a", "", b"").await, follower.ask("HEAD /v1/stream/a", "", b"").await);
+    assert_eq!((there.status, there.header("stream-next-offset")), (200, here.header("stream-next-offset")));
     assert_eq!(follower.ask("GET /v1/stream/b?offset=-1", "", b"").await.status, 404);
     // Whoever waits at a tail comes again, to a node that has it.
     let waits = follower.ask("GET /v1/stream/a?offset=-1&live=long-poll", "", b"").await;

@@ -197,7 +197,7 @@ impl Api {
     /// The shard of a read that is refused here because of damage, if another node leads it: that one has the bytes. A subscriber
     /// comes again.
     fn unread(&self, request: &Request<'_>, out: &ResponseHead) -> Option<ShardId> {
-        let is_read = request.head.method == Method::Get && !self.may_wait(request);
+        let is_read = matches!(request.head.method, Method::Get | Method::Head) && !self.may_wait(request);
         let is_damage = out.refusal().is_some_and(|code| DAMAGE.contains(&code));
         if !is_read || !is_damage || Wishes::of(request).forwarded {
             return None;

@@ -87,7 +87,7 @@ pub(super) async fn exchange<L>(
     let mut read = BytesMut::with_capacity(1024);
     let begun = loop {
         more(&mut reader, &mut read, HEAD_BYTES_MAX).await?;
-        if let Some(begun) = begin(&read, out)? {
+        if let Some(begun) = begin(&read, message.asks_for_head(), out)? {
             break begun;
         }
     };
@@ -125,8 +125,8 @@ async fn more(reader: &mut ReadHalf<'_>, read: &mut BytesMut, most: usize) -> Re
     }
 }
 
-/// Writes status and headers, once they are there.
-fn begin(read: &[u8], out: &mut ResponseHead) -> Result<Option<Begun>, Broken> {
+/// Writes status and headers, once they are there; behind them comes a body, unless only they were asked for.
+fn begin(read: &[u8], ends_with_head: bool, out: &mut ResponseHead) -> Result<Option<Begun>, Broken> {
     let mut slots = [httparse::EMPTY_HEADER; HEADER_COUNT_MAX];
     let mut parser = httparse::Response::new(&mut slots);
     let head_bytes = match parser.parse(read) {
@@ -162,6 +162,7 @@ fn begin(read: &[u8], out: &mut ResponseHead) -> Result<Option<Begun>, Broken> {
         }
     }
     let body_bytes = match (status, length) {
+        _ if ends_with_head => None,
         (204 | 304, _) => None,
         (_, Some(length)) if length <= BODY_BYTES_MAX => Some(length),
         (_, Some(_)) => return Err(Broken::Senseless("it is too large")),

@@ -49,6 +49,7 @@ impl Wishes {
 pub(in crate::http) struct Message {
     head: Bytes,
     body: Bytes,
+    asks_for_head: bool,
 }
 
 impl Message {
@@ -70,7 +71,13 @@ impl Message {
         line(&mut head, "Content-Length", itoa::Buffer::new().format(request.body.len()).as_bytes());
         line(&mut head, MARK, b"1");
         head.extend_from_slice(b"\r\n");
-        Self { head: head.into(), body: request.body.clone() }
+        let asks_for_head = request.head.method == Method::Head;
+        Self { head: head.into(), body: request.body.clone(), asks_for_head }
+    }
+
+    /// Its answer ends with its head, whatever length that names.
+    pub(super) fn asks_for_head(&self) -> bool {
+        self.asks_for_head
     }
 
     /// All of it, in order.
@@ -94,7 +101,8 @@ fn method(method: Method) -> &'static [u8] {
         Method::Put => b"PUT",
         Method::Delete => b"DELETE",
         Method::Get => b"GET",
-        Method::Post | Method::Head | Method::Options | Method::Other => b"POST",
+        Method::Head => b"HEAD",
+        Method::Post | Method::Options | Method::Other => b"POST",
     }
 }
 
