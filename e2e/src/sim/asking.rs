@@ -6,6 +6,7 @@ use thalweg_node::types::LogIndex;
 use super::client::{Asked, Call, Deed, Op, OpId, PATIENCE, STREAMS, VOLATILE};
 use super::event::{Event, NodeId, Shard};
 use super::network::{chance, trip};
+use super::node::Asker;
 use super::plant::Plant;
 use super::queue::MILLI;
 use super::world::World;
@@ -102,8 +103,10 @@ impl World {
             return self.queue.after(MILLI, Event::Answered { call, outcome });
         }
         match local.rounds.back_mut() {
-            Some((_, reads)) if self.plant == Some(Plant::ReadsFromAnOlderRound) => reads.push(call),
-            _ => local.reads.push(call),
+            Some((_, reads)) if self.plant == Some(Plant::ReadsFromAnOlderRound) => {
+                reads.push(Asker::Read(call));
+            }
+            _ => local.reads.push(Asker::Read(call)),
         }
         self.step(node, shard, Input::Read);
     }

@@ -4,7 +4,7 @@
 
 use thalweg_node::codec::op::encode_ops;
 use thalweg_node::codec::record::RecordKind;
-use thalweg_node::core::replication::{Entry, Replica};
+use thalweg_node::core::replication::{Entry, Input, Replica};
 use thalweg_node::core::{Append, Command, CoreLimits, Create, Decision, Missing, Ops, ShardCore};
 use thalweg_node::types::{
     ContentType, LogIndex, Messages, ProducerId, ProducerStamp, StreamConfig, StreamName, UnixMillis,
@@ -14,7 +14,7 @@ use super::books::{Verdict, Wish};
 use super::client::{Asked, Call, Deed, Op, OpId};
 use super::event::{Event, NodeId, Shard};
 use super::network::trip;
-use super::node::Waiting;
+use super::node::{Asker, Waiting};
 use super::plant::Plant;
 use super::queue::MILLI;
 use super::record::shard_id;
@@ -232,13 +232,8 @@ impl World {
             return self.queue.after(delay, Event::Answered { call, outcome: Op::Refused });
         };
         let changes = !decision.ops.is_empty();
-        let early = match self.plant {
-            Some(Plant::AnswersDuplicatesAtOnce) if !changes => Some(LogIndex(0)),
-            _ => None,
-        };
-        let earlier = local.writes.back().map_or(LogIndex(0), |last| last.basis);
         let waiting = Waiting {
-            basis: early.unwrap_or(decision.basis.max(earlier)),
+            basis: decision.basis,
             index: changes.then_some(place.index),
             seen: local.log.end(),
             call,
@@ -246,10 +241,14 @@ impl World {
             wish,
             verdict: Verdict::of(&decision.reply),
         };
-        if early.is_some() {
-            return self.give(node, shard, waiting);
+        match self.plant {
+            Some(Plant::AnswersDuplicatesAtOnce) if !changes => return self.give(node, shard, waiting),
+            _ if !changes => {
+                local.reads.push(Asker::Answer(waiting));
+                return self.step(node, shard, Input::Read);
+            }
+            _ => local.wait(waiting),
         }
-        local.writes.push_back(waiting);
         if changes {
             self.write_decided(node, shard, call, kind, &decision.ops);
         }

@@ -8,7 +8,7 @@ use thalweg_node::types::{Epoch, LogIndex, ReplicaId};
 use super::client::Op;
 use super::event::{Event, NodeId, Shard};
 use super::log::configs_of;
-use super::node::Shipped;
+use super::node::{Asker, Shipped};
 use super::plant::Plant;
 use super::storage::SYNC_MIN;
 use super::world::World;
@@ -228,7 +228,12 @@ impl World {
         let outcome = if self.plant == Some(Plant::RefusesTheUnknown) { Op::Refused } else { Op::Unknown };
         let writes: Vec<_> = local.writes.drain(..).map(|write| (write.call, outcome)).collect();
         let rounds = local.rounds.drain(..).flat_map(|(_, reads)| reads);
-        let reads: Vec<_> = rounds.chain(local.reads.drain(..)).map(|call| (call, Op::Unknown)).collect();
+        let ended = |asker| match asker {
+            Asker::Read(call) => (call, Op::Unknown),
+            // Nothing was done for it.
+            Asker::Answer(waiting) => (waiting.call, Op::Refused),
+        };
+        let reads: Vec<_> = rounds.chain(local.reads.drain(..)).map(ended).collect();
         for (call, outcome) in writes.into_iter().chain(reads) {
             self.queue.after(SYNC_MIN, Event::Answered { call, outcome });
         }
@@ -239,9 +244,15 @@ impl World {
         let upto = if self.plant == Some(Plant::ReadsPastTheCommit) { local.log.end() } else { upto };
         let chain = local.log.chain_at(upto).unwrap_or_default();
         while let Some((_, reads)) = local.rounds.pop_front_if(|(begun, _)| *begun <= round) {
-            for call in reads {
-                self.queue.after(SYNC_MIN, Event::Answered { call, outcome: Op::Done(upto, chain) });
+            for asker in reads {
+                match asker {
+                    Asker::Read(call) => {
+                        self.queue.after(SYNC_MIN, Event::Answered { call, outcome: Op::Done(upto, chain) });
+                    }
+                    Asker::Answer(waiting) => local.wait(waiting),
+                }
             }
         }
+        self.give_answers(node, shard);
     }
 }

@@ -72,8 +72,8 @@ pub(super) struct Local {
     /// When a leader that it would follow was last heard of.
     pub(super) heard: Micros,
     /// Reads that wait for the next round, and for rounds under way.
-    pub(super) reads: Vec<Call>,
-    pub(super) rounds: VecDeque<(u64, Vec<Call>)>,
+    pub(super) reads: Vec<Asker>,
+    pub(super) rounds: VecDeque<(u64, Vec<Asker>)>,
     /// Followers that get an image.
     pub(super) seeds: BTreeMap<ReplicaId, Seed>,
     /// Images that it took, by their keys.
@@ -108,6 +108,22 @@ pub(super) struct Waiting {
     pub(super) begun: Micros,
     pub(super) wish: Wish,
     pub(super) verdict: Verdict,
+}
+
+impl Local {
+    /// An answer waits for what it and those before it rest on.
+    pub(super) fn wait(&mut self, waiting: Waiting) {
+        let earlier = self.writes.back().map_or(LogIndex(0), |last| last.basis);
+        self.writes.push_back(Waiting { basis: waiting.basis.max(earlier), ..waiting });
+    }
+}
+
+/// Who waits for proof that a replica leads.
+#[derive(Debug, Clone)]
+pub(super) enum Asker {
+    Read(Call),
+    /// A decided answer that changes nothing.
+    Answer(Waiting),
 }
 
 /// How far the log was sent to a follower.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::apply_queue::{Committed, record_bytes};
 use super::errands::answer_bytes;
 use super::lane::{Confirmation, LaneOwner};
-use super::line::Asker;
+use super::line::{Asker, Waiting};
 use super::mailbox::{Answer, Answered, Waiter};
 use super::owner::Service;
 use super::whereabouts::Whereabouts;
@@ -308,8 +308,14 @@ impl LaneOwner {
         }
     }
 
+    /// `upto`: this replica led, and that much was committed when it was asked.
     pub(super) fn answer_read(&mut self, shard: ShardId, asker: Asker, upto: Option<LogIndex>) {
         match asker {
+            Asker::Answer(waiting) if upto.is_some() => self.wait_for_commit(shard, waiting),
+            // It may have been decided on what another leader has changed since; nothing was done for it.
+            Asker::Answer(Waiting { waiter, .. }) => {
+                self.answer(shard, waiter, Err(Failure::NotLeader { shard }));
+            }
             Asker::Here(sender) => drop(sender.send(upto.ok_or(Failure::NotLeader { shard }))),
             Asker::Peer { from, number } => {
                 if let Some(port) = self.duty.ports.get_mut(&from) {

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use super::apply_queue::ApplyQueue;
 use super::group::{Due, Group, Pending};
 use super::lane::{Duty, GROUP_BYTES_LARGE, LaneOwner};
+use super::line::{Asker, Waiting};
 use super::mailbox::Mailbox;
 use super::owner::Service;
 use crate::codec::record::RecordKind;
@@ -220,20 +221,29 @@ impl LaneOwner {
         }
     }
 
-    /// Answers that rest on what is committed already are given at once.
+    /// Answers that rest on what is committed already are given at once, unless they only show how things stand.
     fn wait_in_line(&mut self, answers: Vec<Due>) {
-        for Due { shard, basis, waiter, answer } in answers {
-            match self.shards.get_mut(&shard) {
-                Some(owner) => {
-                    owner.line.wait(basis, waiter, answer);
-                    // Where the leader's disk is enough for an answer, it is for one that rests on an earlier write, too.
-                    let synced = owner.replica.as_ref().filter(|_| self.acks_alone).map(Replica::synced);
-                    let reached = owner.line.committed().max(synced.unwrap_or_default());
-                    self.give_answers(shard, reached);
-                }
-                None => self.answer(shard, waiter, answer),
+        // With `acks: leader` a disk is enough for an answer, and proof of nothing else is asked for.
+        let is_proven = self.acks_alone || self.shared.cluster.get().is_none();
+        for Due { shard, basis, only_shows, waiter, answer } in answers {
+            let waiting = Waiting { basis, waiter, answer };
+            if only_shows && !is_proven {
+                self.read(shard, Asker::Answer(waiting));
+            } else {
+                self.wait_for_commit(shard, waiting);
             }
         }
+    }
+
+    pub(super) fn wait_for_commit(&mut self, shard: ShardId, waiting: Waiting) {
+        let Some(owner) = self.shards.get_mut(&shard) else {
+            return self.answer(shard, waiting.waiter, waiting.answer);
+        };
+        owner.line.wait(waiting);
+        // Where the leader's disk is enough for an answer, it is for one that rests on an earlier write, too.
+        let synced = owner.replica.as_ref().filter(|_| self.acks_alone).map(Replica::synced);
+        let reached = owner.line.committed().max(synced.unwrap_or_default());
+        self.give_answers(shard, reached);
     }
 
     /// Now and then the log says how far it is committed, so that a start need not keep more of it in memory.

@@ -17,18 +17,36 @@ use crate::types::{AolMode, LogIndex, ShardId};
 /// Streams of one shard that one sweep ends: a mass expiry delays no writer by more than a few milliseconds.
 const EXPIRIES_PER_SWEEP_MAX: usize = 256;
 
+/// What a command came to: its answer, what that rests on, and whether it changes nothing.
+struct Outcome {
+    basis: LogIndex,
+    only_shows: bool,
+    answered: Answered,
+}
+
+impl Outcome {
+    fn due(self, shard: ShardId, waiter: Waiter) -> Due {
+        let Self { basis, only_shows, answered } = self;
+        // Whom nobody answers, nobody can be told how things stood before.
+        let only_shows = only_shows && !matches!(waiter, Waiter::Nobody);
+        Due { shard, basis, only_shows, waiter, answer: Ok(answered) }
+    }
+}
+
 impl LaneOwner {
     pub(super) fn decide(&mut self, shard: ShardId, command: Command, waiter: Waiter) {
-        let (basis, answer) = match self.command(shard, command) {
-            Ok((basis, answered)) => (basis, Ok(answered)),
-            // A refusal rests on nothing.
-            Err(failure) => (LogIndex(0), Err(failure)),
+        let due = match self.command(shard, command) {
+            Ok(outcome) => outcome.due(shard, waiter),
+            // Nothing was decided: this rests on nothing, and shows nothing.
+            Err(failure) => {
+                Due { shard, basis: LogIndex(0), only_shows: false, waiter, answer: Err(failure) }
+            }
         };
-        self.group.answers.push(Due { shard, basis, waiter, answer });
+        self.group.answers.push(due);
     }
 
     /// Decides a command and encodes what it changes as one record of the group.
-    fn command(&mut self, shard: ShardId, command: Command) -> Result<(LogIndex, Answered), Failure> {
+    fn command(&mut self, shard: ShardId, command: Command) -> Result<Outcome, Failure> {
         let owner = self.shards.get(&shard).ok_or_else(|| unknown_shard(shard))?;
         owner.check_service()?;
         let place = owner.replica.as_ref().and_then(Replica::place);
@@ -49,15 +67,15 @@ impl LaneOwner {
         }
         let cause = Cause::of(&command);
         let Decided { decision, view } = owner.decide(command, now, next)?;
-        if !decision.ops.is_empty()
-            && let Err(error) = self.append(shard, kind, decision.ops.into_vec(), view, cause)
-        {
+        let only_shows = decision.ops.is_empty();
+        if !only_shows && let Err(error) = self.append(shard, kind, decision.ops.into_vec(), view, cause) {
             // The core has decided on it already: only a new start can take that back.
             tracing::error!(%error, "a decided record was not taken by the log");
             self.broken = true;
             return Err(Failure::LogFailed);
         }
-        Ok((decision.basis, Answered { reply: decision.reply, released: decision.released }))
+        let answered = Answered { reply: decision.reply, released: decision.released };
+        Ok(Outcome { basis: decision.basis, only_shows, answered })
     }
 
     /// Whether as much waits for a majority as may: more of it would only wait, and be held in memory meanwhile.
@@ -129,13 +147,8 @@ impl LaneOwner {
                     }
                 }
                 // What it releases goes on behind the commit, like the answers of the group.
-                if let Ok((basis, answered)) = answered {
-                    self.group.answers.push(Due {
-                        shard,
-                        basis,
-                        waiter: Waiter::Nobody,
-                        answer: Ok(answered),
-                    });
+                if let Ok(outcome) = answered {
+                    self.group.answers.push(outcome.due(shard, Waiter::Nobody));
                 }
             }
         }

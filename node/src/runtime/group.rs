@@ -29,6 +29,8 @@ pub(crate) struct Group {
 pub(crate) struct Due {
     pub(crate) shard: ShardId,
     pub(crate) basis: LogIndex,
+    /// Nothing was written for it: it only shows how things stand.
+    pub(crate) only_shows: bool,
     pub(crate) waiter: Waiter,
     pub(crate) answer: Answer,
 }

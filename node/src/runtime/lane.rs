@@ -42,9 +42,6 @@ pub(super) const GROUP_BYTES_MAX: u64 = 4 << 20;
 pub(super) const GROUP_BYTES_LARGE: u64 = 1 << 20;
 /// Room that must be there before dropped entries are asked for again: a frame of them or two.
 const ROOM_TO_GO_ON: usize = 512 << 10;
-/// Whoever stood still for so long may have been replaced meanwhile. It looks first whether it is heard still: a refusal or a duplicate
-/// is told without a commit, and would tell how things stood before.
-const PAUSED: Duration = Duration::from_secs(1);
 /// Everything that a lane's owner works with.
 #[derive(Debug)]
 pub(crate) struct LaneOwner {
@@ -146,16 +143,9 @@ impl LaneOwner {
             self.mailbox.take(&mut jobs, self.patience());
             self.lane_metrics.queue.set(i64::try_from(jobs.len()).unwrap_or(i64::MAX));
             let rested = jobs.is_empty();
-            let was_paused = self.clock.elapsed() >= self.duty.ticked_at + PAUSED;
-            if was_paused {
-                jobs.sort_by_key(|job| !job.is_contact());
-            }
             let mut stop = false;
             for job in jobs.drain(..) {
                 stop |= matches!(job, Job::Stop);
-                if was_paused && !job.is_contact() {
-                    self.tick();
-                }
                 self.handle(job);
                 if self.broken || (self.group.bytes >= GROUP_BYTES_MAX && self.turn().is_err()) {
                     return self.fail();

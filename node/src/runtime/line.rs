@@ -1,5 +1,6 @@
 //! What one shard has written and not committed, and who waits for that. Invariant: entries stand in log order; an answer
-//! leaves once everything that it rests on is committed, and not before the answers that were decided before it.
+//! leaves once everything that it rests on is committed. One that changes nothing, such as a refusal, is as good as a read: it leaves
+//! once a round has proven, too, that this replica still led when it was decided.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -27,13 +28,15 @@ pub(crate) enum Asker {
         /// Tells its questions apart.
         number: u64,
     },
+    /// A decided answer that changes nothing.
+    Answer(Waiting),
 }
 
 /// A decided answer.
 #[derive(Debug)]
 pub(crate) struct Waiting {
     /// What it rests on.
-    basis: LogIndex,
+    pub(crate) basis: LogIndex,
     pub(crate) waiter: Waiter,
     pub(crate) answer: Answer,
 }
@@ -136,9 +139,9 @@ impl Line {
     }
 
     /// An answer waits for what it rests on.
-    pub(crate) fn wait(&mut self, basis: LogIndex, waiter: Waiter, answer: Answer) {
-        let basis = self.answers.back().map_or(basis, |last| last.basis.max(basis));
-        self.answers.push_back(Waiting { basis, waiter, answer });
+    pub(crate) fn wait(&mut self, waiting: Waiting) {
+        let basis = self.answers.back().map_or(waiting.basis, |last| last.basis.max(waiting.basis));
+        self.answers.push_back(Waiting { basis, ..waiting });
     }
 
     /// The next answer that may be given, everything up to `reached` being certain enough.

@@ -183,14 +183,6 @@ impl Job {
     }
 }
 
-impl Job {
-    /// Whether another replica was heard by it, or reached: these keep their order among each other, since what is heard over a connection
-    /// is answered over that one.
-    pub(crate) const fn is_contact(&self) -> bool {
-        matches!(self, Self::Heard { .. } | Self::Dialled { .. } | Self::Accepted { .. })
-    }
-}
-
 /// The owner of the lane has ended; the job was dropped.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Ended;

@@ -237,6 +237,56 @@ async fn i17_no_answer_leaves_before_the_state_that_it_tells_of_is_committed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn i17_an_answer_that_changes_nothing_waits_for_proof_that_its_leader_still_leads() {
+    let world = Arc::new(World::led(|_| {}).await);
+    let (stream, absent) = (world.led_by(0, "there"), world.led_by(0, "absent"));
+    make(world.engine(0), &stream).await;
+    let first = Append { producer: Some(stamp(0)), ..appending(&stream, "a") };
+    within(world.engine(0).append(first)).await.unwrap();
+    // Beats arrive and nobody is heard to confirm them: all that is committed may be older than what another leader has.
+    cut_off(&world, FrameKind::Ack);
+    world.relays[1..].iter().for_each(Relay::loss);
+    let duplicate = Append { producer: Some(stamp(0)), ..appending(&stream, "a") };
+    let answers = [appending(&absent, "b"), duplicate].map(|append| {
+        let (world, (done, answer)) = (Arc::clone(&world), tokio::sync::oneshot::channel());
+        tokio::spawn(async move {
+            let outcome = world.engine(0).append(append).await;
+            drop(world);
+            let _ = done.send(outcome);
+        });
+        answer
+    });
+    let heard = world.relays[2].seen(FrameKind::Ack);
+    eventually(|| world.relays[2].seen(FrameKind::Ack) > heard + 5).await;
+    let answers = answers.map(|mut answer| {
+        assert_eq!(answer.try_recv().unwrap_err(), TryRecvError::Empty, "answered without proof");
+        answer
+    });
+    world.relays.iter().for_each(Relay::heal);
+    for answer in answers {
+        let answer = within(answer).await.unwrap();
+        let known = matches!(&answer, Ok(appended) if appended.duplicate)
+            || matches!(answer, Err(EngineError::Refused(_)))
+            || matches!(
+                answer,
+                Err(EngineError::Failure(Failure::NotLeader { .. } | Failure::NoLeader { .. }))
+            );
+        assert!(known, "{answer:?}");
+    }
+    // With a leader that is heard, both are answered.
+    let refused = async {
+        loop {
+            match world.engine(0).append(appending(&absent, "b")).await {
+                Err(EngineError::Failure(_)) => tokio::task::yield_now().await,
+                answer => break answer,
+            }
+        }
+    };
+    assert!(matches!(within(refused).await, Err(EngineError::Refused(_))));
+    Arc::into_inner(world).unwrap().stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn lesson_a_lone_write_travels_at_once_and_waits_for_no_poll() {
     // Nothing but the write itself wakes anybody sooner than every 100 ms.
     let world = World::led(|config| config.heartbeat = Duration::from_millis(250)).await;
