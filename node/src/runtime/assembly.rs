@@ -22,7 +22,7 @@ use super::flight::Flights;
 use super::group::{Group, Pending};
 use super::lane::{Duty, LaneOwner};
 use super::line::Line;
-use super::links::Cluster;
+use super::links::{Cluster, Founding};
 use super::mailbox::Mailbox;
 use super::membership::Membership;
 use super::owner::{Log, ShardOwner};
@@ -48,7 +48,9 @@ use crate::store::snapshots::WriteOptions;
 use crate::store::tables::Reader;
 use crate::telemetry::Metrics;
 use crate::types::limits::PRODUCERS_PER_STREAM_MAX;
-use crate::types::{Acks, AolMode, LaneId, LanePosition, ShardId, Space, StreamId, UnixMillis};
+use crate::types::{
+    Acks, AolMode, LaneId, LanePosition, ReplicaId, Roster, ShardId, Space, StreamId, UnixMillis,
+};
 use crate::wire::{Host, LinkOptions, Links};
 
 /// How long a committed record waits for company before it is applied: long enough that a busy stream fills chunks.
@@ -141,7 +143,24 @@ impl Parts<'_> {
     fn cluster(&self, mailboxes: &[Arc<Mailbox>]) -> Option<Cluster> {
         let Membership::Member { roster, me, file } = &self.membership else { return None };
         let (vault, plan) = (Arc::clone(&self.volume.vault), file.as_ref().map_or(0, |file| file.plan()));
-        Some(Cluster::new(vault, roster.clone(), *me, mailboxes, may_begin_anew(self.config), plan))
+        let founding = self.founding(roster, *me);
+        if founding.is_due() {
+            tracing::info!(
+                members = founding.unmet.len(),
+                "a fresh directory: the shards that it leads first begin once every other member of the cluster file was reached"
+            );
+        }
+        let cluster = Cluster::new(vault, roster.clone(), *me, mailboxes, may_begin_anew(self.config), plan);
+        Some(if founding.is_due() { cluster.founding(founding) } else { cluster })
+    }
+
+    /// What this node begins, and whom it has to reach before.
+    fn founding(&self, roster: &Roster, me: Option<ReplicaId>) -> Founding {
+        let unmet = roster.members.keys().copied().filter(|id| Some(*id) != me).collect();
+        let shards = self.volume.layout.shards.shards();
+        let fresh = shards
+            .filter(|shard| self.membership.founds(*shard) && self.volume.vault.memory(*shard).is_none());
+        Founding { first: fresh.map(|shard| (shard, self.membership.first_memory(shard))).collect(), unmet }
     }
 
     /// All owners before the first thread runs: a start that fails leaves no thread behind.
@@ -223,7 +242,10 @@ impl Parts<'_> {
 
     /// What replicas remember that never remembered anything.
     fn remember_first(&self, owner: &LaneOwner) -> anyhow::Result<()> {
-        let unknown = owner.shards.keys().filter(|shard| self.volume.vault.memory(**shard).is_none());
+        let cluster = owner.shared.cluster.get();
+        let waits = |shard: &ShardId| cluster.is_some_and(|cluster| cluster.awaits_members(*shard));
+        let unknown =
+            owner.shards.keys().filter(|shard| self.volume.vault.memory(**shard).is_none() && !waits(shard));
         let first: Vec<_> = unknown.map(|shard| (*shard, self.membership.first_memory(*shard))).collect();
         if !first.is_empty() {
             self.volume.vault.save(&first).context("the superblock cannot be written")?;

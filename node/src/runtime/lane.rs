@@ -385,7 +385,8 @@ impl LaneOwner {
         let shards: Vec<ShardId> = self.shards.keys().copied().collect();
         let cluster = self.shared.cluster.get().cloned();
         let vouched = cluster.as_ref().is_none_or(|cluster| cluster.is_vouched());
-        for shard in shards {
+        let awaits = |shard| cluster.as_ref().is_some_and(|cluster| cluster.awaits_members(shard));
+        for shard in shards.into_iter().filter(|shard| !awaits(*shard)) {
             let memory = self.vault.memory(shard).unwrap_or_default();
             let mut effects = std::mem::take(&mut self.duty.effects);
             let begun = match self.shards.get_mut(&shard) {

@@ -1,6 +1,7 @@
 //! This node among others: who it is, whom it knows, and the way of what arrives on links to the lanes. Invariant: what
 //! waits for a lane is bounded, and whoever sends more than the lane takes is held back.
 
+mod founding;
 mod vouching;
 
 use std::collections::BTreeMap;
@@ -9,6 +10,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, 
 use bytes::Bytes;
 use tokio::sync::Notify;
 
+pub(crate) use self::founding::Founding;
 use self::vouching::Standing;
 use super::control::JoinError;
 use super::errands::{Errands, read_errand};
@@ -43,6 +45,8 @@ pub(crate) struct Cluster {
     begins_anew: bool,
     /// The volume says that it was put back, and that next start is wanted.
     anew_wanted: Notify,
+    /// Shards that begin once all members were reached.
+    founding: Mutex<Founding>,
     lanes: Vec<(Arc<Mailbox>, Arc<Gate>)>,
     /// The ways to those who lead.
     doors: Mutex<BTreeMap<ReplicaId, Door>>,
@@ -152,6 +156,7 @@ impl Cluster {
             standing: Mutex::new(standing),
             begins_anew,
             anew_wanted: Notify::new(),
+            founding: Mutex::default(),
             lanes: mailboxes.iter().map(|mailbox| (Arc::clone(mailbox), Arc::default())).collect(),
             doors: Mutex::default(),
             reads: ReadIndex::new(boot),
@@ -160,6 +165,12 @@ impl Cluster {
             seeding: Arc::default(),
             links: OnceLock::new(),
         }
+    }
+
+    /// With shards that begin once all members were reached.
+    #[must_use]
+    pub(crate) fn founding(self, founding: Founding) -> Self {
+        Self { founding: Mutex::new(founding), ..self }
     }
 
     fn lane(&self, shard: ShardId) -> Option<&(Arc<Mailbox>, Arc<Gate>)> {
@@ -304,6 +315,7 @@ impl Host for Cluster {
 
     fn dialled(&self, peer: Peer, ports: Vec<Port>) {
         self.vouched_by(Some(peer.id));
+        self.has_reached(peer.id);
         for ((mailbox, _), port) in self.lanes.iter().zip(ports) {
             let _ended = mailbox.send(Job::Dialled { peer: peer.id, port: Box::new(port) });
         }

@@ -1,5 +1,5 @@
 //! Whether a node is on its own, and if not, what it knows of its cluster when it starts. Invariant: a volume that has voted
-//! among others is never served on its own.
+//! among others is never served on its own, and one that was served on its own never among others.
 
 use std::sync::Arc;
 
@@ -7,12 +7,18 @@ use anyhow::Context;
 
 use super::vault::Vault;
 use crate::codec::roster::decode_roster;
+use crate::codec::superblock::Superblock;
 use crate::config::{ClusterFile, Config};
 use crate::core::replication::Memory;
 use crate::types::{Boot, Configs, Epoch, RecordEpoch, ReplicaId, Roster, ShardId, Voters};
 
 /// The id of a node on its own: nobody else hears of it.
 const ALONE: ReplicaId = ReplicaId(0);
+
+/// Why a directory that was served on its own is none of a member.
+const WAS_ALONE: &str = "this directory has been served on its own: by its log nobody else votes, so it would take writes without the \
+     others. To make a cluster of what it holds, take a `node snapshot` of it, `node restore` that into a new directory, and start the \
+     members with this one and empty ones; to go on alone, leave --cluster-file and --cluster-id out";
 
 /// What a node is.
 #[derive(Debug, Clone)]
@@ -47,7 +53,11 @@ impl Membership {
             );
             return Ok(Self::Alone);
         }
+        let voted_alone =
+            |superblock: &Superblock| superblock.shards.values().any(|kept| voted_alone(&kept.into()));
+        let was_alone = kept.is_none() && vault.look(voted_alone);
         let Some(path) = &config.cluster_file else {
+            anyhow::ensure!(!was_alone, WAS_ALONE);
             let roster = kept.unwrap_or_default();
             let me = roster.find(incarnation);
             return Ok(Self::Member { roster, me, file: None });
@@ -55,6 +65,15 @@ impl Membership {
         let file = ClusterFile::read(path)?;
         let me = file.me(path, &config.node_name)?;
         let mut roster = file.roster_of(me, incarnation);
+        anyhow::ensure!(!was_alone || roster.members.len() == 1, WAS_ALONE);
+        if let Some(kept) = kept.as_ref().filter(|kept| !kept.members.keys().eq(roster.members.keys())) {
+            anyhow::bail!(
+                "the members of a cluster file never change: this directory knows the ids {}, and {} names {}",
+                ids(kept),
+                path.display(),
+                ids(&roster)
+            );
+        }
         // Addresses are the file's; volumes are those that were seen.
         for (id, member) in &mut roster.members {
             let seen = kept.as_ref().and_then(|kept| kept.members.get(id));
@@ -64,8 +83,9 @@ impl Membership {
             kept.as_ref().and_then(|kept| kept.find(incarnation)).filter(|known| *known != me)
         {
             anyhow::bail!(
-                "this directory is {known} of the cluster for good, and {} calls it {me}",
-                path.display()
+                "this directory is {known} of the cluster for good, and {} calls {} {me}: start it with the --node-name of {known}",
+                path.display(),
+                config.node_name
             );
         }
         Ok(Self::Member { roster, me: Some(me), file: Some(Arc::new(file)) })
@@ -81,6 +101,15 @@ impl Membership {
         match self {
             Self::Alone => Some(ALONE),
             Self::Member { me, .. } => *me,
+        }
+    }
+
+    /// Whether a shard that never remembered anything is begun by this node, and only once all members are there: one of them may have
+    /// data that this volume lacks because it was emptied.
+    pub(crate) fn founds(&self, shard: ShardId) -> bool {
+        match self {
+            Self::Member { me: Some(me), file: Some(file), .. } => file.first_leader(shard) == *me,
+            _ => false,
         }
     }
 
@@ -100,4 +129,16 @@ impl Membership {
             Self::Member { .. } => Memory::default(),
         }
     }
+}
+
+/// Whether a shard was committed by this node alone, as one that is in no cluster.
+fn voted_alone(memory: &Memory) -> bool {
+    memory
+        .configs
+        .as_ref()
+        .is_some_and(|configs| configs.as_slice().iter().all(|set| set.voters.iter().eq([ALONE])))
+}
+
+fn ids(roster: &Roster) -> String {
+    roster.members.keys().map(|id| id.0.to_string()).collect::<Vec<_>>().join(", ")
 }

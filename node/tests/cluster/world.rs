@@ -13,6 +13,7 @@ use thalweg_node::runtime::{
 };
 use thalweg_node::seam::disk::simulated::{Faults, SimulatedDisk};
 use thalweg_node::seam::{Clock, SystemClock};
+use thalweg_node::store::superblock::SuperblockStore;
 use thalweg_node::telemetry::Metrics;
 use thalweg_node::types::{
     Boot, ClusterId, Configs, ContentType, Messages, ProducerId, ProducerStamp, ProducerState, RecordEpoch,
@@ -151,6 +152,18 @@ impl World {
             running.engine.close();
             tokio::task::spawn_blocking(move || running.stop()).await.unwrap();
         }
+    }
+
+    /// Gives a node another disk; what it had.
+    pub(crate) fn put_in(&mut self, node: usize, disk: SimulatedDisk) -> SimulatedDisk {
+        std::mem::replace(&mut self.members[node].disk, disk)
+    }
+
+    /// Whether a node has met the volume of another one.
+    pub(crate) fn has_met(&self, node: usize, other: usize) -> bool {
+        let superblock =
+            |node: usize| SuperblockStore::peek(&*self.members[node].disk.root()).unwrap().unwrap();
+        superblock(node).peers.contains_key(&superblock(other).incarnation)
     }
 
     /// The power of all nodes fails: none writes anything any more, and what was not synced is there or not.

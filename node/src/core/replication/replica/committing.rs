@@ -21,14 +21,17 @@ impl Replica {
     pub(super) fn reported(&mut self, from: ReplicaId, report: &Report, out: &mut Vec<Effect>) {
         let (common, end) = (self.history.common(&report.history), self.history.end());
         let (now, epoch) = (self.now, report.epoch);
+        let is_of_this_epoch = report.history.last_epoch() == epoch;
         // Elsewhere the first entry behind the common point shows it. Where both logs end there, none may come for long.
         let other_content = report.intact
             && report.history.end() == end
             && report.history.last_epoch() == self.history.last_epoch()
             && report.history.chain() != self.history.chain();
         let Some(peer) = self.leading(epoch).and_then(|leading| leading.peers.get_mut(&from)) else { return };
+        // Only this leader writes in its epoch: what it does not know there is of another one, and is not to be cut as if nobody had it.
+        let of_another_leader = is_of_this_epoch && report.history.end() > end;
         let common = match common {
-            Common::Upto(_) if other_content => {
+            Common::Upto(_) if other_content || of_another_leader => {
                 let at = report.history.last_epoch();
                 return out.push(Effect::Send { to: from, message: Message::Differs { epoch, at } });
             }
@@ -46,6 +49,8 @@ impl Replica {
             peer.held = LogIndex(0);
         }
         peer.heard = Some(now);
+        // That entries of this epoch are the same shows with the next one, which tells the chain before it; until then they count for nothing.
+        peer.unproven = (is_of_this_epoch && common < end).then_some(common);
         if peer.link.is_served() {
             out.push(Effect::Unship(from));
         }
@@ -65,7 +70,10 @@ impl Replica {
         let Some(peer) = self.leading(epoch).and_then(|leading| leading.peers.get_mut(&from)) else { return };
         peer.heard = Some(now);
         peer.round = peer.round.max(round);
-        peer.held = peer.held.max(synced.min(end));
+        if peer.unproven.is_none_or(|common| synced > common) {
+            peer.unproven = None;
+            peer.held = peer.held.max(synced.min(end));
+        }
         if let Link::Adopting(common) = peer.link {
             (peer.link, peer.patience) = (Link::Shipping, ASK_AGAIN_MIN);
             out.push(Effect::Ship { to: from, after: common });

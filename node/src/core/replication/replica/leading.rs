@@ -64,6 +64,8 @@ pub(super) struct Told {
 pub(super) struct Peer {
     /// It holds the leader's log up to here on its disk.
     pub(super) held: LogIndex,
+    /// It has entries of this epoch up to here, and nothing has shown yet that they are the leader's.
+    pub(super) unproven: Option<LogIndex>,
     pub(super) link: Link,
     /// When it last answered in this epoch.
     pub(super) heard: Option<Duration>,

@@ -166,6 +166,41 @@ fn a_follower_whose_log_ends_where_its_leaders_does_with_another_content_halts_b
 }
 
 #[test]
+fn entries_of_the_leaders_own_epoch_that_it_does_not_have_are_not_cut() {
+    let mut world = World::led();
+    let leaders = world.node(0).replica.history().clone();
+    let history = History::new(leaders.starts().to_vec(), LogIndex(leaders.end().0 + 3), Chain(7)).unwrap();
+    let (boot, number, committed) = (Boot(9), 99, leaders.end());
+    let report = Report { epoch: epoch(1), boot, number, history, committed, intact: true };
+    world.letters.clear();
+    world.step(id(0), Input::Heard { from: id(1), message: Message::Report(report) });
+    let differs = Message::Differs { epoch: epoch(1), at: epoch(1) };
+    assert!(world.letters.iter().any(|letter| letter.to == id(1) && letter.message == differs));
+    assert!(!world.letters.iter().any(|letter| matches!(letter.message, Message::Adopt { .. })));
+}
+
+#[test]
+fn entries_of_the_leaders_own_epoch_count_only_behind_one_that_showed_them_to_be_the_leaders() {
+    let mut world = World::led();
+    world.write(0, "a");
+    world.write(0, "b");
+    world.sync(0);
+    world.letters.clear();
+    let (leaders, committed) = (world.node(0).replica.history().clone(), world.node(0).replica.committed());
+    let one = LogIndex(committed.0 + 1);
+    let history = History::new(leaders.starts().to_vec(), one, Chain(7)).unwrap();
+    let report = Report { epoch: epoch(1), boot: Boot(9), number: 99, history, committed, intact: true };
+    world.step(id(0), Input::Heard { from: id(1), message: Message::Report(report) });
+    let confirms = |synced| Message::Ack { epoch: epoch(1), synced, round: 0 };
+    for _ in 0..2 {
+        world.step(id(0), Input::Heard { from: id(1), message: confirms(one) });
+        assert_eq!(world.node(0).replica.committed(), committed, "counted without proof");
+    }
+    world.step(id(0), Input::Heard { from: id(1), message: confirms(leaders.end()) });
+    assert_eq!(world.node(0).replica.committed(), leaders.end());
+}
+
+#[test]
 fn i01_a_second_leader_of_an_epoch_is_followed_by_nobody_who_follows_the_first() {
     let mut world = World::led();
     world.letters.clear();
