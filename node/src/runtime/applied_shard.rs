@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::apply_queue::{Committed, record_bytes};
+use super::apply_queue::Committed;
 use super::mailbox::{Installed, Job, Mailbox};
 use super::replay;
 use super::shared::Shared;
@@ -87,7 +87,7 @@ impl ShardApplier {
 
     /// Bytes of the records that wait.
     pub(crate) fn waiting_bytes(&self) -> u64 {
-        self.stuck.iter().map(|record| record_bytes(&record.ops)).sum()
+        self.stuck.iter().map(|record| record.bytes).sum()
     }
 
     /// So many bytes of records have left memory for the tables.
@@ -283,10 +283,10 @@ impl ShardApplier {
             }
             reached = header.index;
             let ops = replay::ops_of(header.kind, &record.payload).map_err(lost)?;
-            bytes += record_bytes(&ops);
             let chain = header.chain_after(&record.payload);
-            let (index, epoch, position) = (header.index, header.epoch, header.position);
-            batch.push(Committed { index, epoch, chain, position, ops });
+            let committed = Committed::new(header.index, (header.epoch, chain), header.position, ops);
+            bytes += committed.bytes;
+            batch.push(committed);
             if bytes >= BATCH_BYTES {
                 replay::apply(&mut self.tables, &batch)?;
                 (batch, bytes) = (Vec::new(), 0);

@@ -19,6 +19,20 @@ pub(crate) struct Committed {
     /// Where it begins in the lane.
     pub(crate) position: LanePosition,
     pub(crate) ops: Vec<Op>,
+    /// What it holds in memory until it is applied; lane and applier ask for it again and again.
+    pub(crate) bytes: u64,
+}
+
+impl Committed {
+    pub(crate) fn new(
+        index: LogIndex,
+        (epoch, chain): (Epoch, Chain),
+        position: LanePosition,
+        ops: Vec<Op>,
+    ) -> Self {
+        let bytes = record_bytes(&ops);
+        Self { index, epoch, chain, position, ops, bytes }
+    }
 }
 
 /// Everything that waited at one moment.
@@ -197,7 +211,7 @@ impl ApplyQueue {
 }
 
 /// What a record holds in memory until it is applied: its bytes in the batch buffer and the op itself.
-pub(crate) fn record_bytes(ops: &[Op]) -> u64 {
+fn record_bytes(ops: &[Op]) -> u64 {
     const OP_BYTES: u64 = 320;
     let wire = |op: &Op| match op {
         Op::Append(append) => append.messages.wire().len() as u64 + 4 * append.messages.count(),

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::apply_queue::{Committed, record_bytes};
+use super::apply_queue::Committed;
 use super::errands::answer_bytes;
 use super::lane::{Confirmation, LaneOwner};
 use super::line::{Asker, Waiting};
@@ -209,9 +209,7 @@ impl LaneOwner {
                     continue;
                 }
             };
-            if received && !ops.is_empty() {
-                owner.make_resident(&ops);
-            }
+            let view = if received { owner.make_resident(&ops) } else { view };
             if let Some(open) = owner.shared.open_shard(shard) {
                 open.views.publish(&ops, index, view.as_deref(), |op, let_go| {
                     tally::count(&self.metrics.engine, op, cause, let_go);
@@ -219,8 +217,9 @@ impl LaneOwner {
                 owner.shared.subscriptions.publish(shard, &ops);
             }
             owner.published(index, &ops, received);
-            self.duty.handed.bytes += record_bytes(&ops);
-            self.duty.handed.records.push((shard, Committed { index, epoch, chain, position, ops }));
+            let committed = Committed::new(index, (epoch, chain), position, ops);
+            self.duty.handed.bytes += committed.bytes;
+            self.duty.handed.records.push((shard, committed));
         }
         if let Some(open) = owner.shared.open_shard(shard) {
             open.visible.advance(upto);

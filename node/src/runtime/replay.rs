@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashSet, VecDeque};
 
 use bytes::Bytes;
 
-use super::apply_queue::{Committed, record_bytes};
+use super::apply_queue::Committed;
 use crate::codec::op::decode_ops;
 use crate::codec::record::RecordKind;
 use crate::codec::segment::decode_heads;
@@ -240,8 +240,9 @@ impl ShardReplay {
             Ok(ops) => ops,
             Err(reason) => return self.condemn(format!("record {index}: {reason}")),
         };
-        self.pending_bytes += record_bytes(&ops);
-        self.pending.push(Committed { index, epoch, chain, position, ops });
+        let committed = Committed::new(index, (epoch, chain), position, ops);
+        self.pending_bytes += committed.bytes;
+        self.pending.push(committed);
         if self.pending_bytes >= BATCH_BYTES {
             self.flush();
         }
@@ -338,7 +339,7 @@ fn transaction(records: &[Committed]) -> usize {
         if bytes >= TRANSACTION_BYTES.max(streams.len() * CHUNK_BYTES_TARGET) {
             return true;
         }
-        bytes += usize::try_from(record_bytes(&record.ops)).unwrap_or(usize::MAX);
+        bytes += usize::try_from(record.bytes).unwrap_or(usize::MAX);
         streams.extend(record.ops.iter().filter_map(Op::stream));
         false
     };
@@ -412,13 +413,12 @@ mod tests {
             seq: None,
             at: UnixMillis(0),
         };
-        Committed {
-            index: LogIndex(index),
-            epoch: Epoch::default(),
-            chain: Chain(0),
-            position: LanePosition(0),
-            ops: vec![Op::Append(append)],
-        }
+        Committed::new(
+            LogIndex(index),
+            (Epoch::default(), Chain(0)),
+            LanePosition(0),
+            vec![Op::Append(append)],
+        )
     }
 
     #[test]
@@ -449,12 +449,10 @@ mod tests {
         let identity = Identity { shard: ShardId(0), shards: ShardCount::new(1).unwrap(), layout: [7; 16] };
         let disk = SmallDisk::with_blocks(usize::MAX);
         let mut tables = Tables::create_on(disk, identity, 256 << 10).unwrap();
-        let held = (1..=10).map(|index| Committed {
-            index: LogIndex(index),
-            epoch: epoch(if index > 7 { 2 } else { 1 }),
-            chain: Chain(index + if index > 7 { 2 } else { 1 }),
-            position: LanePosition(index * 64),
-            ops: Vec::new(),
+        let held = (1..=10).map(|index| {
+            let of = if index > 7 { 2 } else { 1 };
+            let place = LanePosition(index * 64);
+            Committed::new(LogIndex(index), (epoch(of), Chain(index + of)), place, Vec::new())
         });
         apply(&mut tables, &held.collect::<Vec<_>>()).unwrap();
         let mut replay = ShardReplay::new(tables, Settling::AsTold);

@@ -2,10 +2,13 @@
 //! tables hold all that is committed; until another replica leads. Invariant: a core that decides knows nothing that was
 //! decided by it before and cut since.
 
+use std::sync::Arc;
+
 use super::Failure;
 use super::deadlines::Deadlines;
 use super::owner::{Log, MARK_EVERY, Service, ShardOwner};
 use super::shared::Shard;
+use super::view::StreamView;
 use crate::core::replication::{Effect, Found, Memory, Replica};
 use crate::store::tables::TablesError;
 use crate::types::{Boot, LanePosition, LogIndex, Op, ReplicaId, Space, StreamId, UnixMillis};
@@ -48,7 +51,7 @@ impl ShardOwner {
         if self.service != Service::Opening || self.applied < self.changed {
             return Ok(false);
         }
-        let shared = std::sync::Arc::clone(&self.shared);
+        let shared = Arc::clone(&self.shared);
         let Some(open) = shared.open_shard(self.shard) else { return Ok(false) };
         if !self.core_is_current {
             self.load_core(open)?;
@@ -96,19 +99,22 @@ impl ShardOwner {
     }
 
     /// Every change passes through a view from now on, so the streams that these ops change must be resident: what the
-    /// tables hold of them is older than what readers are told.
-    pub(crate) fn make_resident(&self, ops: &[Op]) {
-        let Some(open) = self.shared.open_shard(self.shard) else { return };
-        for op in ops.iter().filter(|op| !matches!(op, Op::Create(_))) {
-            let Some(stream) = op.stream().filter(|stream| open.views.by_id(*stream).is_none()) else {
+    /// tables hold of them is older than what readers are told. Gives the last of their views, so that it need not be looked for again.
+    pub(crate) fn make_resident(&self, ops: &[Op]) -> Option<Arc<StreamView>> {
+        let open = self.shared.open_shard(self.shard)?;
+        let mut last = None;
+        for stream in ops.iter().filter(|op| !matches!(op, Op::Create(_))).filter_map(Op::stream) {
+            if let Some(view) = open.views.by_id(stream) {
+                last = Some(view);
                 continue;
-            };
+            }
             match open.tables.patient().stream_by_id(stream) {
-                Ok(Some(entry)) => drop(open.views.install_by_owner(&entry.meta)),
+                Ok(Some(entry)) => last = Some(open.views.install_by_owner(&entry.meta)),
                 Ok(None) => {}
                 Err(error) => drop(open.table_fault(&error)),
             }
         }
+        last
     }
 
     /// Streams were read elsewhere. One that is not resident becomes so: its window must not be forgotten.

@@ -43,6 +43,11 @@ pub trait File: Send + Sync + std::fmt::Debug {
     fn stored_bytes(&self) -> io::Result<u64>;
     /// Lets go of what the system remembers of the file: after a failed sync, reads then show what the device has.
     fn forget_cached(&self);
+    /// Says that the device may have what was written to `length` bytes at `position`, although nobody waits for it: a sync that
+    /// comes later has less to do. Changes nothing that a read or a crash shows; a disk that cannot do it does nothing.
+    fn write_back(&self, position: u64, length: u64) {
+        let _nothing = (position, length);
+    }
     /// Takes the file for this handle alone, for as long as it lives; `false` if another handle has it.
     fn lock(&self) -> io::Result<bool>;
 }

@@ -58,8 +58,18 @@ pub(super) fn ours(options: &NodeOptions) -> Kind {
     Kind::Ours(3, options)
 }
 
-/// Fills two nodes of three, starts the third, and waits until it is level: when the first of it was there, and the last.
-async fn round(common: &Common, kind: &Kind, amount: Amount) -> anyhow::Result<(Duration, Duration)> {
+/// How a follower came to be level.
+#[derive(Debug, Clone, Copy)]
+struct Level {
+    /// When the first of it was there, and the last.
+    first: Duration,
+    last: Duration,
+    /// Bytes that it had given to its disk by then, log and tables.
+    written: u64,
+}
+
+/// Fills two nodes of three, starts the third, and waits until it is level.
+async fn round(common: &Common, kind: &Kind, amount: Amount) -> anyhow::Result<Level> {
     let mut fleet = Fleet::start(kind, &common.folder).await?;
     // Whoever leads nothing any more is followed by nobody's clients.
     fleet.world()?.kill(2, true).await?;
@@ -78,9 +88,10 @@ async fn round(common: &Common, kind: &Kind, amount: Amount) -> anyhow::Result<(
     let ends = level::ends(world, &[0, 1]).await?;
     world.start_node(2).await?;
     let clock = Stopwatch::start();
-    let times = level::reach(world, 2, &ends, &clock).await?;
+    let (first, last) = level::reach(world, 2, &ends, &clock).await?;
+    let written = world.servers().nth(2).context("the follower is gone")?.stored()?;
     fleet.end().await?;
-    Ok(times)
+    Ok(Level { first, last, written })
 }
 
 /// All rows for one amount: ours, the rival, the floors.
@@ -94,8 +105,10 @@ pub(super) async fn rows(
     let mut rival = Row::new(amount, "armdb, not durable");
     let mut socket = Row::new(amount, "bare loopback");
     let mut disk = Row::new(amount, "bare loopback, written and synced every 4 MiB");
+    let mut floor = Row::new(amount, "the same with as many bytes as ours wrote: the least that they take");
     for _ in 0..common.rounds {
-        let (first, last) = round(common, &ours(options), amount).await.context("thalweg")?;
+        let Level { first, last, written } =
+            round(common, &ours(options), amount).await.context("thalweg")?;
         synced.before.push(first.as_secs_f64());
         synced.seconds.push((last - first).as_secs_f64());
         if with_armdb {
@@ -103,8 +116,10 @@ pub(super) async fn rows(
         }
         socket.seconds.push(bare::carry(&common.folder, amount, Bare::Socket)?);
         disk.seconds.push(bare::carry(&common.folder, amount, Bare::Disk)?);
+        let all_of_it = Amount { messages: usize::try_from(written)? / amount.bytes, ..amount };
+        floor.seconds.push(bare::carry(&common.folder, all_of_it, Bare::Disk)?);
     }
-    Ok([synced, rival, socket, disk].into_iter().filter(|row| !row.seconds.is_empty()).collect())
+    Ok([synced, rival, socket, disk, floor].into_iter().filter(|row| !row.seconds.is_empty()).collect())
 }
 
 /// The table; the first row of an amount is ours.

@@ -88,7 +88,7 @@ impl World {
         self.lane.sync().unwrap();
         (self.last, self.chain) = (index, appended.chain);
         let (chain, position) = (appended.chain, appended.position);
-        self.applier.take(vec![Committed { index, epoch, chain, position, ops }]);
+        self.applier.take(vec![Committed::new(index, (epoch, chain), position, ops)]);
     }
 
     fn append(&mut self, count: u8) {

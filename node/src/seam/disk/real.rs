@@ -172,6 +172,12 @@ impl File for RealFile {
         let _cached = rustix::fs::fadvise(&self.0, 0, None, rustix::fs::Advice::DontNeed);
     }
 
+    fn write_back(&self, position: u64, length: u64) {
+        // It begins to write what was changed there, waits for nothing, and forgets what was written before.
+        let length = std::num::NonZeroU64::new(length);
+        let _hint = rustix::fs::fadvise(&self.0, position, length, rustix::fs::Advice::DontNeed);
+    }
+
     fn lock(&self) -> io::Result<bool> {
         match self.0.try_lock() {
             Ok(()) => Ok(true),
@@ -235,6 +241,10 @@ impl File for PastCache {
 
     fn forget_cached(&self) {
         self.cached.forget_cached();
+    }
+
+    fn write_back(&self, position: u64, length: u64) {
+        self.cached.write_back(position, length);
     }
 
     fn lock(&self) -> io::Result<bool> {
