@@ -1,10 +1,11 @@
-//! Tables in which damage was found while they are served are noted as such, so that the next start gets other ones. Invariant: a
-//! copy is given up only while another node leads that nobody has reason to take for damaged, and while the others can do without
+//! Tables in which damage was found while they are served are noted as such, so that a start gets other ones, and given up, so that the
+//! running node does, too (`giving_up.rs`). Invariant: a copy is given up only while another node leads that nobody has reason to take for damaged, and while the others can do without
 //! this one: of two damaged copies each may have what the other lacks.
 
 use std::io;
 use std::time::Duration;
 
+use super::mailbox::Job;
 use super::shared::Shard;
 use super::sweeper::Sweeper;
 use crate::core::replication::commit_rule;
@@ -43,7 +44,8 @@ fn can_do_without(configs: &Configs, me: ReplicaId, is_there: impl Fn(ReplicaId)
 
 impl Sweeper {
     /// Tables in which damage was found are not needed once another leads, who has everything: from then on no start of this node
-    /// takes them for whole, and the next one gets the leader's. While this node leads they are the best that there is.
+    /// takes them for whole, and its owner is asked, as often as it takes, to begin with nothing. While this node leads they are the best
+    /// that there is.
     pub(super) fn condemn_tables(&self, shard: &Shard, seen: &mut LeaderSeen) {
         let leaders = &self.shared.leaders;
         let is_here = leaders.is_here(shard.id);
@@ -52,17 +54,28 @@ impl Sweeper {
         let is_given_up = || leads_for.is_some_and(|long| long >= TRUSTED_AFTER) && self.is_spared(shard.id);
         let note = || -> io::Result<()> {
             let tables = root.subdir("tables")?;
-            if is_damage_noted(tables.as_ref(), shard.id)? {
-                return if is_here { forget_damage(tables.as_ref(), shard.id) } else { Ok(()) };
+            let is_noted = is_damage_noted(tables.as_ref(), shard.id)?;
+            if is_noted && is_here {
+                return forget_damage(tables.as_ref(), shard.id);
             }
             if !is_given_up() {
                 return Ok(());
             }
-            tracing::warn!(
-                shard = shard.id.0,
-                "tables in which damage was found: the next start of this node sets them aside and gets the leader's"
-            );
-            note_damage(tables.as_ref(), shard.id)
+            if !is_noted {
+                let leader = leaders.leader(shard.id).map(|leader| leader.0);
+                tracing::warn!(
+                    shard = shard.id.0,
+                    leader,
+                    "tables in which damage was found are not needed any more"
+                );
+                note_damage(tables.as_ref(), shard.id)?;
+            }
+            if shard.tables.rot().is_none() {
+                // Another file has taken its place since; it would be meant.
+                return forget_damage(tables.as_ref(), shard.id);
+            }
+            let _ended = shard.mailbox.send(Job::GiveUp { shard: shard.id });
+            Ok(())
         };
         if let Err(error) = note() {
             tracing::warn!(shard = shard.id.0, %error, "that tables are damaged cannot be noted");

@@ -52,6 +52,8 @@ pub struct Replica {
     installing: Option<History>,
     /// It is whole again, and that is on its way to the disk.
     mended: Option<Ticket>,
+    /// All that is here is given up once the disk says that it is damaged.
+    giving_up: Option<Ticket>,
     /// Seals that wait for the disk.
     seals: Vec<SealAsk>,
     /// Reports to leaders, counted: only the newest may be answered.
@@ -125,6 +127,7 @@ impl Replica {
             asked_early: None,
             installing: None,
             mended: None,
+            giving_up: None,
             seals: Vec::new(),
             reports: 0,
             now: Duration::ZERO,
@@ -145,6 +148,7 @@ impl Replica {
             }
             Input::Saved(ticket) => {
                 self.kept.saved(ticket);
+                self.empty_if_noted(out);
                 self.disk_moved(out);
             }
             Input::Cut { to, chain } => self.was_cut(to, chain, out),
@@ -165,6 +169,7 @@ impl Replica {
             Input::Fetched(image) => self.fetched(image, out),
             Input::Seeded { history, voters } => self.seeded(history, voters, out),
             Input::Unseeded => self.unseeded(out),
+            Input::GiveUp => self.give_up(out),
             Input::Read => self.read(out),
             Input::Vouched => self.vouched_for(out),
             Input::PutBack(met) => self.was_put_back(met, out),

@@ -1,5 +1,5 @@
-//! Three nodes, one of which leads a shard whose stored pages are damaged under it: whichever they are, no wrong byte is served,
-//! another node can lead, and the next start makes the damaged one whole.
+//! Three nodes, one of which has a shard whose stored pages are damaged under it: whichever they are, no wrong byte is served, another
+//! node can lead, and the damaged one is made whole while it runs.
 
 use std::os::unix::fs::FileExt;
 
@@ -158,6 +158,13 @@ async fn hand_over(world: &World) -> usize {
     best
 }
 
+/// The third node has set aside what was damaged and holds all that its leader held.
+async fn is_made_whole(world: &World) {
+    eventually(|| file(world, ".damaged").is_file() && !world.nodes[2].vault.is_damaged(SHARD)).await;
+    eventually(|| !says_damaged(world) && !file(world, ".opening").is_file()).await;
+    eventually(|| world.engine(2).shared.metrics.store.repaired_shards.get() == 1).await;
+}
+
 /// Pages of this kind are damaged under a leader; how it goes on from there is the same for all kinds.
 async fn is_found_and_mended(is_meant: fn(&[u8]) -> bool) {
     let mut names = names();
@@ -173,48 +180,91 @@ async fn is_found_and_mended(is_meant: fn(&[u8]) -> bool) {
     })
     .await;
     let leader = hand_over(&world).await;
-    // What was written before is there, and what is written meanwhile.
+    // What was written before is there, and what is written meanwhile; whoever follows a tail is told that it must look again.
     let further = names.pop().unwrap();
     append_bytes(world.engine(leader), &further, Bytes::from_static(b"more")).await;
-    eventually(|| std::fs::read(file(&world, ".opening")).is_ok_and(|note| note == b"d")).await;
-    answers_are_right(&world, 2, &names).await;
-    world.down().await;
-    world.up();
-    eventually(|| !world.nodes[2].vault.is_damaged(SHARD)).await;
+    is_made_whole(&world).await;
     let all = [message(&further), b"more".to_vec()].concat();
-    for node in [2, leader] {
-        until("all is there", async || {
-            answers_are_right(&world, node, &names).await && answers(&world, node, &further, &all).await
-        })
-        .await;
+    for again in [false, true] {
+        for node in [2, leader] {
+            until("all is there", async || {
+                answers_are_right(&world, node, &names).await && answers(&world, node, &further, &all).await
+            })
+            .await;
+        }
+        if !again {
+            world.down().await;
+            world.up();
+            let report = &world.nodes[2].report;
+            assert!(report.lacking.is_empty() && report.damaged.is_empty(), "{report:?}");
+        }
     }
-    assert!(
-        !says_damaged(&world) && file(&world, ".damaged").is_file() && !file(&world, ".opening").is_file()
-    );
     world.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_leader_whose_chunks_are_damaged_under_it_says_so_and_the_next_start_makes_it_whole() {
+async fn a_leader_whose_chunks_are_damaged_under_it_says_so_and_is_made_whole_while_it_runs() {
     is_found_and_mended(is_chunk).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_leader_whose_names_are_damaged_under_it_says_so_and_the_next_start_makes_it_whole() {
+async fn a_leader_whose_names_are_damaged_under_it_says_so_and_is_made_whole_while_it_runs() {
     is_found_and_mended(is_name).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_leader_whose_stream_rows_are_damaged_under_it_says_so_and_the_next_start_makes_it_whole() {
+async fn a_leader_whose_stream_rows_are_damaged_under_it_says_so_and_is_made_whole_while_it_runs() {
     is_found_and_mended(is_row).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_leader_whose_branches_are_damaged_under_it_says_so_and_the_next_start_makes_it_whole() {
+async fn a_leader_whose_branches_are_damaged_under_it_says_so_and_is_made_whole_while_it_runs() {
     is_found_and_mended(is_branch).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_leader_whose_other_pages_are_damaged_under_it_says_so_and_the_next_start_makes_it_whole() {
+async fn a_leader_whose_other_pages_are_damaged_under_it_says_so_and_is_made_whole_while_it_runs() {
     is_found_and_mended(|page| is_leaf(page) && !is_chunk(page) && !is_name(page) && !is_row(page)).await;
+}
+
+/// Pages of this kind are damaged under a follower.
+async fn is_mended_by_its_leader(is_meant: fn(&[u8]) -> bool) {
+    let names = names();
+    let world = world(&names).await;
+    let leader = hand_over(&world).await;
+    until("the follower reads", async || answers_are_right(&world, 2, &names).await).await;
+    assert!(flip(&world, is_meant) > 0, "there are no such pages");
+    world.engine(2).shared.open_shard(SHARD).unwrap().tables.evict();
+    // Nobody reads there: whoever looks after what is stored finds it. Writes go on.
+    let writes = async {
+        let mut written = 0;
+        while !(file(&world, ".damaged").is_file() && !world.nodes[2].vault.is_damaged(SHARD)) {
+            append_bytes(world.engine(leader), &names[0], Bytes::from_static(b"m")).await;
+            written += 1;
+        }
+        written
+    };
+    let written = tokio::time::timeout(PATIENCE, writes).await.expect("it is never repaired");
+    is_made_whole(&world).await;
+    let all = [message(&names[0]), vec![b'm'; written]].concat();
+    until("all is there", async || {
+        answers_are_right(&world, 2, &names[1..]).await && answers(&world, 2, &names[0], &all).await
+    })
+    .await;
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_follower_whose_chunks_are_damaged_under_it_is_made_whole_while_it_runs() {
+    is_mended_by_its_leader(is_chunk).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_follower_whose_stream_rows_are_damaged_under_it_is_made_whole_while_it_runs() {
+    is_mended_by_its_leader(is_row).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_follower_whose_branches_are_damaged_under_it_is_made_whole_while_it_runs() {
+    is_mended_by_its_leader(is_branch).await;
 }

@@ -17,7 +17,7 @@ pub(super) struct Following {
     /// What it fetches to be seeded with.
     pub(super) image: Option<Image>,
     /// What the leader says is committed; counts once this log is the leader's, as far as it is on this disk.
-    committed: LogIndex,
+    pub(super) committed: LogIndex,
     /// The leader's last round, to be echoed.
     round: u64,
     /// Where the leader's log ended when it made something of the last report.
