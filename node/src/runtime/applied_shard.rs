@@ -349,8 +349,11 @@ impl ShardApplier {
         self.rot_met >= ROT_MET_MAX
     }
 
+    /// Nothing helps. Whatever failed, the file, its device or the log of what it lost, counts as damage from now on: in a cluster the shard
+    /// gets another file from its leader.
     fn condemn(&mut self, error: &TablesError, shared: &Shared) {
         self.trouble.condemn();
+        self.tables.reader().note_rot(&error.to_string());
         if let Some(open) = shared.open_shard(self.shard) {
             open.condemn(&error.to_string());
         }

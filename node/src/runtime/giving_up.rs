@@ -15,12 +15,18 @@ use super::owner::ShardOwner;
 use crate::core::replication::{Input, Replica};
 use crate::types::{Chain, LogIndex, ShardId};
 
+/// Where no empty tables could be made, they are tried again after so long: each attempt is remembered durably, and on a full volume one
+/// comes to nothing like the other.
+const AGAIN: Duration = Duration::from_secs(10);
+
 /// A shard that gave up what it held.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct GivenUp {
     /// What is set aside is all that there was, and not what was begun since.
     is_first: bool,
     since: Duration,
+    /// It could not, and does not try again before this.
+    not_before: Duration,
 }
 
 impl LaneOwner {
@@ -34,6 +40,10 @@ impl LaneOwner {
         if !self.replica(shard).is_some_and(Replica::can_give_up) || seeds(shard) {
             return;
         }
+        let (now, before) = (self.clock.elapsed(), self.shards.get(&shard).and_then(|owner| owner.given_up));
+        if before.is_some_and(|before| now < before.not_before) {
+            return;
+        }
         let is_first = !self.vault.is_damaged(shard);
         if let Err(error) = self.vault.note_damage(&[(shard, reason.to_string())]) {
             tracing::error!(%error, "that a shard is damaged could not be saved");
@@ -45,12 +55,21 @@ impl LaneOwner {
             %reason,
             "the shard's tables are damaged: they are set aside, and it gets from its leader what they held"
         );
-        let since = self.clock.elapsed();
         if let Some(owner) = self.shards.get_mut(&shard) {
-            let since = owner.given_up.map_or(since, |before| before.since);
-            owner.given_up = Some(GivenUp { is_first, since });
+            let since = before.map_or(now, |before| before.since);
+            owner.given_up = Some(GivenUp { is_first, since, not_before: Duration::ZERO });
         }
         self.step(shard, Input::GiveUp);
+    }
+
+    /// Leaders know whether what they store is sound, and whoever looks after what is stored whether a leader can do without it.
+    pub(super) fn note_rot(&mut self) {
+        for owner in self.shards.values_mut() {
+            let Some(open) = self.shared.open_shard(owner.shard) else { continue };
+            let Some(replica) = &mut owner.replica else { continue };
+            replica.note_rot(open.is_damaged());
+            open.note_spare(replica.can_give_up());
+        }
     }
 
     /// It is on the disk that the shard is damaged.
@@ -75,6 +94,19 @@ impl LaneOwner {
         }
     }
 
+    /// The tables could not be emptied, and are what they were.
+    pub(super) fn keep_what_is_there(&mut self, shard: ShardId) {
+        let not_before = self.clock.elapsed() + AGAIN;
+        let Some(owner) = self.shards.get_mut(&shard) else { return };
+        if let Some(given_up) = &mut owner.given_up {
+            given_up.not_before = not_before;
+        }
+        if let Some(open) = self.shared.open_shard(shard) {
+            // Unless they were emptied before, and have not got everything back.
+            open.show(owner.line.committed());
+        }
+    }
+
     /// Whether what takes the place of a shard's tables is nothing.
     pub(super) fn is_being_emptied(&self, shard: ShardId) -> bool {
         let installing = self.replica(shard).and_then(|replica| replica.installing());
@@ -83,6 +115,10 @@ impl LaneOwner {
 
     /// A shard holds again all that its leader held.
     pub(super) fn note_repair(&mut self, shard: ShardId) {
+        if self.shared.open_shard(shard).is_some_and(|open| open.tables.rot().is_some()) {
+            // Its log is whole, and its tables could not be made anew yet.
+            return;
+        }
         let given_up = self.shards.get_mut(&shard).and_then(|owner| owner.given_up.take());
         let took = given_up.map(|given_up| self.clock.elapsed().saturating_sub(given_up.since));
         self.metrics.store.repaired_shards.inc();

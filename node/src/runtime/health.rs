@@ -83,11 +83,6 @@ impl Health {
         self.change(|refusals| refusals.emptied = Some(shown));
     }
 
-    /// They are what they were: nothing was emptied.
-    pub(super) fn end_emptying(&self) {
-        self.change(|refusals| refusals.emptied = None);
-    }
-
     /// They are empty: the damage went with the old ones, and so did whatever failed to be opened.
     pub(super) fn pardon(&self) {
         self.change(|refusals| (refusals.damaged, refusals.reopening) = (None, None));
@@ -162,9 +157,6 @@ mod tests {
         health.end_replacing();
         assert!(is_refused());
         health.shows(LogIndex(7));
-        assert_eq!(health.check(SHARD), Ok(()));
-        health.begin_emptying(LogIndex(8));
-        health.end_emptying();
         assert_eq!(health.check(SHARD), Ok(()));
     }
 }

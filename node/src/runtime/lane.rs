@@ -417,6 +417,7 @@ impl LaneOwner {
             return;
         }
         self.duty.ticked_at = now;
+        self.note_rot();
         self.each_shard(|_| Input::Tick(now));
         self.open_the_rest();
         self.feed();

@@ -93,7 +93,7 @@ impl LaneOwner {
             Err(Unreplaced::Kept(error)) => {
                 if self.is_being_emptied(shard) {
                     tracing::warn!(shard = shard.0, %error, "damaged tables were not set aside; tried again");
-                    open.end_emptying();
+                    self.keep_what_is_there(shard);
                 } else {
                     tracing::warn!(shard = shard.0, %error, "a leader's snapshot was not installed; tried again");
                     self.shared.metrics.seeding.failed.inc();

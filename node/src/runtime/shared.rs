@@ -37,6 +37,8 @@ pub(crate) struct Shard {
     pub(crate) grown: Grown,
     /// It was said that what is stored is damaged.
     rot_is_told: AtomicBool,
+    /// A leader elsewhere says that it can do without what is stored here.
+    is_spare: AtomicBool,
     /// Counts how often nothing was heard of a leader for too long.
     losses: AtomicU64,
     /// It is led here, and its followers do not take what is written.
@@ -94,7 +96,7 @@ impl Shard {
         mailbox: Arc<Mailbox>,
         corrupt_reads: Counter,
     ) -> Self {
-        let (health, visible, grown, rot_is_told, losses, stalled) = Default::default();
+        let (health, visible, grown, rot_is_told, is_spare, losses, stalled) = Default::default();
         Self {
             id,
             views,
@@ -105,6 +107,7 @@ impl Shard {
             visible,
             grown,
             rot_is_told,
+            is_spare,
             losses,
             stalled,
         }
@@ -120,9 +123,24 @@ impl Shard {
         true
     }
 
+    /// Whether a leader elsewhere can do without what is stored here, as of the last heartbeat.
+    pub(crate) fn note_spare(&self, is_spare: bool) {
+        self.is_spare.store(is_spare, Ordering::Relaxed);
+    }
+
+    /// As it was noted.
+    pub(crate) fn is_spare(&self) -> bool {
+        self.is_spare.load(Ordering::Relaxed)
+    }
+
     /// Whether that is so, or all is refused for good.
     pub(crate) fn is_damaged(&self) -> bool {
-        self.is_rotten() || matches!(self.check(), Err(Failure::ShardDamaged { .. }))
+        self.is_rotten() || self.refuses()
+    }
+
+    /// Whether all is refused until other tables are there.
+    pub(crate) fn refuses(&self) -> bool {
+        matches!(self.check(), Err(Failure::ShardDamaged { .. }))
     }
 
     /// Refuses everything until all is shown again that was shown, because the tables are set aside.
@@ -133,11 +151,6 @@ impl Shard {
     /// Empty ones are there: what was wrong with the others is over.
     pub(crate) fn pardon(&self) {
         self.health.pardon();
-    }
-
-    /// They were not, and are served as before.
-    pub(crate) fn end_emptying(&self) {
-        self.health.end_emptying();
     }
 
     /// They are empty. What follows them here does not see what comes.

@@ -52,6 +52,8 @@ pub struct Replica {
     installing: Option<History>,
     /// It is whole again, and that is on its way to the disk.
     mended: Option<Ticket>,
+    /// Something that is stored here is known to be damaged.
+    rotten: bool,
     /// All that is here is given up once the disk says that it is damaged.
     giving_up: Option<Ticket>,
     /// Seals that wait for the disk.
@@ -127,6 +129,7 @@ impl Replica {
             asked_early: None,
             installing: None,
             mended: None,
+            rotten: false,
             giving_up: None,
             seals: Vec::new(),
             reports: 0,
@@ -269,7 +272,9 @@ impl Replica {
             Message::Differs { epoch, at } => self.differ(from, epoch, at, out),
             Message::Records(records) => self.take(from, records, out),
             Message::Offer { epoch, image } => self.offered(from, epoch, image, out),
-            Message::Beat { epoch, committed, round } => self.beat(from, (epoch, committed, round), out),
+            Message::Beat { epoch, committed, round, is_spare } => {
+                self.beat(from, (epoch, committed, round), is_spare, out);
+            }
             Message::Report(report) => self.reported(from, &report, out),
             Message::Refused { epoch, promised } => {
                 if let Role::Leading(leading) = &mut self.role {

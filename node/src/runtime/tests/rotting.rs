@@ -227,25 +227,42 @@ async fn a_leader_whose_other_pages_are_damaged_under_it_says_so_and_is_made_who
     is_found_and_mended(|page| is_leaf(page) && !is_chunk(page) && !is_name(page) && !is_row(page)).await;
 }
 
+/// Somebody follows a stream's tail.
+async fn tailer(world: &World, node: usize, name: &StreamName) -> Tailer {
+    loop {
+        match world.engine(node).tail(name, ReadFrom::Now).await {
+            Ok(tailer) => return tailer,
+            Err(ReadError::Failure(_)) => {}
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
 /// Pages of this kind are damaged under a follower.
 async fn is_mended_by_its_leader(is_meant: fn(&[u8]) -> bool) {
     let names = names();
     let world = world(&names).await;
     let leader = hand_over(&world).await;
     until("the follower reads", async || answers_are_right(&world, 2, &names).await).await;
+    let mut tailer = tailer(&world, 2, &names[1]).await;
     assert!(flip(&world, is_meant) > 0, "there are no such pages");
     world.engine(2).shared.open_shard(SHARD).unwrap().tables.evict();
-    // Nobody reads there: whoever looks after what is stored finds it. Writes go on.
+    // A reader finds it, or whoever looks after what is stored. Writes go on.
     let writes = async {
         let mut written = 0;
-        while !(file(&world, ".damaged").is_file() && !world.nodes[2].vault.is_damaged(SHARD)) {
+        while !file(&world, ".damaged").is_file() || world.nodes[2].vault.is_damaged(SHARD) {
             append_bytes(world.engine(leader), &names[0], Bytes::from_static(b"m")).await;
+            // Whatever is answered meanwhile is right, also in the middle of it.
+            answers_are_right(&world, 2, &names[1..4]).await;
             written += 1;
         }
         written
     };
     let written = tokio::time::timeout(PATIENCE, writes).await.expect("it is never repaired");
     is_made_whole(&world).await;
+    // What it follows does not see what comes to the new tables.
+    let event = tailer.next(1 << 20, PATIENCE).await;
+    assert!(matches!(event, TailEvent::Ended(ReadError::Failure(_))), "{event:?}");
     let all = [message(&names[0]), vec![b'm'; written]].concat();
     until("all is there", async || {
         answers_are_right(&world, 2, &names[1..]).await && answers(&world, 2, &names[0], &all).await
@@ -267,4 +284,9 @@ async fn a_follower_whose_stream_rows_are_damaged_under_it_is_made_whole_while_i
 #[tokio::test(flavor = "multi_thread")]
 async fn a_follower_whose_branches_are_damaged_under_it_is_made_whole_while_it_runs() {
     is_mended_by_its_leader(is_branch).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_follower_whose_pages_are_all_damaged_under_it_is_made_whole_while_it_runs() {
+    is_mended_by_its_leader(|_| true).await;
 }

@@ -6,11 +6,17 @@
 //! that a leader of its epoch held when it was told of the damage. That leader has every commit of earlier epochs, and in its own
 //! none that it would not have had then: from the report on it has counted nothing that the damaged one confirmed.
 
+use std::time::Duration;
+
 use super::super::effect::Effect;
 use super::super::history::History;
 use super::following::Stage;
+use super::leading::Leading;
 use super::{Replica, Role};
-use crate::types::LogIndex;
+use crate::types::{LogIndex, ReplicaId};
+
+/// For so long one follower may give up what it holds, and then the next: much longer than it takes until its leader hears of it.
+const SPARED_FOR: Duration = Duration::from_secs(2);
 
 impl Replica {
     /// Whether all is there that it ever confirmed, and the disk says so.
@@ -39,14 +45,37 @@ impl Replica {
         false
     }
 
-    /// Whether it may be asked to give up all that it holds.
+    /// Something that is stored here is known to be damaged, or nothing is any more: such a leader needs what its followers hold.
+    pub const fn note_rot(&mut self, rotten: bool) {
+        self.rotten = rotten;
+    }
+
+    /// The follower that may give up what it holds, should it be damaged: one at a time, so that never two begin with nothing at once, and
+    /// whoever has begun with nothing until it has everything.
+    pub(super) fn spared(&self, leading: &Leading) -> Option<ReplicaId> {
+        if self.rotten {
+            return None;
+        }
+        let mut damaged = leading.peers.iter().filter(|(_, peer)| peer.damaged).map(|(id, _)| *id);
+        match (damaged.next(), damaged.next()) {
+            (None, _) => {}
+            (one, None) => return one,
+            _ => return None,
+        }
+        let turn = self.now.as_millis() / SPARED_FOR.as_millis();
+        let place = usize::try_from(turn % leading.peers.len().max(1) as u128).ok()?;
+        leading.peers.keys().nth(place).copied()
+    }
+
+    /// Whether it may be asked to give up all that it holds: it follows a leader that says so.
     #[must_use]
     pub const fn can_give_up(&self) -> bool {
-        !self.is_changing() && matches!(self.role, Role::Following(_))
+        let Role::Following(following) = &self.role else { return false };
+        following.is_spare && !self.is_changing()
     }
 
     /// A follower gives up all that it holds. That it is damaged is remembered first; until it is empty it confirms nothing and answers no
-    /// seal. Whoever follows nobody, or whose log is being changed already, is asked again later.
+    /// seal. Whoever follows nobody, or a leader that needs what it holds, or whose log is being changed already, is asked again later.
     pub(super) fn give_up(&mut self, out: &mut Vec<Effect>) {
         if !self.can_give_up() {
             return;

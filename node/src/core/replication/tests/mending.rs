@@ -1,5 +1,7 @@
 //! Replicas whose start found damage, or that gave up what they had while they ran: what they may do before a leader has repaired them, and from when on they count again.
 
+use std::time::Duration;
+
 use super::world::{World, id, voters};
 use crate::core::replication::{Answer, Input, Message, Part, Refusal, Report, ShardRow};
 use crate::types::{Configs, LogIndex, RecordEpoch, ReplicaId};
@@ -172,8 +174,21 @@ fn giving_up() -> World {
         world.write(0, text);
     }
     world.settle();
+    spare(&mut world, 1);
     world.step(id(1), Input::GiveUp);
     world
+}
+
+/// Time passes until the leader can do without what this replica holds; how long that takes.
+fn spare(world: &mut World, number: u32) -> Duration {
+    let mut now = Duration::ZERO;
+    while !world.node(number).replica.can_give_up() {
+        assert!(now < Duration::from_secs(10), "it never can");
+        now += Duration::from_millis(500);
+        world.step(id(0), Input::Tick(now));
+        world.settle();
+    }
+    now
 }
 
 #[test]
@@ -235,6 +250,43 @@ fn a_crash_while_a_follower_gives_up_what_it_has_leaves_one_that_is_damaged() {
 }
 
 #[test]
+fn a_leader_does_without_what_one_follower_holds_at_a_time_and_without_none_while_it_is_damaged_itself() {
+    let mut world = World::led();
+    let spared =
+        |world: &World| (1..3).filter(|number| world.node(*number).replica.can_give_up()).collect::<Vec<_>>();
+    let mut seen = Vec::new();
+    for second in 1..9 {
+        world.step(id(0), Input::Tick(Duration::from_secs(second)));
+        world.settle();
+        seen.extend(spared(&world));
+        assert_eq!(spared(&world).len(), 1);
+    }
+    assert_eq!(seen, [1, 2, 2, 1, 1, 2, 2, 1]);
+    // Whoever has given up what it had comes first until it has everything.
+    world.step(id(1), Input::GiveUp);
+    world.cut_off.insert(id(2));
+    while !world.letters.iter().any(|letter| matches!(letter.message, Message::Adopt { .. })) {
+        world.save(1);
+        world.cut(1);
+        world.deliver(0);
+    }
+    world.cut_off.clear();
+    for second in 9..13 {
+        world.step(id(0), Input::Tick(Duration::from_secs(second)));
+        while let Some(place) = world.letters.iter().position(|letter| letter.to == id(2)) {
+            world.deliver(place);
+        }
+        assert!(spared(&world).iter().all(|number| *number == 1));
+    }
+    world.nodes.get_mut(&id(0)).unwrap().replica.note_rot(true);
+    world.step(id(0), Input::Tick(Duration::from_secs(13)));
+    world.settle();
+    world.step(id(0), Input::Tick(Duration::from_secs(14)));
+    world.settle();
+    assert_eq!(spared(&world), [0; 0]);
+}
+
+#[test]
 fn neither_a_leader_nor_one_that_follows_nobody_gives_up_what_it_has() {
     let mut world = World::led();
     world.step(id(0), Input::GiveUp);
@@ -255,6 +307,7 @@ fn what_a_follower_reported_before_it_gave_up_what_it_had_does_not_make_it_count
     let (history, synced) = (world.node(1).replica.history().clone(), end(&world, 1));
     let early =
         Report { epoch, boot: world.node(1).boot, number: 1, history, committed: LogIndex(0), intact: true };
+    spare(&mut world, 1);
     world.step(id(1), Input::GiveUp);
     world.cut_off.insert(id(2));
     while !world.letters.iter().any(|letter| matches!(letter.message, Message::Adopt { .. })) {
