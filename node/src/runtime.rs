@@ -23,6 +23,7 @@ mod figures;
 mod findings;
 mod flight;
 mod fork;
+mod giving_up;
 mod group;
 mod health;
 mod hold;

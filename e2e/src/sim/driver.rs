@@ -59,6 +59,10 @@ impl World {
                 Effect::Fetch { from, image } => self.fetch(node, shard, from, image),
                 Effect::Unfetch => (local.fetching, local.fetched) = (None, None),
                 Effect::Install(_) => self.install(node, shard),
+                // Nobody gives up here what a running node holds: a start does, with the same outcome.
+                Effect::Empty => {
+                    self.violated(|| format!("node-{node} shard {shard} was emptied unasked"));
+                }
                 Effect::RoundBegun(round) => {
                     let reads = std::mem::take(&mut local.reads);
                     local.rounds.push_back((round, reads));

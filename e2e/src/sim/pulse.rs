@@ -45,5 +45,5 @@ fn seen(local: &Local, now: Micros) -> Option<ShardPulse> {
         (None, None) => RoleSeen::Following { silent: since(local.heard) },
     };
     let (promised, end, damaged) = (replica.memory().promised, local.log.end(), false);
-    Some(ShardPulse { promised, end, damaged, role })
+    Some(ShardPulse { promised, end, damaged, refuses: false, role })
 }

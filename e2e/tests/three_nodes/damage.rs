@@ -1,4 +1,4 @@
-//! Nodes that are killed and find their disks damaged when they start: what is damaged is repaired from the others, and counts again
+//! Nodes that find their disks damaged, when they start or while they run: what is damaged is repaired from the others, and counts again
 //! when all of it is there.
 
 use std::os::unix::fs::FileExt;
@@ -22,6 +22,23 @@ const DAMAGE: &[&str] = &[
     "the shard is repaired from its leader behind here",
     "nothing of that is sent on",
 ];
+/// What a node says of itself that finds damage while it runs.
+const RUNNING_DAMAGE: &[&str] = &[
+    GIVEN_UP,
+    "stored data is damaged",
+    "stored data not served",
+    "scrubbing found damage",
+    "the tables do not hold what was committed",
+    "the device failed this shard's tables",
+    "shard damaged, refusing service",
+    "are not needed any more",
+    "damaged tables were not set aside; tried again",
+    "a shard cannot be served yet",
+    "no snapshot could be taken",
+    // The database's own answer to a page that makes no sense.
+    "/redb-",
+];
+const GIVEN_UP: &str = "the shard's tables are damaged: they are set aside";
 
 /// The files of a folder of a node, by their names' ends.
 fn files(data: &Path, folder: &str, end: &str) -> anyhow::Result<Vec<PathBuf>> {
@@ -64,6 +81,15 @@ fn flip_tables(data: &Path, shard: usize) -> anyhow::Result<()> {
     let path = data.join(format!("tables/shard-{shard:03}.redb"));
     let bytes = std::fs::metadata(&path)?.len();
     flip(&path, (0..bytes / 512).map(|block| block * 512 + 77))
+}
+
+/// Flips a bit in every other page of a shard's tables, behind the first ones, of which the node that runs has a copy in memory.
+fn flip_pages(data: &Path, shard: usize) -> anyhow::Result<()> {
+    const PAGE_BYTES: u64 = 4096;
+    let path = data.join(format!("tables/shard-{shard:03}.redb"));
+    let pages = std::fs::metadata(&path)?.len() / PAGE_BYTES;
+    ensure!(pages > 100, "{pages} pages are all that shard {shard} has");
+    flip(&path, (4..pages).step_by(2).map(|page| page * PAGE_BYTES + 900))
 }
 
 /// How often a node has found a shard damaged, and how often one was repaired.
@@ -122,7 +148,7 @@ async fn finish(mut world: World, seed: u64) -> anyhow::Result<()> {
     outcome.check(seed)?;
     let logs: Vec<String> = (0..world.count()).flat_map(|node| world.log(node)).collect();
     world.end().await?;
-    let complaints = complaints(&logs, &[PEERS_COME_AND_GO, DAMAGE].concat());
+    let complaints = complaints(&logs, &[PEERS_COME_AND_GO, DAMAGE, RUNNING_DAMAGE].concat());
     ensure!(complaints.is_empty(), "unlisted log lines:\n{}", complaints.join("\n"));
     Ok(())
 }
@@ -176,5 +202,34 @@ async fn a_node_whose_tables_rotted_while_it_was_down_is_seeded_and_counts_again
     until_repaired(&world, node, (0, 0), SHARDS).await?;
     has_everything(&world, node, 0).await?;
     counts(&mut world, node).await?;
+    finish(world, seed).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_running_node_whose_tables_are_damaged_under_it_is_repaired_under_load_and_nothing_is_lost()
+-> anyhow::Result<()> {
+    const SHARD: usize = 1;
+    let seed = number("TEST_SEED", 33);
+    let data = tempfile::tempdir()?;
+    let mut wanted = short_logs(seed, None);
+    // What is stored is read again soon, and from the disk.
+    let sharp =
+        ["--table-cache", "1MiB", "--tail-cache", "1MiB", "--scrub-period", "1s", "--sweep-interval", "50ms"];
+    wanted.node.extra.extend(sharp.map(str::to_owned));
+    let mut world = World::start(wanted, data.path()).await?;
+    world.work(seed, 6, 6).await?;
+    outrun(&world, 0).await?;
+    for leads_it in [false, true] {
+        is_led(&world).await?;
+        let node = node_that(&world, leads_it, SHARD)?;
+        let count = |what: &str| world.log(node).iter().filter(|line| line.contains(what)).count();
+        let (given_up, repaired) = (count(GIVEN_UP), count(REPAIRED));
+        flip_pages(world.data(node), SHARD)?;
+        until_said(&world, node, GIVEN_UP, given_up + 1).await?;
+        until_said(&world, node, REPAIRED, repaired + 1).await?;
+        has_everything(&world, node, 0).await?;
+        ensure!(!files(world.data(node), "tables", ".damaged")?.is_empty(), "nothing stands aside");
+        counts(&mut world, node).await?;
+    }
     finish(world, seed).await
 }

@@ -219,7 +219,7 @@ impl ShardApplier {
                 self.reported = history.end();
                 (self.reaping, self.full) = (true, false);
                 let voters = voters.into_iter().next_back().map(|(_, configs)| configs);
-                Ok(Box::new(Installed { history, voters }))
+                Ok(Box::new(Installed { history, voters, left_out: None }))
             }
             Err(error) => {
                 if matches!(error, Unreplaced::Unknown(_)) {
@@ -229,6 +229,32 @@ impl ShardApplier {
                 Err(error)
             }
         };
+        let _ended = self.mailbox.send(Job::Installed { shard: self.shard, outcome });
+        waiting - self.waiting_bytes()
+    }
+
+    /// Sets the tables aside and begins with empty ones; how many bytes of records leave memory with the old ones.
+    pub(crate) fn empty(&mut self, is_first: bool, shared: &Shared) -> u64 {
+        let waiting = self.waiting_bytes();
+        let outcome = self.tables.empty(is_first);
+        match &outcome {
+            Ok(()) => {
+                self.stuck.clear();
+                self.reported = LogIndex(0);
+                (self.reaping, self.full, self.rot_met) = (false, false, 0);
+                self.trouble.begin_anew();
+                if let Some(open) = shared.open_shard(self.shard) {
+                    open.pardon();
+                }
+            }
+            Err(Unreplaced::Unknown(_)) => self.trouble.condemn(),
+            Err(Unreplaced::Kept(_)) => {}
+        }
+        let outcome = outcome.map(|()| {
+            // What the log has behind the file that was set aside.
+            let left_out = self.undurable.take();
+            Box::new(Installed { left_out, ..Installed::default() })
+        });
         let _ended = self.mailbox.send(Job::Installed { shard: self.shard, outcome });
         waiting - self.waiting_bytes()
     }
@@ -323,8 +349,11 @@ impl ShardApplier {
         self.rot_met >= ROT_MET_MAX
     }
 
+    /// Nothing helps. Whatever failed, the file, its device or the log of what it lost, counts as damage from now on: in a cluster the shard
+    /// gets another file from its leader.
     fn condemn(&mut self, error: &TablesError, shared: &Shared) {
         self.trouble.condemn();
+        self.tables.reader().note_rot(&error.to_string());
         if let Some(open) = shared.open_shard(self.shard) {
             open.condemn(&error.to_string());
         }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::applied_shard::ShardApplier;
-use super::apply_queue::{ApplyQueue, Work};
+use super::apply_queue::{ApplyQueue, Successor, Work};
 use super::mailbox::{Job, Mailbox};
 use super::room::Room;
 use super::shared::Shared;
@@ -88,10 +88,13 @@ impl Applier {
                 applier.take(records);
             }
         }
-        for shard in work.replaced {
+        for (shard, successor) in work.replaced {
             let is_durable = self.log_is_durable();
             if let Some(applier) = self.shards.get_mut(&shard) {
-                self.queue.done(applier.replace(is_durable));
+                self.queue.done(match successor {
+                    Successor::Image => applier.replace(is_durable),
+                    Successor::Nothing { is_first } => applier.empty(is_first, &self.shared),
+                });
             }
         }
         if work.log_begs == Some(true) {

@@ -35,6 +35,15 @@ impl Committed {
     }
 }
 
+/// What takes the place of a shard's file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Successor {
+    /// What was made of a leader's snapshot.
+    Image,
+    /// An empty one: the file is damaged, and set aside; as the first one, or one that was begun since the first damage.
+    Nothing { is_first: bool },
+}
+
 /// Everything that waited at one moment.
 #[derive(Debug, Default)]
 pub(crate) struct Work {
@@ -47,8 +56,8 @@ pub(crate) struct Work {
     pub(crate) ended: bool,
     /// A write found no room in the log; whether one of them was a deletion.
     pub(crate) log_begs: Option<bool>,
-    /// Shards whose files are to be replaced, behind all that is in here of them.
-    pub(crate) replaced: BTreeSet<ShardId>,
+    /// Shards whose files are to be replaced, behind all that is in here of them, and by what.
+    pub(crate) replaced: BTreeMap<ShardId, Successor>,
 }
 
 /// The queue of all shards.
@@ -137,8 +146,8 @@ impl ApplyQueue {
     }
 
     /// The file of a shard is to be replaced.
-    pub(crate) fn replace(&self, shard: ShardId) {
-        self.lock().waiting.replaced.insert(shard);
+    pub(crate) fn replace(&self, shard: ShardId, successor: Successor) {
+        self.lock().waiting.replaced.insert(shard, successor);
         self.work.notify_one();
     }
 

@@ -50,6 +50,7 @@ impl LaneOwner {
                 Effect::Fetch { from, image } => self.fetch(shard, from, image),
                 Effect::Unfetch => self.unfetch(shard),
                 Effect::Install(_) => self.install(shard),
+                Effect::Empty => self.empty(shard),
                 Effect::Committed(upto) => self.publish(shard, upto),
                 Effect::Opened(_) => {
                     if let Some(owner) = self.shards.get_mut(&shard) {
@@ -222,7 +223,7 @@ impl LaneOwner {
             self.duty.handed.records.push((shard, committed));
         }
         if let Some(open) = owner.shared.open_shard(shard) {
-            open.visible.advance(upto);
+            open.show(upto);
         }
         self.give_answers(shard, upto);
     }

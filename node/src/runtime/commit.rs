@@ -62,9 +62,7 @@ impl LaneOwner {
             tracing::error!(%error, "a promise could not be saved");
             return Err(LaneError::Poisoned);
         }
-        for shard in mended {
-            tracing::info!(shard = shard.0, "the shard is repaired: it holds all that its leader held");
-        }
+        mended.into_iter().for_each(|shard| self.note_repair(shard));
         for (shard, ticket) in tickets {
             self.step(shard, Input::Saved(ticket));
         }

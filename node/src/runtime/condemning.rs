@@ -1,35 +1,16 @@
-//! Tables in which damage was found while they are served are noted as such, so that the next start gets other ones. Invariant: a
-//! copy is given up only while another node leads that nobody has reason to take for damaged, and while the others can do without
-//! this one: of two damaged copies each may have what the other lacks.
+//! Tables in which damage was found while they are served are noted as such, so that a start gets other ones, and given up, so that the
+//! running node does, too (`giving_up.rs`). Invariant: a copy is given up only for a leader that knows of no damage of its own, by one
+//! node at a time, and while the others can do without this one: of two damaged copies each may have what the other lacks.
 
 use std::io;
-use std::time::Duration;
 
+use super::mailbox::Job;
 use super::shared::Shard;
 use super::sweeper::Sweeper;
 use crate::core::replication::commit_rule;
 use crate::store::tables::{forget_damage, is_damage_noted, note_damage};
 use crate::types::{Configs, ReplicaId, ShardId};
 use crate::wire::Direction;
-
-/// A leader that says that it is damaged hands over to any voter that is sound and near within a few turns of whoever elects. One that
-/// leads for so long, while enough others are there, is taken for sound.
-const TRUSTED_AFTER: Duration = Duration::from_secs(5);
-
-/// Who leads a shard, and since when.
-#[derive(Debug, Default)]
-pub(super) struct LeaderSeen(Option<(ReplicaId, Duration)>);
-
-impl LeaderSeen {
-    /// For how long this one has led, as far as it was seen.
-    fn note(&mut self, leader: Option<ReplicaId>, now: Duration) -> Option<Duration> {
-        self.0 = leader.map(|leader| match self.0 {
-            Some((known, since)) if known == leader => (leader, since),
-            _ => (leader, now),
-        });
-        self.0.map(|(_, since)| now.saturating_sub(since))
-    }
-}
 
 /// Whether enough of the others are there to commit what is written, whatever becomes of this one; where a set is so small that all
 /// are needed, whether all others are.
@@ -43,26 +24,37 @@ fn can_do_without(configs: &Configs, me: ReplicaId, is_there: impl Fn(ReplicaId)
 
 impl Sweeper {
     /// Tables in which damage was found are not needed once another leads, who has everything: from then on no start of this node
-    /// takes them for whole, and the next one gets the leader's. While this node leads they are the best that there is.
-    pub(super) fn condemn_tables(&self, shard: &Shard, seen: &mut LeaderSeen) {
+    /// takes them for whole, and its owner is asked, as often as it takes, to begin with nothing. While this node leads they are the best
+    /// that there is.
+    pub(super) fn condemn_tables(&self, shard: &Shard) {
         let leaders = &self.shared.leaders;
         let is_here = leaders.is_here(shard.id);
-        let leads_for = seen.note(leaders.leader(shard.id).filter(|_| !is_here), self.clock.elapsed());
         let Some(root) = self.root().filter(|_| shard.is_rotten()) else { return };
-        let is_given_up = || leads_for.is_some_and(|long| long >= TRUSTED_AFTER) && self.is_spared(shard.id);
+        let is_given_up = || !is_here && shard.is_spare() && self.is_spared(shard.id);
         let note = || -> io::Result<()> {
             let tables = root.subdir("tables")?;
-            if is_damage_noted(tables.as_ref(), shard.id)? {
-                return if is_here { forget_damage(tables.as_ref(), shard.id) } else { Ok(()) };
+            let is_noted = is_damage_noted(tables.as_ref(), shard.id)?;
+            if is_noted && is_here {
+                return forget_damage(tables.as_ref(), shard.id);
             }
             if !is_given_up() {
                 return Ok(());
             }
-            tracing::warn!(
-                shard = shard.id.0,
-                "tables in which damage was found: the next start of this node sets them aside and gets the leader's"
-            );
-            note_damage(tables.as_ref(), shard.id)
+            if !is_noted {
+                let leader = leaders.leader(shard.id).map(|leader| leader.0);
+                tracing::warn!(
+                    shard = shard.id.0,
+                    leader,
+                    "tables in which damage was found are not needed any more"
+                );
+                note_damage(tables.as_ref(), shard.id)?;
+            }
+            if shard.tables.rot().is_none() {
+                // Another file has taken its place since; it would be meant.
+                return forget_damage(tables.as_ref(), shard.id);
+            }
+            let _ended = shard.mailbox.send(Job::GiveUp { shard: shard.id });
+            Ok(())
         };
         if let Err(error) = note() {
             tracing::warn!(shard = shard.id.0, %error, "that tables are damaged cannot be noted");
@@ -106,18 +98,5 @@ mod tests {
         assert!(among(2, &[1]) && !among(2, &[]));
         let learner = Configs::first(Voters::new([1, 2, 3].map(id)).unwrap());
         assert!(can_do_without(&learner, id(0), |id| id.0 < 3), "it is no voter");
-    }
-
-    #[test]
-    fn a_leader_is_trusted_by_how_long_it_has_led_without_a_break() {
-        let (mut seen, seconds) = (LeaderSeen::default(), Duration::from_secs);
-        assert_eq!(seen.note(None, seconds(1)), None);
-        assert_eq!(seen.note(Some(id(1)), seconds(2)), Some(seconds(0)));
-        assert_eq!(seen.note(Some(id(1)), seconds(9)), Some(seconds(7)));
-        assert_eq!(seen.note(Some(id(2)), seconds(10)), Some(seconds(0)), "another one");
-        assert_eq!(
-            (seen.note(None, seconds(11)), seen.note(Some(id(2)), seconds(12))),
-            (None, Some(seconds(0)))
-        );
     }
 }

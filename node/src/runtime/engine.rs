@@ -101,8 +101,9 @@ impl Engine {
 
     /// HEAD: the committed state; renews nothing.
     pub async fn head(&self, name: &StreamName) -> Result<StreamState, ReadError> {
-        self.shared.settled(name.shard(self.shared.count)).await?;
-        self.shared.living(name).map(|(_, snapshot)| snapshot.state)
+        let shard = name.shard(self.shared.count);
+        self.shared.settled(shard).await?;
+        self.shared.believed(shard, || self.shared.living(name)).map(|(_, snapshot)| snapshot.state)
     }
 
     /// The token of the stream that has (or had) this name and id.
@@ -120,7 +121,7 @@ impl Engine {
     ) -> Result<ReadBatch, ReadError> {
         self.shared.settled(name.shard(self.shared.count)).await?;
         self.shared.sources_shown(name).await?;
-        self.shared.read(name, from, bytes_max)
+        self.shared.believed(name.shard(self.shared.count), || self.shared.read(name, from, bytes_max))
     }
 
     /// GET with `live=`: a reader positioned at `from`; renews a sliding window once.
@@ -128,7 +129,8 @@ impl Engine {
         let losses = self.shared.losses(name.shard(self.shared.count));
         self.shared.settled(name.shard(self.shared.count)).await?;
         self.shared.sources_shown(name).await?;
-        Tailer::new(Arc::clone(&self.shared), name, from, losses)
+        let tailer = || Tailer::new(Arc::clone(&self.shared), name, from, losses);
+        self.shared.believed(name.shard(self.shared.count), tailer)
     }
 
     /// Streams whose names begin with `prefix`, behind `after`, in name order over all shards.

@@ -64,7 +64,9 @@ impl Divergence {
     /// Reads the source. In a JSON stream the sub-offset counts messages, so the fork simply begins behind them; elsewhere
     /// it cuts a message, and the part in front of the cut is the fork's own.
     fn find(engine: &Engine, request: &ForkRequest) -> Result<Self, Error> {
-        let (view, snapshot) = engine.shared.living(&request.source).map_err(source_error)?;
+        let (shared, shard) = (&engine.shared, request.source.shard(engine.shared.count));
+        let living = shared.believed(shard, || shared.living(&request.source));
+        let (view, snapshot) = living.map_err(source_error)?;
         let (tail, earliest) = (snapshot.state.tail, snapshot.state.earliest);
         let offset = request.offset.unwrap_or(tail);
         if offset < earliest {

@@ -1,22 +1,26 @@
 //! Whether a shard that was sound at start is served, and who says that it is not.
 //!
-//! Invariant: everybody takes back only its own refusal. What is damaged is refused until the next start, whatever else comes to an
-//! end meanwhile.
+//! Invariant: everybody takes back only its own refusal. What is damaged is refused until other tables are there, whatever else comes
+//! to an end meanwhile; what was emptied, until everything is there again that was ever shown.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::Failure;
-use crate::types::ShardId;
+use crate::types::{LogIndex, ShardId};
 
+/// What a client is told while a shard gets back what was damaged.
+const REPAIRING: &str = "its tables were damaged, and it gets from its leader what they held";
 /// What a client is told while other tables take the place of a shard's own.
 const REPLACING: &str = "a leader's snapshot takes the place of its tables";
 
 /// Who refuses, and why.
 #[derive(Debug, Default)]
 struct Refusals {
-    /// Until the next start.
+    /// Until the next start, or until the tables were emptied.
     damaged: Option<Arc<str>>,
+    /// The tables were emptied, and readers had seen everything up to here.
+    emptied: Option<LogIndex>,
     /// The applier, while it opens the tables again.
     reopening: Option<Arc<str>>,
     /// The lane, until it has begun again with other tables.
@@ -41,7 +45,9 @@ impl Health {
         if let Some(reason) = refusals.damaged.clone() {
             return Err(Failure::ShardDamaged { shard, reason });
         }
-        match refusals.reopening.clone().or_else(|| refusals.is_replacing.then(|| REPLACING.into())) {
+        let replacing = || refusals.is_replacing.then(|| REPLACING.into());
+        let emptied = || refusals.emptied.map(|_| REPAIRING.into());
+        match refusals.reopening.clone().or_else(replacing).or_else(emptied) {
             Some(reason) => Err(Failure::ShardReopening { shard, reason }),
             None => Ok(()),
         }
@@ -72,11 +78,29 @@ impl Health {
         self.change(|refusals| refusals.is_replacing = false);
     }
 
+    /// They are being emptied; readers have seen everything up to `shown`.
+    pub(super) fn begin_emptying(&self, shown: LogIndex) {
+        self.change(|refusals| refusals.emptied = Some(shown));
+    }
+
+    /// They are empty: the damage went with the old ones, and so did whatever failed to be opened.
+    pub(super) fn pardon(&self) {
+        self.change(|refusals| (refusals.damaged, refusals.reopening) = (None, None));
+    }
+
+    /// Everything up to here is shown again.
+    pub(super) fn shows(&self, upto: LogIndex) {
+        if self.is_refused.load(Ordering::Acquire) {
+            self.change(|refusals| refusals.emptied = refusals.emptied.filter(|shown| *shown > upto));
+        }
+    }
+
     fn change(&self, how: impl FnOnce(&mut Refusals)) {
         let mut refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
         how(&mut refusals);
-        let Refusals { damaged, reopening, is_replacing } = &*refusals;
-        self.is_refused.store(damaged.is_some() || reopening.is_some() || *is_replacing, Ordering::Release);
+        let Refusals { damaged, emptied, reopening, is_replacing } = &*refusals;
+        let is_refused = damaged.is_some() || emptied.is_some() || reopening.is_some() || *is_replacing;
+        self.is_refused.store(is_refused, Ordering::Release);
     }
 }
 
@@ -117,5 +141,22 @@ mod tests {
         assert!(
             matches!(health.check(SHARD), Err(Failure::ShardDamaged { reason, .. }) if &*reason == "it lies")
         );
+    }
+
+    #[test]
+    fn what_was_emptied_is_refused_until_all_is_shown_again_that_was_and_what_was_damaged_is_forgotten() {
+        let health = Health::default();
+        let is_refused = || matches!(health.check(SHARD), Err(Failure::ShardReopening { .. }));
+        health.condemn("it lies");
+        health.begin_emptying(LogIndex(7));
+        assert!(matches!(health.check(SHARD), Err(Failure::ShardDamaged { .. })));
+        health.pardon();
+        assert!(is_refused());
+        health.begin_replacing();
+        health.shows(LogIndex(6));
+        health.end_replacing();
+        assert!(is_refused());
+        health.shows(LogIndex(7));
+        assert_eq!(health.check(SHARD), Ok(()));
     }
 }

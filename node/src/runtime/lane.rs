@@ -280,6 +280,7 @@ impl LaneOwner {
             Job::Fetched { shard, image } => self.step(shard, Input::Fetched(*image)),
             Job::Unfetched { shard } => self.step(shard, Input::Unseeded),
             Job::Installed { shard, outcome } => self.installed(shard, outcome.map(|installed| *installed)),
+            Job::GiveUp { shard } => self.give_up(shard),
             Job::Join(me) => self.join(me),
             Job::Vouched => self.each_shard(|_| Input::Vouched),
             Job::PutBack(met) => self.each_shard(|_| Input::PutBack(met)),
@@ -417,6 +418,7 @@ impl LaneOwner {
             return;
         }
         self.duty.ticked_at = now;
+        self.note_rot();
         self.each_shard(|_| Input::Tick(now));
         self.open_the_rest();
         self.feed();

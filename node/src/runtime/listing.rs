@@ -53,7 +53,9 @@ fn walk(
 ) -> Result<Vec<Listed>, Failure> {
     let mut names = BTreeMap::new();
     for id in shared.count.shards() {
-        let read = shared.shard(id).and_then(|shard| page(shared, shard, prefix, after, limit, &mut names));
+        let read = shared.believed(id, || {
+            shared.shard(id).and_then(|shard| page(shared, shard, prefix, after, limit, &mut names))
+        });
         match read {
             Err(Failure::ShardDamaged { .. }) if only_served => {}
             read => read?,

@@ -172,8 +172,15 @@ impl LaneOwner {
             Part::Halted(_) => RoleSeen::Halted,
             Part::Waiting | Part::Following { .. } => RoleSeen::Following { silent: replica.silent() },
         };
-        let damaged = self.shared.open_shard(owner.shard).is_some_and(Shard::is_damaged);
-        ShardPulse { promised: replica.memory().promised, end: replica.history().end(), damaged, role }
+        let open = self.shared.open_shard(owner.shard);
+        let (damaged, refuses) = (open.is_some_and(Shard::is_damaged), open.is_some_and(Shard::refuses));
+        ShardPulse {
+            promised: replica.memory().promised,
+            end: replica.history().end(),
+            damaged,
+            refuses,
+            role,
+        }
     }
 }
 

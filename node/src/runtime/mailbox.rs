@@ -68,13 +68,15 @@ pub(crate) enum Question {
     },
 }
 
-/// Tables that took the place of a shard's own.
-#[derive(Debug)]
+/// Tables that took the place of a shard's own: a leader's snapshot, or empty ones.
+#[derive(Debug, Default)]
 pub(crate) struct Installed {
     /// The shape of the log that they stand for.
     pub(crate) history: History,
     /// The sets of voters in it.
     pub(crate) voters: Option<Configs>,
+    /// From here on the log has what tables that were set aside lack.
+    pub(crate) left_out: Option<LanePosition>,
 }
 
 /// What the owner of a lane is asked to do.
@@ -147,6 +149,10 @@ pub(crate) enum Job {
     Installed {
         shard: ShardId,
         outcome: Result<Box<Installed>, Unreplaced>,
+    },
+    /// The tables of a shard are damaged, and the others do without this replica: it begins with nothing.
+    GiveUp {
+        shard: ShardId,
     },
     /// The tables of a shard hold everything up to here.
     Applied {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use super::Failure;
 use super::deadlines::Deadlines;
+use super::giving_up::GivenUp;
 use super::line::Line;
 use super::shared::Shared;
 use super::view::StreamView;
@@ -66,6 +67,8 @@ pub(crate) struct ShardOwner {
     pub(crate) deadlines: Deadlines,
     /// Views that changed with the tables under them, and whose readers are to be told.
     pub(super) stirred: Vec<Arc<StreamView>>,
+    /// It gave up what it held, and has not got it back.
+    pub(super) given_up: Option<GivenUp>,
     /// Streams whose creation is decided and not committed: seen by nobody.
     pub(crate) unpublished: HashSet<StreamId>,
 }
@@ -111,6 +114,7 @@ impl ShardOwner {
             marks,
             deadlines,
             stirred: Vec::new(),
+            given_up: None,
             unpublished: HashSet::new(),
         }
     }

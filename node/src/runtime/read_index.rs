@@ -35,6 +35,11 @@ impl Visible {
         self.moved.notify_waiters();
     }
 
+    /// How far that is.
+    pub(super) fn upto(&self) -> LogIndex {
+        LogIndex(self.upto.load(Ordering::Acquire))
+    }
+
     /// Waits until it is.
     pub(super) async fn reach(&self, upto: LogIndex) {
         loop {

@@ -32,6 +32,10 @@ impl Shared {
 
     /// The state of a name without making it resident: for a look in passing, which must not drive out what is in use.
     pub(crate) fn glimpse(&self, name: &StreamName) -> Result<Option<Snapshot>, Failure> {
+        self.believed(name.shard(self.count), || self.look_at(name))
+    }
+
+    fn look_at(&self, name: &StreamName) -> Result<Option<Snapshot>, Failure> {
         let (shard, now) = (self.shard_of(name)?, self.judged_at());
         loop {
             let ticket = match shard.views.by_name(name) {

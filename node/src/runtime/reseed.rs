@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use super::apply_queue::Successor;
 use super::lane::LaneOwner;
 use super::line::Line;
 use super::mailbox::Installed;
@@ -10,7 +11,7 @@ use super::owner::ShardOwner;
 use crate::core::replication::{Image, Input};
 use crate::store::aol::LaneError;
 use crate::store::tables::{TablesError, Unreplaced};
-use crate::types::{LanePosition, ReplicaId, ShardId, Space};
+use crate::types::{LanePosition, LogIndex, ReplicaId, ShardId, Space};
 
 impl LaneOwner {
     /// An image is to be fetched.
@@ -57,7 +58,7 @@ impl LaneOwner {
         open.begin_replacing();
         // What is committed goes ahead of it: behind it, that would be older than the tables.
         self.hand_over();
-        self.apply.replace(shard);
+        self.apply.replace(shard, Successor::Image);
     }
 
     /// It did, or not.
@@ -71,7 +72,9 @@ impl LaneOwner {
                     return open.condemn("its tables are others than the leader's snapshot was to be");
                 }
                 let (index, chain) = (installed.history.end(), installed.history.chain());
-                if let Some(owner) = self.shards.get_mut(&shard)
+                if index == LogIndex(0) {
+                    self.begin_with_nothing(shard, &installed);
+                } else if let Some(owner) = self.shards.get_mut(&shard)
                     && let Err(error) = owner.begin_again_at(&installed)
                 {
                     return open
@@ -88,31 +91,43 @@ impl LaneOwner {
                 self.duty.seeded.insert(shard, installed);
             }
             Err(Unreplaced::Kept(error)) => {
-                tracing::warn!(shard = shard.0, %error, "a leader's snapshot was not installed; tried again");
-                self.shared.metrics.seeding.failed.inc();
-                open.end_replacing();
-                if let Some(cluster) = self.shared.cluster.get() {
-                    cluster.seeding.hold_back(shard, self.clock.elapsed());
+                if self.is_being_emptied(shard) {
+                    tracing::warn!(shard = shard.0, %error, "damaged tables were not set aside; tried again");
+                    self.keep_what_is_there(shard);
+                } else {
+                    tracing::warn!(shard = shard.0, %error, "a leader's snapshot was not installed; tried again");
+                    self.shared.metrics.seeding.failed.inc();
+                    open.end_replacing();
+                    if let Some(cluster) = self.shared.cluster.get() {
+                        cluster.seeding.hold_back(shard, self.clock.elapsed());
+                    }
                 }
                 self.step(shard, Input::Unseeded);
             }
             Err(Unreplaced::Unknown(error)) => {
-                open.condemn(&format!("a leader's snapshot was not installed: {error}"));
+                let what = if self.is_being_emptied(shard) {
+                    "its damaged tables were not set aside"
+                } else {
+                    "a leader's snapshot was not installed"
+                };
+                open.condemn(&format!("{what}: {error}"));
             }
         }
     }
 
     /// It is all on the disk: the replica goes on from there.
     pub(super) fn seeded(&mut self, shard: ShardId, installed: Installed) {
-        let Installed { history, voters } = installed;
-        tracing::info!(
-            shard = shard.0,
-            index = history.end().0,
-            "the shard was seeded with a leader's snapshot"
-        );
-        self.shared.metrics.seeding.seeded.inc();
-        if let Some(cluster) = self.shared.cluster.get() {
-            cluster.seeding.settle(shard);
+        let Installed { history, voters, .. } = installed;
+        if history.end() > LogIndex(0) {
+            tracing::info!(
+                shard = shard.0,
+                index = history.end().0,
+                "the shard was seeded with a leader's snapshot"
+            );
+            self.shared.metrics.seeding.seeded.inc();
+            if let Some(cluster) = self.shared.cluster.get() {
+                cluster.seeding.settle(shard);
+            }
         }
         self.step(shard, Input::Seeded { history, voters });
         let views = self.shards.get_mut(&shard).map(|owner| std::mem::take(&mut owner.stirred));

@@ -156,6 +156,12 @@ impl Seeding {
         self.moved.notify_all();
     }
 
+    /// Whether a file of tables may be made beside that of a shard, now or soon.
+    pub(crate) fn is_busy(&self, shard: ShardId) -> bool {
+        let state = self.lock();
+        state.wanted.contains_key(&shard) || state.under_way.is_some_and(|(under_way, _)| under_way == shard)
+    }
+
     /// What was fetched could not be installed; the next attempt waits a while.
     pub(crate) fn hold_back(&self, shard: ShardId, now: Duration) {
         let mut state = self.lock();

@@ -18,7 +18,7 @@ use super::whereabouts::Leaders;
 use crate::seam::Clock;
 use crate::store::tables::{ReadFault, Reader, TablesError};
 use crate::telemetry::{Counter, Metrics};
-use crate::types::{Incarnation, ShardCount, ShardId, StreamId, StreamName, UnixMillis};
+use crate::types::{Incarnation, LogIndex, ShardCount, ShardId, StreamId, StreamName, UnixMillis};
 
 /// One shard as readers see it.
 #[derive(Debug)]
@@ -37,6 +37,8 @@ pub(crate) struct Shard {
     pub(crate) grown: Grown,
     /// It was said that what is stored is damaged.
     rot_is_told: AtomicBool,
+    /// A leader elsewhere says that it can do without what is stored here.
+    is_spare: AtomicBool,
     /// Counts how often nothing was heard of a leader for too long.
     losses: AtomicU64,
     /// It is led here, and its followers do not take what is written.
@@ -70,6 +72,8 @@ pub(crate) struct Shared {
     pub(crate) looks: Looks,
     /// Where snapshots are ordered.
     pub(crate) snapshots: SnapshotDesk,
+    /// Counts the times that a shard's tables were emptied here.
+    emptied: AtomicU64,
     /// Somebody wants this node to hand over what it leads.
     pub(crate) draining: AtomicBool,
     /// Somebody wants this node to end.
@@ -92,7 +96,7 @@ impl Shard {
         mailbox: Arc<Mailbox>,
         corrupt_reads: Counter,
     ) -> Self {
-        let (health, visible, grown, rot_is_told, losses, stalled) = Default::default();
+        let (health, visible, grown, rot_is_told, is_spare, losses, stalled) = Default::default();
         Self {
             id,
             views,
@@ -103,6 +107,7 @@ impl Shard {
             visible,
             grown,
             rot_is_told,
+            is_spare,
             losses,
             stalled,
         }
@@ -118,12 +123,52 @@ impl Shard {
         true
     }
 
-    /// Whether that is so, or all is refused for good.
-    pub(crate) fn is_damaged(&self) -> bool {
-        self.is_rotten() || matches!(self.check(), Err(Failure::ShardDamaged { .. }))
+    /// Whether a leader elsewhere can do without what is stored here, as of the last heartbeat.
+    pub(crate) fn note_spare(&self, is_spare: bool) {
+        self.is_spare.store(is_spare, Ordering::Relaxed);
     }
 
-    /// A leader's tables have taken the place of those in which damage may have been found.
+    /// As it was noted.
+    pub(crate) fn is_spare(&self) -> bool {
+        self.is_spare.load(Ordering::Relaxed)
+    }
+
+    /// Whether that is so, or all is refused for good.
+    pub(crate) fn is_damaged(&self) -> bool {
+        self.is_rotten() || self.refuses()
+    }
+
+    /// Whether all is refused until other tables are there.
+    pub(crate) fn refuses(&self) -> bool {
+        matches!(self.check(), Err(Failure::ShardDamaged { .. }))
+    }
+
+    /// Refuses everything until all is shown again that was shown, because the tables are set aside.
+    fn begin_emptying(&self) {
+        self.health.begin_emptying(self.visible.upto());
+    }
+
+    /// Empty ones are there: what was wrong with the others is over.
+    pub(crate) fn pardon(&self) {
+        self.health.pardon();
+    }
+
+    /// They are empty. What follows them here does not see what comes.
+    pub(crate) fn begin_with_nothing(&self) {
+        self.forget_rot();
+        let views = self.views.begin_with_nothing();
+        // Behind that, so that whoever came to a view in between is told as well.
+        self.lose_contact();
+        views.iter().for_each(|view| view.changed().notify_waiters());
+    }
+
+    /// Everything up to here is visible.
+    pub(crate) fn show(&self, upto: LogIndex) {
+        self.visible.advance(upto);
+        self.health.shows(upto);
+    }
+
+    /// Other tables have taken the place of those in which damage may have been found.
     pub(crate) fn forget_rot(&self) {
         self.rot_is_told.store(false, Ordering::Relaxed);
     }
@@ -237,6 +282,7 @@ impl Shared {
             cluster: OnceLock::new(),
             looks: Looks::default(),
             snapshots: SnapshotDesk::default(),
+            emptied: AtomicU64::new(0),
             draining: AtomicBool::new(false),
             end_wanted: tokio::sync::Notify::new(),
             cluster_seed,
@@ -299,6 +345,27 @@ impl Shared {
     /// How often a shard has heard of no leader for too long; it only grows.
     pub(crate) fn losses(&self, id: ShardId) -> u64 {
         self.open_shard(id).map_or(0, Shard::losses)
+    }
+
+    /// A shard's tables are about to be emptied: nobody reads them any more, and what was read since is not believed.
+    pub(crate) fn begin_emptying(&self, shard: &Shard) {
+        shard.begin_emptying();
+        self.emptied.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Looks at what is stored and shown. What it saw counts only if no tables were emptied meanwhile: it may have found a shard served,
+    /// and then nothing in it.
+    pub(crate) fn believed<T, E: From<Failure>>(
+        &self,
+        shard: ShardId,
+        look: impl FnOnce() -> Result<T, E>,
+    ) -> Result<T, E> {
+        let before = self.emptied.load(Ordering::Acquire);
+        let seen = look();
+        if self.emptied.load(Ordering::Acquire) != before {
+            return Err(Failure::ShardBusy { shard }.into());
+        }
+        seen
     }
 
     /// All shards that were found sound at start.

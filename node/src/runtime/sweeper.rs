@@ -6,7 +6,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::condemning::LeaderSeen;
 use super::mailbox::{Job, Waiter};
 use super::shared::{Shard, Shared};
 use crate::core::Command;
@@ -63,7 +62,6 @@ struct Place {
     scrub: ScrubCursor,
     scrub_began: Duration,
     scrub_resting: bool,
-    leader: LeaderSeen,
 }
 
 impl Sweeper {
@@ -98,7 +96,7 @@ impl Sweeper {
                 }
                 // Also of a shard that is refused: it needs another file most of all.
                 if let Some(shard) = self.shared.open_shard(*id) {
-                    self.condemn_tables(shard, &mut place.leader);
+                    self.condemn_tables(shard);
                 }
             }
             self.places = places;

@@ -70,7 +70,9 @@ impl Tailer {
                 return TailEvent::Ended(error);
             }
             if self.position < snapshot.state.tail || snapshot.state.closed {
-                return match self.shared.batch(&self.view.name, &self.view, self.position, bytes_max) {
+                let (name, shard) = (&self.view.name, self.view.name.shard(self.shared.count));
+                let batch = || self.shared.batch(name, &self.view, self.position, bytes_max);
+                return match self.shared.believed(shard, batch) {
                     Ok(batch) => {
                         self.position = batch.next;
                         TailEvent::Batch(batch)

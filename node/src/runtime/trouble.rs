@@ -79,6 +79,11 @@ impl Trouble {
         again
     }
 
+    /// Other tables are there.
+    pub(super) fn begin_anew(&mut self) {
+        *self = Self { ended: self.ended, ..Self::default() };
+    }
+
     /// No attempt will help.
     pub(super) fn condemn(&mut self) {
         self.state = State::Condemned;

@@ -321,6 +321,18 @@ impl ShardViews {
         Ok(views)
     }
 
+    /// Empty tables are behind this from now on: nothing is known. Gives the views, which show no change any more, so that whoever waits
+    /// for one is told.
+    pub(crate) fn begin_with_nothing(&self) -> Vec<Arc<StreamView>> {
+        let mut inner = self.lock();
+        inner.by_name.clear();
+        inner.recent.clear();
+        inner.recent_order.clear();
+        inner.turned += 1;
+        inner.applied = LogIndex(0);
+        inner.by_id.drain().map(|(_, view)| view).collect()
+    }
+
     /// Keeps the number of resident streams within its bound.
     pub(crate) fn evict(&self) {
         self.lock().evict(self.resident_max);

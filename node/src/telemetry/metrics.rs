@@ -167,6 +167,8 @@ group! {
         damaged_shards: Gauge = "damaged_shards";
         /// Shards of which something that is stored was found damaged, whether the rest is served or not.
         rotten_shards: Gauge = "rotten_shards";
+        /// Shards that were damaged and hold again all that their leaders held.
+        repaired_shards: Counter = "repaired_shards";
         /// Files that hold what was damaged, cut, taken back or put back: nobody removes them but a person.
         set_aside_files: Gauge = "set_aside_files";
         /// Bytes that those files take.

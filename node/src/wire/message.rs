@@ -141,8 +141,13 @@ fn put_body(out: &mut Vec<u8>, message: &Message) {
             put_number(out, image.bytes);
             put_history(out, &image.history);
         }
-        Message::Beat { committed: index, round, .. } | Message::Ack { synced: index, round, .. } => {
-            put_number(out, index.0);
+        Message::Beat { committed, round, is_spare, .. } => {
+            put_number(out, committed.0);
+            put_number(out, *round);
+            put_number(out, u64::from(*is_spare));
+        }
+        Message::Ack { synced, round, .. } => {
+            put_number(out, synced.0);
             put_number(out, *round);
         }
     }
@@ -240,7 +245,10 @@ fn message(kind: FrameKind, cursor: &mut Cursor<'_>) -> Result<Message, CodecErr
             let (key, bytes) = (key(cursor)?, cursor.number(WHAT)?);
             Message::Offer { epoch, image: Image { key, bytes, history: history(cursor)? } }
         }
-        FrameKind::Beat => Message::Beat { epoch, committed: index(cursor)?, round: cursor.number(WHAT)? },
+        FrameKind::Beat => {
+            let (committed, round) = (index(cursor)?, cursor.number(WHAT)?);
+            Message::Beat { epoch, committed, round, is_spare: flag(cursor)? }
+        }
         FrameKind::Ack => Message::Ack { epoch, synced: index(cursor)?, round: cursor.number(WHAT)? },
         _ => return Err(CodecError::Impossible(WHAT)),
     })
@@ -288,13 +296,17 @@ fn key(cursor: &mut Cursor<'_>) -> Result<u32, CodecError> {
     bytes.try_into().map(u32::from_le_bytes).map_err(|_| CodecError::Truncated(WHAT))
 }
 
+fn flag(cursor: &mut Cursor<'_>) -> Result<bool, CodecError> {
+    match cursor.number(WHAT)? {
+        0 => Ok(false),
+        1 => Ok(true),
+        _ => Err(CodecError::Impossible(WHAT)),
+    }
+}
+
 fn report(epoch: Epoch, cursor: &mut Cursor<'_>) -> Result<Report, CodecError> {
     let (number, boot, committed) = (cursor.number(WHAT)?, Boot(cursor.number(WHAT)?), index(cursor)?);
-    let intact = match cursor.number(WHAT)? {
-        0 => false,
-        1 => true,
-        _ => return Err(CodecError::Impossible(WHAT)),
-    };
+    let intact = flag(cursor)?;
     Ok(Report { epoch, boot, number, history: history(cursor)?, committed, intact })
 }
 

@@ -94,7 +94,7 @@ async fn i07_a_name_with_another_volume_and_i08_a_boot_that_was_passed_are_refus
         unchanged(&lone, &before, what).await;
     }
     // And whoever is right is disturbed by none of them.
-    say(&mut leader, Message::Beat { epoch: LED, committed: LogIndex(1), round: 9 });
+    say(&mut leader, Message::Beat { epoch: LED, committed: LogIndex(1), round: 9, is_spare: false });
     while !matches!(heard(&mut leader), Some(Message::Ack { round: 9, .. })) {}
     lone.stop().await;
 }
@@ -126,7 +126,7 @@ async fn a_recorded_handshake_and_recorded_frames_that_are_played_again_change_n
     for _ in 0..3 {
         say(&mut leader, records(LED, 0, Chain(0)));
     }
-    say(&mut leader, Message::Beat { epoch: LED, committed: LogIndex(1), round: 9 });
+    say(&mut leader, Message::Beat { epoch: LED, committed: LogIndex(1), round: 9, is_spare: false });
     while !matches!(heard(&mut leader), Some(Message::Ack { round: 9, .. })) {}
     let mut after = lone.state().await;
     after_greeting(&mut after, &before);
@@ -153,7 +153,7 @@ async fn a_member_that_speaks_for_other_epochs_or_for_somebody_else_changes_noth
         say(&mut other, records(epoch, far.0, Chain(7)));
         say(&mut other, Message::Adopt { epoch, report: 1, common: LogIndex(0), end: LogIndex(0) });
         say(&mut other, Message::Differs { epoch, at: epoch });
-        say(&mut other, Message::Beat { epoch, committed: far, round: u64::MAX });
+        say(&mut other, Message::Beat { epoch, committed: far, round: u64::MAX, is_spare: false });
     }
     // An order of the past, and one of the past of the same record.
     for epoch in [stale, Epoch { boot: Boot(4), ..LED }] {
@@ -171,7 +171,7 @@ async fn a_member_that_speaks_for_other_epochs_or_for_somebody_else_changes_noth
         }
     }
     unchanged(&lone, &before, "words of other epochs").await;
-    say(&mut leader, Message::Beat { epoch: LED, committed: LogIndex(1), round: 9 });
+    say(&mut leader, Message::Beat { epoch: LED, committed: LogIndex(1), round: 9, is_spare: false });
     while !matches!(heard(&mut leader), Some(Message::Ack { round: 9, .. })) {}
     // What only the other side says, a shard that is not there, a length beyond all bounds: the connection ends.
     for kind in FOLLOWERS {
@@ -208,7 +208,7 @@ async fn answers_that_nobody_asked_for_change_nothing() {
     dialled.send(FrameKind::ReadAsked, &[1]);
     assert_eq!(dialled.receive().unwrap().0, FrameKind::ReadAnswered);
     unchanged(&lone, &before, "acknowledgements to a node that leads nothing").await;
-    dialled.send(FrameKind::Beat, &[1, 1, 1, 1]);
+    dialled.send(FrameKind::Beat, &[1, 1, 1, 1, 1]);
     assert!(dialled.is_closed(), "what only a leader says");
     unchanged(&lone, &before, "a beat from a follower").await;
     drop(leader);
@@ -229,6 +229,7 @@ async fn floods_of_connections_and_of_frames_cost_a_bounded_amount_and_keep_nobo
             epoch: Epoch { record: RecordEpoch(2), boot: Boot(5) },
             committed: LogIndex(9),
             round: 1,
+            is_spare: false,
         },
     );
     let many = stale.repeat(1000);
@@ -245,7 +246,7 @@ async fn floods_of_connections_and_of_frames_cost_a_bounded_amount_and_keep_nobo
         .collect();
     // Whoever is right comes in among them.
     for round in 10..13 {
-        say(&mut leader, Message::Beat { epoch: LED, committed: LogIndex(1), round });
+        say(&mut leader, Message::Beat { epoch: LED, committed: LogIndex(1), round, is_spare: false });
         while !matches!(heard(&mut leader), Some(Message::Ack { round: found, .. }) if found == round) {}
         drop(member(&lone, 2));
     }

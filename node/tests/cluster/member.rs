@@ -169,7 +169,7 @@ pub(crate) fn lead(lone: &Lone) -> Raw {
     );
     say(&mut leader, records(LED, 0, Chain(0)));
     while !matches!(heard(&mut leader), Some(Message::Ack { synced: LogIndex(1), .. })) {}
-    say(&mut leader, Message::Beat { epoch: LED, committed: LogIndex(1), round: 1 });
+    say(&mut leader, Message::Beat { epoch: LED, committed: LogIndex(1), round: 1, is_spare: false });
     while !matches!(heard(&mut leader), Some(Message::Ack { round: 1, .. })) {}
     leader
 }

@@ -81,7 +81,7 @@ fn lesson_a_damaged_record_is_never_sent_on_under_a_fresh_checksum() {
         _ => None,
     });
     assert_eq!(lacks, (2, SHARD));
-    port.send(SHARD, &Message::Beat { epoch: LED, committed: LogIndex(0), round: 7 });
+    port.send(SHARD, &Message::Beat { epoch: LED, committed: LogIndex(0), round: 7, is_spare: false });
     port.wake();
     let mut got = Vec::new();
     while let Some(records) = follower.next(|event| match event {

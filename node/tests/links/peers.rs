@@ -13,7 +13,7 @@ use crate::raw::{Raw, hello};
 use crate::world::{Event, LED, Log, Node, PATIENCE, listeners, options, volume};
 
 fn beat(round: u64) -> Message {
-    Message::Beat { epoch: LED, committed: LogIndex(0), round }
+    Message::Beat { epoch: LED, committed: LogIndex(0), round, is_spare: false }
 }
 
 #[test]

@@ -192,8 +192,10 @@ fn a_peer_that_says_what_only_the_other_side_says_or_damages_a_frame_is_closed_a
     let (node, _socket) = node(|_| {});
     let beat = |seed| {
         let mut out = Vec::new();
-        put_frame(&mut out, seed, (FrameKind::Beat, ShardId(1)), |out| out.extend_from_slice(&[1, 1, 1, 1]))
-            .unwrap();
+        put_frame(&mut out, seed, (FrameKind::Beat, ShardId(1)), |out| {
+            out.extend_from_slice(&[1, 1, 1, 1, 1])
+        })
+        .unwrap();
         out
     };
     let cases: [fn(Vec<u8>) -> Vec<u8>; 4] = [
@@ -237,7 +239,7 @@ fn a_peer_that_owes_an_answer_for_too_long_is_given_up() {
     let node = Node::start(1, 1, mine, &roster, short);
     let mut raw = Raw::accept(&theirs, 2);
     let mut port = node.port_to(2);
-    port.send(ShardId(1), &Message::Beat { epoch: LED, committed: LogIndex(0), round: 1 });
+    port.send(ShardId(1), &Message::Beat { epoch: LED, committed: LogIndex(0), round: 1, is_spare: false });
     port.wake();
     assert!(raw.is_closed(), "it never answers");
     let _again = Raw::accept(&theirs, 2);

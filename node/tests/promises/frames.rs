@@ -82,7 +82,7 @@ fn said() -> Vec<Said> {
         Said::Message(Message::Adopt { epoch: now, report: 3, common: LogIndex(300), end }),
         Said::Message(Message::Differs { epoch: now, at: epoch(1, 2) }),
         Said::Message(Message::Records(records)),
-        Said::Message(Message::Beat { epoch: now, committed: LogIndex(4_999), round: 12 }),
+        Said::Message(Message::Beat { epoch: now, committed: LogIndex(4_999), round: 12, is_spare: false }),
         Said::ReadAnswered(8, Some(LogIndex(4_999))),
         Said::ReadAnswered(9, None),
         Said::ErrandAnswered(10, Bytes::from_static(b"what came of it")),

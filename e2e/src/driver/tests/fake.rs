@@ -131,7 +131,7 @@ impl State {
     fn pulse(&self) -> Result<NodePulse, Unanswered> {
         let pulse = |shard: &Shard| {
             let (promised, end, damaged) = (shard.promised, LogIndex(1), false);
-            ShardPulse { promised, end, damaged, role: shard.role() }
+            ShardPulse { promised, end, damaged, refuses: false, role: shard.role() }
         };
         Ok(NodePulse {
             replica: self.status.replica.ok_or(Unanswered::NotAMember)?,

@@ -38,6 +38,8 @@ pub struct ShardPulse {
     pub end: LogIndex,
     /// Something that is stored of it cannot be read.
     pub damaged: bool,
+    /// It is damaged so that nothing of it is served.
+    pub refuses: bool,
     /// What it does.
     pub role: Role,
 }
@@ -71,11 +73,12 @@ pub enum Role {
 impl From<NodePulse> for Pulse {
     fn from(pulse: NodePulse) -> Self {
         let NodePulse { replica, boot, draining, sick, has_room, shards } = pulse;
-        let shard = |(shard, core::ShardPulse { promised, end, damaged, role })| ShardPulse {
+        let shard = |(shard, core::ShardPulse { promised, end, damaged, refuses, role })| ShardPulse {
             shard,
             promised,
             end,
             damaged,
+            refuses,
             role: role.into(),
         };
         let shards = shards.into_iter().map(shard).collect();
@@ -86,8 +89,8 @@ impl From<NodePulse> for Pulse {
 impl From<Pulse> for NodePulse {
     fn from(pulse: Pulse) -> Self {
         let Pulse { replica, boot, draining, sick, has_room, shards } = pulse;
-        let shard = |ShardPulse { shard, promised, end, damaged, role }| {
-            (shard, core::ShardPulse { promised, end, damaged, role: role.into() })
+        let shard = |ShardPulse { shard, promised, end, damaged, refuses, role }| {
+            (shard, core::ShardPulse { promised, end, damaged, refuses, role: role.into() })
         };
         let shards = shards.into_iter().map(shard).collect();
         Self { replica, boot, draining, sick, has_room, shards }

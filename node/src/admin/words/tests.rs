@@ -128,9 +128,14 @@ fn pulse() -> impl Strategy<Value = NodePulse> {
         time().prop_map(|silent| RoleSeen::Following { silent }),
         Just(RoleSeen::Halted),
     ];
-    let seen = (epoch(), index(), any::<bool>(), role);
-    let seen =
-        seen.prop_map(|(promised, end, damaged, role)| failover::ShardPulse { promised, end, damaged, role });
+    let seen = (epoch(), index(), any::<[bool; 2]>(), role);
+    let seen = seen.prop_map(|(promised, end, [damaged, refuses], role)| failover::ShardPulse {
+        promised,
+        end,
+        damaged,
+        refuses,
+        role,
+    });
     (replica(), any::<u64>(), any::<[bool; 3]>(), btree_map(shard(), seen, 0..5)).prop_map(
         |(replica, boot, [draining, sick, has_room], shards)| NodePulse {
             replica,
@@ -288,7 +293,10 @@ fn a_status_is_written_as_it_was_in_the_first_release() {
         newest: ConfigVersion(3),
         oldest: ConfigVersion(2),
     };
-    let seen = |role| failover::ShardPulse { promised: at(4, 2), end: LogIndex(17), damaged: false, role };
+    let seen = |role| {
+        let (damaged, refuses) = (false, false);
+        failover::ShardPulse { promised: at(4, 2), end: LogIndex(17), damaged, refuses, role }
+    };
     let following = RoleSeen::Following { silent: Duration::from_millis(80) };
     let pulse = NodePulse {
         replica: ReplicaId(1),

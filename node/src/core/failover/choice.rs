@@ -15,6 +15,8 @@ const STRAGGLERS: Duration = Duration::from_millis(200);
 pub struct Taste {
     /// It says that it cannot serve as it should: it would be replaced at once.
     pub sick: bool,
+    /// It serves nothing of the shard.
+    pub refuses: bool,
     /// It will end soon.
     pub draining: bool,
     /// It cannot read all that it stores of the shard: better than one that is about to serve nothing.
@@ -26,18 +28,20 @@ pub struct Taste {
 }
 
 impl Taste {
-    /// Whether it leads better than one that is to be relieved for this reason.
-    pub(super) const fn relieves(self, reason: Reason) -> bool {
+    /// Whether it leads better than one that is to be relieved for this reason. What serves the sound part of a shard is better than what
+    /// serves nothing of it.
+    pub(super) const fn relieves(self, leader: Self, reason: Reason) -> bool {
         match reason {
+            Reason::Damaged if leader.refuses => !self.sick && !self.refuses && !self.draining,
             Reason::Damaged => !self.would_be_replaced(),
-            Reason::Draining => !self.sick && !self.draining,
+            Reason::Draining => !self.sick && !self.refuses && !self.draining,
             _ => true,
         }
     }
 
     /// Whether another would be wanted in its place as soon as it leads.
     pub(super) const fn would_be_replaced(self) -> bool {
-        self.sick || self.damaged || self.draining
+        self.sick || self.refuses || self.damaged || self.draining
     }
 }
 

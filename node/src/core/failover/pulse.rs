@@ -31,6 +31,8 @@ pub struct ShardPulse {
     pub end: LogIndex,
     /// Something that is stored of it cannot be read: whoever leads it should be another.
     pub damaged: bool,
+    /// It is damaged so that nothing of it is served.
+    pub refuses: bool,
     /// What it does.
     pub role: RoleSeen,
 }

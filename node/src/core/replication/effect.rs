@@ -57,6 +57,8 @@ pub enum Effect {
     /// Put the image that was fetched in the place of all that is here, so that a crash leaves the one or the other, and
     /// say so.
     Install(Image),
+    /// Set aside all that is here, so that a crash leaves it or nothing, and say so.
+    Empty,
     /// Entries up to here are committed: they may be applied, and answers that rest on them given.
     Committed(LogIndex),
     /// It leads and has committed an entry of its epoch: writes may be taken once all that is committed is applied.

@@ -69,7 +69,7 @@ pub enum Input {
     },
     /// An image is here as a whole, and was checked.
     Fetched(Image),
-    /// An image is in the place of what was here, durably.
+    /// An image, or nothing, is in the place of what was here, durably.
     Seeded {
         /// The shape of the log that it stands for, read back from the disk.
         history: History,
@@ -78,6 +78,8 @@ pub enum Input {
     },
     /// An image was not fetched or not installed; what was here is here still.
     Unseeded,
+    /// What was made of the log cannot be read here any more, and the others do without this replica: it is to begin with nothing.
+    GiveUp,
     /// A linearizable read waits for proof that this replica still leads.
     Read,
     /// Another member remembers this start of the node, durably: it is known not to be that of an older disk.

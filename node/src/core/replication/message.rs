@@ -58,6 +58,8 @@ pub enum Message {
         committed: LogIndex,
         /// Proves leadership to the reads that wait for this round, once it is echoed.
         round: u64,
+        /// Whoever knows that what it stores is damaged may give it up: nothing of mine is, and nobody else gives up theirs at the moment.
+        is_spare: bool,
     },
     /// Follower: I hold everything up to `synced` on the disk.
     Ack {

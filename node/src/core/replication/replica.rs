@@ -52,6 +52,10 @@ pub struct Replica {
     installing: Option<History>,
     /// It is whole again, and that is on its way to the disk.
     mended: Option<Ticket>,
+    /// Something that is stored here is known to be damaged.
+    rotten: bool,
+    /// All that is here is given up once the disk says that it is damaged.
+    giving_up: Option<Ticket>,
     /// Seals that wait for the disk.
     seals: Vec<SealAsk>,
     /// Reports to leaders, counted: only the newest may be answered.
@@ -125,6 +129,8 @@ impl Replica {
             asked_early: None,
             installing: None,
             mended: None,
+            rotten: false,
+            giving_up: None,
             seals: Vec::new(),
             reports: 0,
             now: Duration::ZERO,
@@ -145,6 +151,7 @@ impl Replica {
             }
             Input::Saved(ticket) => {
                 self.kept.saved(ticket);
+                self.empty_if_noted(out);
                 self.disk_moved(out);
             }
             Input::Cut { to, chain } => self.was_cut(to, chain, out),
@@ -165,6 +172,7 @@ impl Replica {
             Input::Fetched(image) => self.fetched(image, out),
             Input::Seeded { history, voters } => self.seeded(history, voters, out),
             Input::Unseeded => self.unseeded(out),
+            Input::GiveUp => self.give_up(out),
             Input::Read => self.read(out),
             Input::Vouched => self.vouched_for(out),
             Input::PutBack(met) => self.was_put_back(met, out),
@@ -264,7 +272,9 @@ impl Replica {
             Message::Differs { epoch, at } => self.differ(from, epoch, at, out),
             Message::Records(records) => self.take(from, records, out),
             Message::Offer { epoch, image } => self.offered(from, epoch, image, out),
-            Message::Beat { epoch, committed, round } => self.beat(from, (epoch, committed, round), out),
+            Message::Beat { epoch, committed, round, is_spare } => {
+                self.beat(from, (epoch, committed, round), is_spare, out);
+            }
             Message::Report(report) => self.reported(from, &report, out),
             Message::Refused { epoch, promised } => {
                 if let Role::Leading(leading) = &mut self.role {

@@ -218,6 +218,8 @@ fn a_device_that_stays_broken_is_given_up_after_some_attempts_and_the_log_is_kep
     }
     assert_eq!(u32::try_from(rounds).unwrap(), ATTEMPTS_MAX);
     assert_eq!(world.applier.undurable, needed, "the log is kept from there on");
+    // In a cluster it gets another file from its leader.
+    assert!(world.shared.open_shard(SHARD).unwrap().is_rotten());
 }
 
 /// Some work with a failure of the device at one of its calls.

@@ -125,7 +125,10 @@ impl Subscriptions {
     }
 
     pub(super) fn shown(&self, id: &SubscriptionId) -> Asked<Shown> {
-        match self.index().view(id, SUBSCRIPTION_STREAMS_SHOWN_MAX) {
+        let (shared, home) = (&self.0.engine.shared, id.home(self.0.engine.shared.count));
+        // What is known of a shard whose tables are being made anew is not all there is.
+        let view = || shared.shard(home).map(|_| self.index().view(id, SUBSCRIPTION_STREAMS_SHOWN_MAX));
+        match shared.believed(home, view).map_err(EngineError::Failure)? {
             Some(shown) if shown.subscription.stage != Stage::Removing => Ok(shown),
             _ => refused(SubscriptionError::NotFound),
         }

@@ -139,9 +139,9 @@ async fn a_leader_that_starts_damaged_leads_nothing_and_its_seal_shows_nothing_a
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn tables_found_damaged_while_they_are_served_are_noted_once_another_leads_and_the_next_start_repairs_them()
+async fn tables_found_damaged_while_they_are_served_are_made_anew_once_another_leads_and_those_of_a_leader_stay()
  {
-    let mut world = World::start_with(|config| config.sweep_interval = Duration::from_millis(20));
+    let world = World::start_with(|config| config.sweep_interval = Duration::from_millis(20));
     world.led().await;
     let (theirs, own) = (world.led_by(0, "theirs-"), world.led_by(2, "own-"));
     for (node, name) in [(0, &theirs), (2, &own)] {
@@ -151,28 +151,43 @@ async fn tables_found_damaged_while_they_are_served_are_noted_once_another_leads
     shows(world.engine(2), &theirs, "sound ").await;
     let (count, node) = (world.engine(2).shared.count, &world.nodes[2]);
     let (followed, led) = (theirs.shard(count), own.shard(count));
-    let damaged = |id: ShardId| {
+    let says_damaged = |id: ShardId| {
         let pulse = node.engine.shared.looks.all(Duration::ZERO);
         pulse.iter().any(|(report, pulse)| report.shard == id && pulse.damaged)
     };
-    assert!(!damaged(followed) && !damaged(led));
+    assert!(!says_damaged(followed) && !says_damaged(led));
     let corrupt =
         TablesError::Corrupt { unit: "a chunk".to_owned(), cause: CodecError::Truncated("a chunk") };
     for id in [followed, led] {
         let failure = node.engine.shared.open_shard(id).unwrap().table_fault(&corrupt);
         assert!(matches!(failure, Failure::Corrupt), "{failure:?}");
     }
-    eventually(|| damaged(followed) && damaged(led)).await;
-    let noted = |id: ShardId| tables(&world, id.0, ".opening").is_file();
-    eventually(|| noted(followed)).await;
+    let aside = |id: ShardId| tables(&world, id.0, ".damaged").is_file();
+    eventually(|| aside(followed) && damaged(&world).is_empty()).await;
+    shows(world.engine(2), &theirs, "sound ").await;
+    eventually(|| !says_damaged(followed) && says_damaged(led)).await;
     // Whoever leads has the only tables that are known to have everything.
-    assert!(!noted(led));
+    assert!(!aside(led) && !tables(&world, led.0, ".opening").is_file());
+    shows(world.engine(2), &own, "sound ").await;
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tables_that_were_noted_as_damaged_when_their_node_ended_are_set_aside_by_the_next_start() {
+    let mut world = World::start();
+    world.led().await;
+    let name = world.led_by(0, "theirs-");
+    make(world.engine(0), &name).await;
+    append(world.engine(0), &name, "sound ").await;
+    shows(world.engine(2), &name, "sound ").await;
+    let shard = name.shard(world.engine(2).shared.count);
     world.down().await;
+    std::fs::write(tables(&world, shard.0, ".opening"), b"d").unwrap();
     world.up();
-    let repaired: [(usize, &StreamName, &str); 2] = [(0, &theirs, "sound "), (2, &own, "sound ")];
-    is_repaired(&world, &repaired).await;
-    assert!(!world.engine(2).shared.open_shard(followed).unwrap().is_rotten());
-    assert!(tables(&world, followed.0, ".damaged").is_file() && !tables(&world, led.0, ".damaged").is_file());
-    assert!(!tables(&world, followed.0, ".opening").is_file());
+    let report = &world.nodes[2].report;
+    assert!(report.lacking.iter().any(|(lacking, _)| *lacking == shard), "{report:?}");
+    is_repaired(&world, &[(0, &name, "sound ")]).await;
+    assert!(tables(&world, shard.0, ".damaged").is_file());
+    assert!(!tables(&world, shard.0, ".opening").is_file());
     world.stop().await;
 }

@@ -1,7 +1,9 @@
-//! Three nodes, one of which leads a shard whose stored pages are damaged under it: whichever they are, no wrong byte is served,
-//! another node can lead, and the next start makes the damaged one whole.
+//! Three nodes, one of which has a shard whose stored pages are damaged under it: whichever they are, no wrong byte is served, another
+//! node can lead, and the damaged one is made whole while it runs.
 
 use std::os::unix::fs::FileExt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 
 use futures::future::join_all;
 
@@ -158,6 +160,13 @@ async fn hand_over(world: &World) -> usize {
     best
 }
 
+/// The third node has set aside what was damaged and holds all that its leader held.
+async fn is_made_whole(world: &World) {
+    eventually(|| file(world, ".damaged").is_file() && !world.nodes[2].vault.is_damaged(SHARD)).await;
+    eventually(|| !says_damaged(world) && !file(world, ".opening").is_file()).await;
+    eventually(|| world.engine(2).shared.metrics.store.repaired_shards.get() == 1).await;
+}
+
 /// Pages of this kind are damaged under a leader; how it goes on from there is the same for all kinds.
 async fn is_found_and_mended(is_meant: fn(&[u8]) -> bool) {
     let mut names = names();
@@ -173,48 +182,136 @@ async fn is_found_and_mended(is_meant: fn(&[u8]) -> bool) {
     })
     .await;
     let leader = hand_over(&world).await;
-    // What was written before is there, and what is written meanwhile.
+    // What was written before is there, and what is written meanwhile; whoever follows a tail is told that it must look again.
     let further = names.pop().unwrap();
     append_bytes(world.engine(leader), &further, Bytes::from_static(b"more")).await;
-    eventually(|| std::fs::read(file(&world, ".opening")).is_ok_and(|note| note == b"d")).await;
-    answers_are_right(&world, 2, &names).await;
-    world.down().await;
-    world.up();
-    eventually(|| !world.nodes[2].vault.is_damaged(SHARD)).await;
+    is_made_whole(&world).await;
     let all = [message(&further), b"more".to_vec()].concat();
-    for node in [2, leader] {
-        until("all is there", async || {
-            answers_are_right(&world, node, &names).await && answers(&world, node, &further, &all).await
-        })
-        .await;
+    for again in [false, true] {
+        for node in [2, leader] {
+            until("all is there", async || {
+                answers_are_right(&world, node, &names).await && answers(&world, node, &further, &all).await
+            })
+            .await;
+        }
+        if !again {
+            world.down().await;
+            world.up();
+            let report = &world.nodes[2].report;
+            assert!(report.lacking.is_empty() && report.damaged.is_empty(), "{report:?}");
+        }
     }
-    assert!(
-        !says_damaged(&world) && file(&world, ".damaged").is_file() && !file(&world, ".opening").is_file()
-    );
     world.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_leader_whose_chunks_are_damaged_under_it_says_so_and_the_next_start_makes_it_whole() {
+async fn a_leader_whose_chunks_are_damaged_under_it_says_so_and_is_made_whole_while_it_runs() {
     is_found_and_mended(is_chunk).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_leader_whose_names_are_damaged_under_it_says_so_and_the_next_start_makes_it_whole() {
+async fn a_leader_whose_names_are_damaged_under_it_says_so_and_is_made_whole_while_it_runs() {
     is_found_and_mended(is_name).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_leader_whose_stream_rows_are_damaged_under_it_says_so_and_the_next_start_makes_it_whole() {
+async fn a_leader_whose_stream_rows_are_damaged_under_it_says_so_and_is_made_whole_while_it_runs() {
     is_found_and_mended(is_row).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_leader_whose_branches_are_damaged_under_it_says_so_and_the_next_start_makes_it_whole() {
+async fn a_leader_whose_branches_are_damaged_under_it_says_so_and_is_made_whole_while_it_runs() {
     is_found_and_mended(is_branch).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_leader_whose_other_pages_are_damaged_under_it_says_so_and_the_next_start_makes_it_whole() {
+async fn a_leader_whose_other_pages_are_damaged_under_it_says_so_and_is_made_whole_while_it_runs() {
     is_found_and_mended(|page| is_leaf(page) && !is_chunk(page) && !is_name(page) && !is_row(page)).await;
+}
+
+/// Somebody follows a stream's tail.
+async fn tailer(world: &World, node: usize, name: &StreamName) -> Tailer {
+    loop {
+        match world.engine(node).tail(name, ReadFrom::Now).await {
+            Ok(tailer) => return tailer,
+            Err(ReadError::Failure(_)) => {}
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+/// Reads streams that all are visible on a node, again and again, until told; whatever is answered is right, or a failure.
+fn reading(world: &World, node: usize, names: &[StreamName], is_over: &Arc<AtomicBool>) -> JoinHandle<()> {
+    let (shared, names) = (Arc::clone(&world.engine(node).shared), names.to_vec());
+    let is_over = Arc::clone(is_over);
+    std::thread::spawn(move || {
+        while !is_over.load(Ordering::Relaxed) {
+            for name in &names {
+                match shared.believed(SHARD, || shared.read(name, ReadFrom::Start, 1 << 20)) {
+                    Ok(batch) => {
+                        let parts = batch.segments.iter().flat_map(|part| part.messages.wire().to_vec());
+                        assert!(parts.collect::<Vec<u8>>() == message(name), "wrong bytes");
+                    }
+                    Err(ReadError::Failure(_)) => {}
+                    Err(error) => panic!("{error}"),
+                }
+            }
+            std::thread::sleep(Duration::from_micros(200));
+        }
+    })
+}
+
+/// Pages of this kind are damaged under a follower.
+async fn is_mended_by_its_leader(is_meant: fn(&[u8]) -> bool) {
+    let names = names();
+    let world = world(&names).await;
+    let leader = hand_over(&world).await;
+    until("the follower reads", async || answers_are_right(&world, 2, &names).await).await;
+    let mut tailer = tailer(&world, 2, &names[1]).await;
+    assert!(flip(&world, is_meant) > 0, "there are no such pages");
+    world.engine(2).shared.open_shard(SHARD).unwrap().tables.evict();
+    let is_over = Arc::new(AtomicBool::new(false));
+    let reader = reading(&world, 2, &names[1..9], &is_over);
+    // A reader finds it, or whoever looks after what is stored. Writes go on.
+    let writes = async {
+        let mut written = 0;
+        while !file(&world, ".damaged").is_file() || world.nodes[2].vault.is_damaged(SHARD) {
+            append_bytes(world.engine(leader), &names[0], Bytes::from_static(b"m")).await;
+            written += 1;
+        }
+        written
+    };
+    let written = tokio::time::timeout(PATIENCE, writes).await.expect("it is never repaired");
+    is_made_whole(&world).await;
+    is_over.store(true, Ordering::Relaxed);
+    assert!(reader.join().is_ok(), "a reader was told something wrong in the middle of it");
+    // What it follows does not see what comes to the new tables.
+    let event = tailer.next(1 << 20, PATIENCE).await;
+    assert!(matches!(event, TailEvent::Ended(ReadError::Failure(_))), "{event:?}");
+    let all = [message(&names[0]), vec![b'm'; written]].concat();
+    until("all is there", async || {
+        answers_are_right(&world, 2, &names[1..]).await && answers(&world, 2, &names[0], &all).await
+    })
+    .await;
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_follower_whose_chunks_are_damaged_under_it_is_made_whole_while_it_runs() {
+    is_mended_by_its_leader(is_chunk).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_follower_whose_stream_rows_are_damaged_under_it_is_made_whole_while_it_runs() {
+    is_mended_by_its_leader(is_row).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_follower_whose_branches_are_damaged_under_it_is_made_whole_while_it_runs() {
+    is_mended_by_its_leader(is_branch).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_follower_whose_pages_are_all_damaged_under_it_is_made_whole_while_it_runs() {
+    is_mended_by_its_leader(|_| true).await;
 }

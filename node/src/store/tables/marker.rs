@@ -22,8 +22,11 @@ pub fn note_damage(directory: &dyn Dir, shard: ShardId) -> io::Result<()> {
     publish(directory, &marker_name(&file_name(shard)), &FOUND_DAMAGED)
 }
 
-/// Takes that back: there is nothing better than that file.
+/// Takes that back, if it was noted: there is nothing better than that file, or it is another one.
 pub fn forget_damage(directory: &dyn Dir, shard: ShardId) -> io::Result<()> {
+    if !is_damage_noted(directory, shard)? {
+        return Ok(());
+    }
     directory.remove(&marker_name(&file_name(shard)))?;
     directory.sync()
 }

@@ -145,6 +145,12 @@ impl Place {
         shown.map_err(|error| device(&error))
     }
 
+    /// Gives a successor the name of the shard's file, which was set aside.
+    pub(super) fn promote_successor(&self) -> io::Result<()> {
+        self.directory.rename(&self.successor(), &file_name(self.identity.shard))?;
+        self.directory.sync()
+    }
+
     /// The name of a complete file that waits to take the place of the shard's own.
     pub(super) fn successor(&self) -> String {
         successor_name(self.identity.shard)

@@ -1,6 +1,7 @@
 //! What is known to be damaged in the file of a shard: stored bytes that are not what was written there. Whoever meets it notes
 //! it, readers, writer and scrubbing alike. Invariant: what was noted stays until another file takes the place of this one,
-//! however often it is opened again; a device that fails a call is no damage, since it may give the same bytes the next time.
+//! however often it is opened again; a device that fails a call is no damage, since it may give the same bytes the next time, until nobody
+//! tries again.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 

@@ -70,11 +70,9 @@ fn any_said() -> impl Strategy<Value = Said> {
             .prop_map(|(epoch, report, common, end)| { Message::Adopt { epoch, report, common, end } }),
         (any_epoch(), any_epoch()).prop_map(|(epoch, at)| Message::Differs { epoch, at }),
         any_records().prop_map(Message::Records),
-        (any_epoch(), any_index(), any::<u64>()).prop_map(|(epoch, committed, round)| Message::Beat {
-            epoch,
-            committed,
-            round
-        }),
+        (any_epoch(), any_index(), any::<u64>(), any::<bool>()).prop_map(
+            |(epoch, committed, round, is_spare)| Message::Beat { epoch, committed, round, is_spare }
+        ),
         (any_epoch(), any_index(), any::<u64>()).prop_map(|(epoch, synced, round)| Message::Ack {
             epoch,
             synced,

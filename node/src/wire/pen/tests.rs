@@ -138,7 +138,7 @@ impl World {
 }
 
 fn beat(round: u64) -> Message {
-    Message::Beat { epoch: LED, committed: LogIndex(0), round }
+    Message::Beat { epoch: LED, committed: LogIndex(0), round, is_spare: false }
 }
 
 #[test]

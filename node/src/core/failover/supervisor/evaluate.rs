@@ -175,16 +175,19 @@ impl Supervisor {
         let near = others
             .iter()
             .filter(|id| *id != leader && end(*id).is_some_and(|end| end.0 + CAUGHT_UP >= all.0));
-        let tasted = near.map(|id| (self.taste(shard, id, leads(id)), id));
-        tasted.filter(|(taste, _)| taste.relieves(reason)).min().map(|(_, id)| id)
+        let (relieved, tasted) =
+            (self.taste(shard, leader, 0), near.map(|id| (self.taste(shard, id, leads(id)), id)));
+        tasted.filter(|(taste, _)| taste.relieves(relieved, reason)).min().map(|(_, id)| id)
     }
 
     fn taste(&self, shard: ShardId, id: ReplicaId, leads: usize) -> Taste {
         let pulse = self.nodes.get(&id).and_then(|seen| seen.pulse.as_ref());
         let draining = pulse.is_none_or(|pulse| pulse.draining);
         let sick = pulse.is_some_and(|pulse| pulse.sick);
-        let damaged = pulse.and_then(|pulse| pulse.shards.get(&shard)).is_some_and(|shard| shard.damaged);
-        Taste { sick, damaged, draining, full: pulse.is_none_or(|pulse| !pulse.has_room), leads }
+        let seen = pulse.and_then(|pulse| pulse.shards.get(&shard));
+        let damaged = seen.is_some_and(|shard| shard.damaged);
+        let refuses = seen.is_some_and(|shard| shard.refuses);
+        Taste { sick, refuses, damaged, draining, full: pulse.is_none_or(|pulse| !pulse.has_room), leads }
     }
 
     /// Says what has changed about what is said.

@@ -130,6 +130,23 @@ fn a_leader_that_cannot_read_all_hands_over_to_one_that_can_and_leads_on_while_t
 }
 
 #[test]
+fn a_leader_that_serves_nothing_hands_over_to_one_that_serves_what_it_can_read_and_not_the_other_way() {
+    let mut stage = Stage::new();
+    (stage.node(1).rotten, stage.node(2).rotten, stage.node(1).refuses) = (true, true, true);
+    stage.pass(1);
+    stage.node(0).rotten = true;
+    stage.pass(3);
+    assert_eq!(stage.row().epoch, RecordEpoch(1), "nobody is better off");
+    stage.node(0).refuses = true;
+    stage.pass(3);
+    assert_eq!(stage.row().leader(), Ok(id(2)), "the first of the others serves nothing, either");
+    assert_eq!(reason(&stage), Some(Reason::Damaged));
+    let epoch = stage.row().epoch;
+    stage.pass(3);
+    assert_eq!(stage.row().epoch, epoch, "and that is not undone");
+}
+
+#[test]
 fn a_damaged_leader_that_nobody_relieves_is_asked_ever_more_rarely_and_spoken_of_once() {
     let mut stage = Stage::new();
     (stage.nobody_catches_up, stage.node(0).rotten, stage.node(0).end) = (true, true, 9);

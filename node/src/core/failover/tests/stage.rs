@@ -29,6 +29,8 @@ pub(super) struct Node {
     pub(super) sick: bool,
     /// It cannot read all of the shard.
     pub(super) rotten: bool,
+    /// It serves nothing of it.
+    pub(super) refuses: bool,
     pub(super) role: RoleSeen,
     pub(super) promised: Epoch,
     pub(super) end: u64,
@@ -68,8 +70,9 @@ impl Stage {
     pub(super) fn new() -> Self {
         let node = |number| {
             let role = if number == 0 { leading(1) } else { following(0) };
-            let (up, draining, sick, rotten, damaged) = (true, false, false, false, false);
-            Node { up, draining, sick, rotten, role, promised: epoch(1), end: 7, committed: 7, damaged }
+            let (up, draining, sick, promised) = (true, false, false, epoch(1));
+            let (rotten, refuses, damaged) = (false, false, false);
+            Node { up, draining, sick, rotten, refuses, role, promised, end: 7, committed: 7, damaged }
         };
         let mut stage = Self {
             supervisor: Supervisor::new(0),
@@ -116,7 +119,8 @@ impl Stage {
             return Input::Missed(replica);
         }
         let (promised, end, role) = (node.promised, LogIndex(node.end), node.role.clone());
-        let shard = ShardPulse { promised, end, damaged: node.rotten, role };
+        let shard =
+            ShardPulse { promised, end, damaged: node.rotten || node.refuses, refuses: node.refuses, role };
         Input::Pulse(Box::new(NodePulse {
             replica,
             boot: Boot(1),

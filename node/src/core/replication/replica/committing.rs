@@ -40,10 +40,11 @@ impl Replica {
                 return out.push(Effect::Send { to: from, message: Message::Differs { epoch, at } });
             }
         };
-        if report.boot < peer.boot {
+        // One that is late says what was so before it was damaged.
+        if (report.boot, report.number) < (peer.boot, peer.report) {
             return;
         }
-        (peer.boot, peer.damaged) = (report.boot, !report.intact);
+        (peer.boot, peer.report, peer.damaged) = (report.boot, report.number, !report.intact);
         if peer.damaged {
             // What it confirmed once is not there any more.
             peer.held = LogIndex(0);

@@ -17,9 +17,11 @@ pub(super) struct Following {
     /// What it fetches to be seeded with.
     pub(super) image: Option<Image>,
     /// What the leader says is committed; counts once this log is the leader's, as far as it is on this disk.
-    committed: LogIndex,
+    pub(super) committed: LogIndex,
     /// The leader's last round, to be echoed.
     round: u64,
+    /// The leader says that it may give up what it holds.
+    pub(super) is_spare: bool,
     /// Where the leader's log ended when it made something of the last report.
     pub(super) whole_at: Option<LogIndex>,
 }
@@ -70,6 +72,7 @@ impl Replica {
             image: None,
             committed: LogIndex(0),
             round: 0,
+            is_spare: false,
             whole_at: None,
         });
         self.heard_leader = self.now;
@@ -156,9 +159,11 @@ impl Replica {
         &mut self,
         from: ReplicaId,
         (epoch, committed, round): (Epoch, LogIndex, u64),
+        is_spare: bool,
         out: &mut Vec<Effect>,
     ) {
         let Some(following) = self.following(from, epoch) else { return self.refuse_beat(from, epoch, out) };
+        following.is_spare = is_spare;
         following.round = following.round.max(round);
         let stage = following.stage;
         if stage == Stage::Taking {

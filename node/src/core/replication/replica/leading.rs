@@ -73,6 +73,8 @@ pub(super) struct Peer {
     pub(super) damaged: bool,
     /// The newest start of it that has reported.
     pub(super) boot: Boot,
+    /// The newest report of that start.
+    pub(super) report: u64,
     /// The last round that it echoed.
     pub(super) round: u64,
     /// When it is asked again.

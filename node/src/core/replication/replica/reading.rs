@@ -43,9 +43,12 @@ impl Replica {
     pub(super) fn tell_followers(&self, out: &mut Vec<Effect>) {
         let Role::Leading(leading) = &self.role else { return };
         let (epoch, committed, round) = (leading.epoch, self.committed, leading.rounds.begun);
+        let spared = self.spared(leading);
         let shipping = leading.peers.iter().filter(|(_, peer)| peer.link.is_served());
-        let beats = shipping
-            .map(|(to, _)| Effect::Send { to: *to, message: Message::Beat { epoch, committed, round } });
+        let beats = shipping.map(|(to, _)| {
+            let is_spare = spared == Some(*to);
+            Effect::Send { to: *to, message: Message::Beat { epoch, committed, round, is_spare } }
+        });
         out.extend(beats);
     }
 }

@@ -11,7 +11,7 @@ use super::super::message::Message;
 use super::following::Stage;
 use super::leading::Link;
 use super::{Replica, Role};
-use crate::types::{Configs, Epoch, ReplicaId};
+use crate::types::{Configs, Epoch, LogIndex, ReplicaId};
 
 impl Replica {
     /// What it fetches, or installs, in the place of a log that lacks too much.
@@ -31,7 +31,7 @@ impl Replica {
 
     /// The log is being changed on the disk: what it holds is told to nobody.
     pub(super) const fn is_changing(&self) -> bool {
-        self.cutting || self.installing.is_some()
+        self.cutting || self.installing.is_some() || self.giving_up.is_some()
     }
 
     /// The leader's log no longer has what a follower lacks.
@@ -105,6 +105,11 @@ impl Replica {
         }
         let end = history.end();
         self.synced = end;
+        if end == LogIndex(0) {
+            // It was emptied: as a start that found nothing, it knows of nothing committed.
+            self.committed = end;
+            self.voters.clear();
+        }
         self.voters.extend(voters.map(|voters| (end, voters)));
         self.history = history;
         self.commit(end, out);

@@ -241,7 +241,7 @@ fn nobody_but_the_leader_of_the_promised_epoch_is_listened_to() {
             entries: vec![super::world::write("x")],
         };
         world.step(id(1), Input::Heard { from: id(from), message: Message::Records(records) });
-        let beat = Message::Beat { epoch: epoch(record), committed: LogIndex(99), round: 4 };
+        let beat = Message::Beat { epoch: epoch(record), committed: LogIndex(99), round: 4, is_spare: false };
         world.step(id(1), Input::Heard { from: id(from), message: beat });
     }
     assert_eq!(world.node(1).replica.history(), &before);
@@ -293,7 +293,8 @@ fn while_a_cut_is_under_way_nobody_is_told_of_what_it_takes_away() {
 #[test]
 fn a_replica_that_halted_or_promised_a_later_epoch_refuses_beats_instead_of_saying_nothing() {
     let mut world = World::led();
-    let (own, beat) = (epoch(1), |round| Message::Beat { epoch: epoch(1), committed: LogIndex(0), round });
+    let (own, beat) =
+        (epoch(1), |round| Message::Beat { epoch: epoch(1), committed: LogIndex(0), round, is_spare: false });
     world.step(id(1), Input::Heard { from: id(0), message: Message::Records(forged(&world)) });
     assert!(world.node(1).replica.halted().is_some());
     world.seal(2, 2);

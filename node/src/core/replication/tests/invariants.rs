@@ -67,7 +67,7 @@ fn i02_a_sealed_voter_confirms_no_entry_and_no_round_of_a_lower_epoch_after_a_re
         world.letters.clear();
         let committed = world.node(0).replica.committed();
         hear(&mut world, 1, 0, Message::Follow(epoch(1, 1)));
-        hear(&mut world, 1, 0, Message::Beat { epoch: epoch(1, 1), committed, round: 9 });
+        hear(&mut world, 1, 0, Message::Beat { epoch: epoch(1, 1), committed, round: 9, is_spare: false });
         world.save(1);
         let promised = Epoch { record: RecordEpoch(2), boot: Boot(0) };
         let refused = Message::Refused { epoch: epoch(1, 1), promised };
@@ -173,7 +173,7 @@ fn i09_a_commit_index_counts_only_for_what_was_verified_in_its_epoch() {
     let mut world = about_to_cut();
     let (committed, own) = (world.node(1).replica.committed(), world.node(1).replica.synced());
     assert!(committed < own);
-    let beat = Message::Beat { epoch: epoch(2, 1), committed: own, round: 0 };
+    let beat = Message::Beat { epoch: epoch(2, 1), committed: own, round: 0, is_spare: false };
     hear(&mut world, 1, 2, beat.clone());
     assert_eq!(world.node(1).replica.committed(), committed, "its last entry is not the leader's");
     world.deliver(world.letters.iter().position(|letter| letter.to == id(1)).unwrap());

@@ -45,7 +45,7 @@ fn lesson_a_follower_acknowledges_what_is_on_its_disk_and_nothing_that_is_only_w
     };
     let end = world.node(1).replica.history().end();
     let epoch = Epoch { record: RecordEpoch(1), boot: Boot(1) };
-    let beat = Message::Beat { epoch, committed: LogIndex(0), round: 3 };
+    let beat = Message::Beat { epoch, committed: LogIndex(0), round: 3, is_spare: false };
     world.step(id(1), Input::Heard { from: id(0), message: beat });
     assert_eq!(acked(&world), Some(LogIndex(end.0 - 1)), "written there, and asked how far it is");
     world.sync(1);

@@ -1,4 +1,6 @@
-//! Replicas whose start found damage: what they may do before a leader has repaired them, and from when on they count again.
+//! Replicas whose start found damage, or that gave up what they had while they ran: what they may do before a leader has repaired them, and from when on they count again.
+
+use std::time::Duration;
 
 use super::world::{World, id, voters};
 use crate::core::replication::{Answer, Input, Message, Part, Refusal, Report, ShardRow};
@@ -163,4 +165,165 @@ fn a_damaged_replica_that_the_log_has_left_behind_is_repaired_with_an_image() {
     world.settle();
     assert_eq!(world.node(1).replica.history(), world.node(0).replica.history());
     assert!(world.node(1).replica.is_intact() && !world.node(1).memory.damaged);
+}
+
+/// Three entries are committed, and replica 1, which has them, is to give up all that it has.
+fn giving_up() -> World {
+    let mut world = World::led();
+    for text in ["a", "b", "c"] {
+        world.write(0, text);
+    }
+    world.settle();
+    spare(&mut world, 1);
+    world.step(id(1), Input::GiveUp);
+    world
+}
+
+/// Time passes until the leader can do without what this replica holds; how long that takes.
+fn spare(world: &mut World, number: u32) -> Duration {
+    let mut now = Duration::ZERO;
+    while !world.node(number).replica.can_give_up() {
+        assert!(now < Duration::from_secs(10), "it never can");
+        now += Duration::from_millis(500);
+        world.step(id(0), Input::Tick(now));
+        world.settle();
+    }
+    now
+}
+
+#[test]
+fn a_follower_that_gives_up_what_it_has_says_so_on_its_disk_first_and_gets_all_of_it_again() {
+    let mut world = giving_up();
+    assert!(!world.node(1).emptying && !world.node(1).replica.is_intact());
+    world.step(id(1), Input::GiveUp);
+    world.save(1);
+    assert!(world.node(1).emptying && world.node(1).memory.damaged);
+    world.settle();
+    assert_eq!(world.node(1).log, world.node(0).log);
+    assert_eq!(committed(&world, 1), end(&world, 0));
+    assert!(world.node(1).replica.is_intact() && !world.node(1).memory.damaged);
+    world.crash(2);
+    world.write(0, "d");
+    world.settle();
+    assert_eq!(committed(&world, 0), end(&world, 0), "a write needs it, and has it");
+}
+
+#[test]
+fn a_follower_that_gives_up_what_it_has_confirms_nothing_until_it_was_emptied() {
+    let mut world = giving_up();
+    world.crash(2);
+    world.write(0, "d");
+    world.sync(0);
+    let before = committed(&world, 0);
+    world.seal(1, 2);
+    for _ in 0..20 {
+        world.save(0);
+        world.sync(1);
+        world.step(id(0), Input::Read);
+        if !world.letters.is_empty() {
+            world.deliver(0);
+        }
+    }
+    assert_eq!(committed(&world, 0), before);
+    world.save(1);
+    world.save(1);
+    assert!(world.sealed(1).is_none(), "what it has goes, and is told to nobody");
+    world.cut(1);
+    let sealed = world.sealed(1).unwrap();
+    assert!(!sealed.intact && sealed.standing.end == LogIndex(0), "{sealed:?}");
+}
+
+#[test]
+fn a_crash_while_a_follower_gives_up_what_it_has_leaves_one_that_is_damaged() {
+    for is_saved in [false, true] {
+        let mut world = giving_up();
+        if is_saved {
+            world.save(1);
+        }
+        world.crash(1);
+        assert_eq!(world.node(1).memory.damaged, is_saved);
+        world.restart(1);
+        world.settle();
+        assert_eq!(world.node(1).log, world.node(0).log);
+        assert!(world.node(1).replica.is_intact() && !world.node(1).memory.damaged);
+    }
+}
+
+#[test]
+fn a_leader_does_without_what_one_follower_holds_at_a_time_and_without_none_while_it_is_damaged_itself() {
+    let mut world = World::led();
+    let spared =
+        |world: &World| (1..3).filter(|number| world.node(*number).replica.can_give_up()).collect::<Vec<_>>();
+    let mut seen = Vec::new();
+    for second in 1..9 {
+        world.step(id(0), Input::Tick(Duration::from_secs(second)));
+        world.settle();
+        seen.extend(spared(&world));
+        assert_eq!(spared(&world).len(), 1);
+    }
+    assert_eq!(seen, [1, 2, 2, 1, 1, 2, 2, 1]);
+    // Whoever has given up what it had comes first until it has everything.
+    world.step(id(1), Input::GiveUp);
+    world.cut_off.insert(id(2));
+    while !world.letters.iter().any(|letter| matches!(letter.message, Message::Adopt { .. })) {
+        world.save(1);
+        world.cut(1);
+        world.deliver(0);
+    }
+    world.cut_off.clear();
+    for second in 9..13 {
+        world.step(id(0), Input::Tick(Duration::from_secs(second)));
+        while let Some(place) = world.letters.iter().position(|letter| letter.to == id(2)) {
+            world.deliver(place);
+        }
+        assert!(spared(&world).iter().all(|number| *number == 1));
+    }
+    world.nodes.get_mut(&id(0)).unwrap().replica.note_rot(true);
+    world.step(id(0), Input::Tick(Duration::from_secs(13)));
+    world.settle();
+    world.step(id(0), Input::Tick(Duration::from_secs(14)));
+    world.settle();
+    assert_eq!(spared(&world), [0; 0]);
+}
+
+#[test]
+fn neither_a_leader_nor_one_that_follows_nobody_gives_up_what_it_has() {
+    let mut world = World::led();
+    world.step(id(0), Input::GiveUp);
+    assert!(world.node(0).replica.takes_writes() && world.node(0).replica.is_intact());
+    world.seal(1, 2);
+    world.settle();
+    world.step(id(1), Input::GiveUp);
+    world.settle();
+    assert!(world.node(1).replica.is_intact() && !world.node(1).log.is_empty());
+}
+
+#[test]
+fn what_a_follower_reported_before_it_gave_up_what_it_had_does_not_make_it_count() {
+    let mut world = World::led();
+    world.write(0, "a");
+    world.settle();
+    let epoch = world.node(0).replica.leads().unwrap();
+    let (history, synced) = (world.node(1).replica.history().clone(), end(&world, 1));
+    let early =
+        Report { epoch, boot: world.node(1).boot, number: 1, history, committed: LogIndex(0), intact: true };
+    spare(&mut world, 1);
+    world.step(id(1), Input::GiveUp);
+    world.cut_off.insert(id(2));
+    while !world.letters.iter().any(|letter| matches!(letter.message, Message::Adopt { .. })) {
+        world.save(1);
+        world.cut(1);
+        world.deliver(0);
+    }
+    world.write(0, "b");
+    world.sync(0);
+    let before = committed(&world, 0);
+    let late = [Message::Report(early), Message::Ack { epoch, synced: LogIndex(synced.0 + 1), round: 0 }];
+    for message in late {
+        world.step(id(0), Input::Heard { from: id(1), message });
+    }
+    assert_eq!(committed(&world, 0), before);
+    world.settle();
+    assert_eq!(committed(&world, 0), end(&world, 0));
+    assert_eq!(world.node(1).log, world.node(0).log);
 }

@@ -104,9 +104,14 @@ impl Operator {
     }
 }
 
+/// Whether all that anybody confirmed is there.
+fn is_whole(world: &World) -> bool {
+    world.nodes.values().all(|node| !node.memory.damaged && node.replica.is_intact())
+}
+
 /// What a replica that is down finds damaged when it starts, one replica at a time.
 fn damage(world: &mut World, number: u32, dice: &mut Dice) {
-    if world.nodes.values().all(|node| !node.memory.damaged) {
+    if is_whole(world) {
         let left = dice.below(world.node(number).log.len() + 1);
         world.damage(number, left);
     }
@@ -130,6 +135,7 @@ fn happen(world: &mut World, operator: &mut Operator, dice: &mut Dice, damages: 
         320..=321 if !down => world.crash(number),
         322..=326 if down && damages => damage(world, number, dice),
         322..=331 if down => world.restart(number),
+        322..=323 if damages && is_whole(world) => world.step(id(number), Input::GiveUp),
         332..=371 if !down && world.node(number).replica.takes_writes() => world.write(number, "w"),
         372 => operator.seal_all(world),
         373..=382 => operator.choose(world),

@@ -34,6 +34,8 @@ pub(super) struct Node {
     /// What it fetches, and what is on its way to its place.
     pub(super) fetching: Option<Image>,
     pub(super) installing: Option<Image>,
+    /// All that is here is on its way aside.
+    pub(super) emptying: bool,
 }
 
 /// A message under way to one boot of its receiver.
@@ -111,6 +113,7 @@ impl Node {
             seeds: Vec::new(),
             fetching: None,
             installing: None,
+            emptying: false,
         }
     }
 
@@ -182,6 +185,7 @@ impl World {
                 Effect::Fetch { image, .. } => node.fetching = Some(image),
                 Effect::Unfetch => node.fetching = None,
                 Effect::Install(image) => node.installing = Some(image),
+                Effect::Empty => node.emptying = true,
                 Effect::Committed(upto) => self.committed(me, upto),
                 Effect::Closed(epoch) => {
                     node.shipping.clear();
@@ -264,7 +268,15 @@ impl World {
         }
     }
 
+    /// What is to be taken back is, or all that is to be set aside.
     pub(super) fn cut(&mut self, number: u32) {
+        let node = self.nodes.get_mut(&id(number)).unwrap();
+        if std::mem::take(&mut node.emptying) {
+            assert!(node.memory.damaged, "no start would know that anything is missing");
+            node.log.clear();
+            node.synced = 0;
+            self.step(id(number), Input::Seeded { history: History::default(), voters: None });
+        }
         let node = self.nodes.get_mut(&id(number)).unwrap();
         if let Some(to) = node.cutting.take() {
             let chain = node.chain_at(to);
@@ -403,6 +415,6 @@ impl World {
 
 impl Node {
     fn is_still(&self) -> bool {
-        self.saving.is_empty() && self.cutting.is_none() && self.synced == self.log.len()
+        self.saving.is_empty() && self.cutting.is_none() && !self.emptying && self.synced == self.log.len()
     }
 }
