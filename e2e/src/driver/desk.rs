@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use thalweg_node::admin::words::Status;
-use thalweg_node::core::failover::{Action, Input, NodePulse, Supervisor};
+use thalweg_node::core::failover::{Action, Input, NodePulse, Supervisor, Trouble};
 use thalweg_node::core::replication::SealAnswer;
 use thalweg_node::types::{RecordEpoch, ReplicaId, ShardId};
 use tokio::sync::{mpsc, watch};
@@ -48,6 +48,8 @@ pub(super) struct Desk {
     table: watch::Sender<Arc<Table>>,
     pulses: BTreeMap<ReplicaId, NodePulse>,
     lags: Lags,
+    /// What is said of shards, until it is over.
+    troubles: BTreeMap<ShardId, Trouble>,
     /// What was refused and said already.
     refused: BTreeSet<String>,
     /// The record is older than what nodes have promised: nothing is touched any more.
@@ -77,6 +79,7 @@ impl Desk {
             table,
             pulses: BTreeMap::new(),
             lags: Lags::new(),
+            troubles: BTreeMap::new(),
             refused: BTreeSet::new(),
             halted: false,
             looked: Duration::ZERO,
@@ -130,7 +133,14 @@ impl Desk {
             Action::Moved { shard, from, to, epoch, reason, took } => {
                 self.say(News::Moved { shard, from, to, epoch, reason, took });
             }
-            Action::Say(shard, trouble) => self.say(News::Trouble(shard, trouble)),
+            Action::Say(shard, Some(trouble)) => {
+                self.troubles.insert(shard, trouble.clone());
+                self.say(News::Trouble(shard, trouble));
+            }
+            Action::Say(shard, None) => {
+                let over = self.troubles.remove(&shard);
+                over.into_iter().for_each(|trouble| self.say(News::Over(shard, trouble)));
+            }
             Action::Seal { .. }
             | Action::Lead { .. }
             | Action::Configure { .. }

@@ -165,6 +165,7 @@ impl LaneOwner {
                     epoch,
                     open: owner.service == Service::Open,
                     waiting: since.map_or(Duration::ZERO, |since| now.saturating_sub(since)),
+                    committed: replica.committed(),
                     newest: version(|configs| configs.last().version),
                     oldest: version(|configs| configs.oldest().version),
                 }

@@ -46,6 +46,8 @@ pub enum RoleSeen {
         open: bool,
         /// For how long its oldest write has waited; a hung disk is not silent.
         waiting: Duration,
+        /// What it knows to be committed.
+        committed: LogIndex,
         /// The newest set of voters that it goes by, and the oldest that still counts for it.
         newest: ConfigVersion,
         /// All sets below no longer count.

@@ -111,6 +111,10 @@ impl Supervisor {
                 self.suspected.remove(&shard);
                 return Err(Trouble::LeaderUnreachable(row.last_leader));
             }
+            Verdict::Stuck => {
+                self.suspected.remove(&shard);
+                return Err(Trouble::LeaderStuck(row.last_leader));
+            }
             Verdict::Replace(reason) => Some(reason),
             Verdict::HandOver(reason) => self.successor(shard, row, reason, &leads).map(|_| reason),
         };
@@ -128,9 +132,12 @@ impl Supervisor {
         if !sees_every_commit(&row.configs, None, |id| self.answers(id)) {
             return Err(Trouble::FailoverBlocked(missing));
         }
-        let held = self.held.entry(shard).or_default().earliest(self.now, reason == Reason::Ended);
-        let due = held.max(since + RANK_WAIT * self.rank);
-        if due > self.now {
+        let held = self.held.entry(shard).or_default();
+        if held.earliest(self.now, reason == Reason::Ended) > self.now {
+            let (wait, failovers) = held.held();
+            return Err(Trouble::HeldDown { wait, failovers });
+        }
+        if since + RANK_WAIT * self.rank > self.now {
             return Ok(None);
         }
         // Whoever can still be asked lets another have everything first, or the election would find its log the longest.

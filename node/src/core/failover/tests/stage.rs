@@ -34,6 +34,10 @@ pub(super) struct Node {
     pub(super) end: u64,
     pub(super) committed: u64,
     pub(super) damaged: bool,
+    /// It answers no seal: its disk takes nothing.
+    pub(super) deaf: bool,
+    /// Its volume has no room.
+    pub(super) full: bool,
 }
 
 pub(super) struct Stage {
@@ -57,7 +61,19 @@ pub(super) struct Stage {
 
 pub(super) fn leading(record: u64) -> RoleSeen {
     let (newest, oldest) = (ConfigVersion(1), ConfigVersion(1));
-    RoleSeen::Leading { epoch: epoch(record), open: true, waiting: Duration::ZERO, newest, oldest }
+    let (waiting, committed) = (Duration::ZERO, LogIndex(0));
+    RoleSeen::Leading { epoch: epoch(record), open: true, waiting, committed, newest, oldest }
+}
+
+/// A leader of the first epoch whose oldest write waits.
+pub(super) fn hung(seconds: u64) -> RoleSeen {
+    match leading(1) {
+        RoleSeen::Leading { epoch, open, committed, newest, oldest, .. } => {
+            let waiting = Duration::from_secs(seconds);
+            RoleSeen::Leading { epoch, open, waiting, committed, newest, oldest }
+        }
+        other => other,
+    }
 }
 
 pub(super) fn following(silent_ms: u64) -> RoleSeen {
@@ -69,7 +85,8 @@ impl Stage {
         let node = |number| {
             let role = if number == 0 { leading(1) } else { following(0) };
             let (up, draining, sick, rotten, damaged) = (true, false, false, false, false);
-            Node { up, draining, sick, rotten, role, promised: epoch(1), end: 7, committed: 7, damaged }
+            let (promised, end, committed, deaf, full) = (epoch(1), 7, 7, false, false);
+            Node { up, draining, sick, rotten, role, promised, end, committed, damaged, deaf, full }
         };
         let mut stage = Self {
             supervisor: Supervisor::new(0),
@@ -115,14 +132,17 @@ impl Stage {
         if !node.up {
             return Input::Missed(replica);
         }
-        let (promised, end, role) = (node.promised, LogIndex(node.end), node.role.clone());
+        let (promised, end, mut role) = (node.promised, LogIndex(node.end), node.role.clone());
+        if let RoleSeen::Leading { committed, .. } = &mut role {
+            *committed = LogIndex(node.committed);
+        }
         let shard = ShardPulse { promised, end, damaged: node.rotten, role };
         Input::Pulse(Box::new(NodePulse {
             replica,
             boot: Boot(1),
             draining: node.draining,
             sick: node.sick,
-            has_room: true,
+            has_room: !node.full,
             shards: self.record.keys().map(|id| (*id, shard.clone())).collect(),
         }))
     }
@@ -173,7 +193,7 @@ impl Stage {
 
     fn seal(&mut self, shard: ShardId, record: RecordEpoch, from: ReplicaId) {
         let node = self.nodes.get_mut(&from).unwrap();
-        if !node.up || node.promised.record > record {
+        if !node.up || node.deaf || node.promised.record > record {
             return;
         }
         node.promised = Epoch { record, boot: Boot(0) };
