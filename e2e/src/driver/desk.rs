@@ -1,6 +1,7 @@
 //! Where everything that a driver hears arrives, and whatever is to be done about it leaves. Invariant: one thing is worked
 //! on at a time, the record's reads and writes among it, so every decision stands on what was read for it.
 
+mod granting;
 mod hearing;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -48,6 +49,8 @@ pub(super) struct Desk {
     table: watch::Sender<Arc<Table>>,
     pulses: BTreeMap<ReplicaId, NodePulse>,
     lags: Lags,
+    /// Nodes that were asked, whether they answered or not.
+    asked: BTreeSet<String>,
     /// What is said of shards, until it is over.
     troubles: BTreeMap<ShardId, Trouble>,
     /// What was refused and said already.
@@ -79,6 +82,7 @@ impl Desk {
             table,
             pulses: BTreeMap::new(),
             lags: Lags::new(),
+            asked: BTreeSet::new(),
             troubles: BTreeMap::new(),
             refused: BTreeSet::new(),
             halted: false,
@@ -89,14 +93,20 @@ impl Desk {
         }
     }
 
-    /// Time goes on. Twice a second the record is looked at, for another driver may have changed it.
+    /// Time goes on. Twice a second the record is looked at, for another driver may have changed it. Nothing is decided before every
+    /// node was asked once: each may know that the record is an older one.
     pub(super) async fn tick(&mut self) {
+        if !self.plan.nodes.iter().all(|planned| self.asked.contains(&planned.name)) {
+            return;
+        }
         let now = self.clock.elapsed();
         let mut inputs = vec![Input::Tick(now)];
         if self.looked + ROUND <= now {
             self.looked = now;
             inputs.extend(self.read().await);
+            inputs.extend(self.grant().await);
             self.settle().await;
+            inputs.extend(self.outcasts().into_iter().map(Input::Ended));
         }
         self.step(inputs).await;
     }

@@ -8,7 +8,7 @@ use thalweg_node::core::failover::{NodePulse, Reason, RoleSeen, Trouble};
 use thalweg_node::core::replication::ShardRow;
 use thalweg_node::types::{RecordEpoch, ReplicaId, ShardId};
 
-use super::table::Table;
+use super::table::{GivenUp, Table};
 
 /// Something happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,6 +41,8 @@ pub enum News {
     },
     /// Who votes for a shard changes.
     Voters(ShardId, String),
+    /// A shard goes on with what one replica has.
+    GivenUp(GivenUp),
     /// Something that the driver does not touch until somebody looks.
     Refused(String),
 }
@@ -65,6 +67,14 @@ impl fmt::Display for News {
             Self::Over(shard, _) => write!(f, "shard {shard} is well again"),
             Self::Replaced { node, is } => write!(f, "{node} has an empty disk: it is {is} now"),
             Self::Voters(shard, what) => write!(f, "shard {shard}: {what}"),
+            Self::GivenUp(GivenUp { shard, epoch, chosen, barred }) => {
+                write!(
+                    f,
+                    "shard {shard} goes on with what {chosen} has, from epoch {epoch} on; barred for ever:"
+                )?;
+                barred.iter().try_for_each(|it| write!(f, " {} ({}, {})", it.id, it.node, it.incarnation))?;
+                f.write_str("; they must be off, since they are not fenced")
+            }
             Self::Refused(why) => f.write_str(why),
         }
     }

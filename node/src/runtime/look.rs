@@ -173,7 +173,8 @@ impl LaneOwner {
             Part::Halted(_) => RoleSeen::Halted,
             Part::Waiting | Part::Following { .. } => RoleSeen::Following { silent: replica.silent() },
         };
-        let damaged = self.shared.open_shard(owner.shard).is_some_and(Shard::is_damaged);
+        let damaged =
+            !replica.is_intact() || self.shared.open_shard(owner.shard).is_some_and(Shard::is_damaged);
         ShardPulse { promised: replica.memory().promised, end: replica.history().end(), damaged, role }
     }
 }

@@ -29,7 +29,7 @@ pub struct ShardPulse {
     pub promised: Epoch,
     /// The index of its last entry.
     pub end: LogIndex,
-    /// Something that is stored of it cannot be read: whoever leads it should be another.
+    /// Something that is stored of it cannot be read, or it lacks what it may have confirmed: whoever leads it should be another.
     pub damaged: bool,
     /// What it does.
     pub role: RoleSeen,

@@ -3,6 +3,7 @@
 
 mod elections;
 mod evaluate;
+mod presence;
 mod successions;
 mod told;
 
