@@ -82,18 +82,7 @@ impl Supervisor {
         wishes: &mut Vec<Action>,
     ) -> Result<Option<ShardRow>, Trouble> {
         if row.phase == Phase::Sealing {
-            let is_gone = |id| self.nodes.get(&id).is_some_and(|seen| seen.ended);
-            let taste = |id| self.taste(shard, id, leads(id));
-            return match self.elections.choice(shard, self.now, is_gone, taste) {
-                Ok(Choice { row, .. }) => Ok(Some(row)),
-                Err(Undecided::BelowCommit { committed, end }) => {
-                    Err(Trouble::ElectionBelowCommit { committed, end })
-                }
-                Err(Undecided::Missing(missing)) if self.elections.age(shard, self.now) >= SLOW => {
-                    Err(Trouble::FailoverBlocked(missing))
-                }
-                Err(Undecided::Missing(_) | Undecided::NotSealing | Undecided::Stragglers) => Ok(None),
-            };
+            return self.elected(shard, leads);
         }
         let meant = |(id, epoch, _): &&(ReplicaId, RecordEpoch, Duration)| {
             row.leader() == Ok(*id) && row.epoch == *epoch
@@ -148,6 +137,26 @@ impl Supervisor {
             return Ok(None);
         }
         Ok(row.seal().ok())
+    }
+
+    /// The row of a shard that is being sealed, once its voters show who leads next.
+    fn elected(
+        &self,
+        shard: ShardId,
+        leads: impl Fn(ReplicaId) -> usize,
+    ) -> Result<Option<ShardRow>, Trouble> {
+        let is_gone = |id| self.nodes.get(&id).is_some_and(|seen| seen.ended);
+        let taste = |id| self.taste(shard, id, leads(id));
+        match self.elections.choice(shard, self.now, is_gone, taste) {
+            Ok(Choice { row, .. }) => Ok(Some(row)),
+            Err(Undecided::BelowCommit { committed, end }) => {
+                Err(Trouble::ElectionBelowCommit { committed, end })
+            }
+            Err(Undecided::Missing(missing)) if self.elections.age(shard, self.now) >= SLOW => {
+                Err(Trouble::FailoverBlocked(missing))
+            }
+            Err(Undecided::Missing(_) | Undecided::NotSealing | Undecided::Stragglers) => Ok(None),
+        }
     }
 
     /// The leader says that older sets no longer count: the record should say so, too.
