@@ -14,6 +14,7 @@ mod news;
 mod plan;
 mod record;
 mod table;
+mod unclean;
 mod visit;
 
 pub use bootstrap::{BootstrapError, bootstrap};
@@ -21,7 +22,8 @@ pub use drive::{Driver, Setup};
 pub use news::{News, View};
 pub use plan::{Detour, Plan, Planned};
 pub use record::{RecordError, RecordFile};
-pub use table::Table;
+pub use table::{GivenUp, Outcast, Table, Wish};
+pub use unclean::{price, wish};
 
 #[cfg(test)]
 mod tests;

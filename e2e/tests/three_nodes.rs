@@ -17,6 +17,8 @@ mod disks;
 mod following;
 #[path = "three_nodes/gaps.rs"]
 mod gaps;
+#[path = "three_nodes/giving_up.rs"]
+mod giving_up;
 #[path = "three_nodes/official.rs"]
 mod official;
 #[path = "three_nodes/seeding.rs"]

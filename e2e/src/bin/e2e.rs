@@ -8,11 +8,13 @@ use clap::{Parser, Subcommand};
 use thalweg_e2e::cluster::{Line, Show, show};
 use thalweg_e2e::conformance;
 use thalweg_e2e::cycles::Cycles;
+use thalweg_e2e::driver::{News, RecordFile, Wish, price, wish};
 use thalweg_e2e::growth;
 use thalweg_e2e::model::{Epochs, Plant, Progress, Report, Scope};
 use thalweg_e2e::server::{AolMode, FsyncMode, NodeOptions, ServerKind};
 use thalweg_e2e::sim;
 use thalweg_e2e::stopwatch::Stopwatch;
+use thalweg_node::types::{RecordEpoch, ShardId, VolumeIncarnation};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Checks of a running Thalweg node, or of a rival.
@@ -29,6 +31,8 @@ enum Verb {
     Conformance(ConformanceArguments),
     /// Starts a cluster on this machine, and tells who leads what and every failover, until Ctrl-C.
     Cluster(ClusterArguments),
+    /// Lets a shard whose quorum is gone for good go on with what one replica has. What others hold alone is lost.
+    Unclean(UncleanArguments),
     /// Kills, pauses and stops a server under load, and checks every answer that it gave.
     Cycles(CyclesArguments),
     /// What streams, messages and subscribers cost as they grow in number.
@@ -135,6 +139,29 @@ struct ClusterArguments {
     json: bool,
 }
 
+const UNCLEAN_EXAMPLES: &str = "\
+Examples:
+  e2e unclean --record data/record --shard 3 --epoch 7 --replica 0101…01
+The driver says `FailoverBlocked` of such a shard. Its epoch and the volumes of its voters stand in record.json; GET /admin/shards of the
+node says how much its replica has. All three have to be said, and hold for this epoch only: whatever happens meanwhile makes it void.";
+
+#[derive(clap::Args)]
+#[command(after_help = UNCLEAN_EXAMPLES)]
+struct UncleanArguments {
+    /// The directory of the record.
+    #[arg(long)]
+    record: std::path::PathBuf,
+    /// The shard.
+    #[arg(long)]
+    shard: u16,
+    /// The epoch in which the record has it now.
+    #[arg(long)]
+    epoch: u64,
+    /// The volume of the voter with which it goes on: its incarnation.
+    #[arg(long)]
+    replica: VolumeIncarnation,
+}
+
 const MODEL_EXAMPLES: &str = "\
 Examples:
   e2e model                                   every small scope, seconds
@@ -239,6 +266,7 @@ async fn main() -> anyhow::Result<()> {
     match Arguments::parse().command {
         Verb::Conformance(arguments) => conformance_runs(arguments).await,
         Verb::Cluster(arguments) => show_cluster(arguments).await,
+        Verb::Unclean(arguments) => go_on_unclean(&arguments).await,
         Verb::Cycles(arguments) => cycles(arguments).await,
         Verb::Growth(arguments) => growth_runs(arguments).await,
         Verb::Model(arguments) => model_walks(&arguments),
@@ -262,6 +290,24 @@ async fn show_cluster(arguments: ClusterArguments) -> anyhow::Result<()> {
         _ => println!("{line}"),
     };
     show(wanted, say, enough).await
+}
+
+async fn go_on_unclean(arguments: &UncleanArguments) -> anyhow::Result<()> {
+    let UncleanArguments { record, shard, epoch, replica } = arguments;
+    let path = record.join("record.json");
+    ensure!(
+        path.exists(),
+        "there is no record in {}: name the directory that has record.json",
+        record.display()
+    );
+    let record = RecordFile::at(record)?;
+    let (shard, epoch) = (ShardId(*shard), RecordEpoch(*epoch));
+    let wished = Wish { shard, epoch, incarnation: *replica, refused: None };
+    println!("{}", price(&record.read()?.1, &wished)?);
+    println!("asking the driver that runs over this record …");
+    let given_up = wish(&record, shard, epoch, *replica).await?;
+    println!("{}", News::GivenUp(given_up));
+    Ok(())
 }
 
 fn model_walks(arguments: &ModelArguments) -> anyhow::Result<()> {

@@ -117,7 +117,8 @@ pub(super) fn first(plan: &Plan, roster: Roster) -> Result<Table, BootstrapError
     };
     let next_replica = ids.iter().map(|id| id.0 + 1).max().unwrap_or(0);
     let rows = (0..plan.shards).map(row).collect();
-    Ok(Table { cluster: plan.cluster, next_replica, roster, rows, learners: BTreeMap::new() })
+    let (learners, unclean) = (BTreeMap::new(), Vec::new());
+    Ok(Table { cluster: plan.cluster, next_replica, roster, rows, learners, unclean, wish: None })
 }
 
 fn ours(plan: &Plan, table: Table) -> Result<Table, BootstrapError> {

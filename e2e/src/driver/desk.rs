@@ -1,6 +1,7 @@
 //! Where everything that a driver hears arrives, and whatever is to be done about it leaves. Invariant: one thing is worked
 //! on at a time, the record's reads and writes among it, so every decision stands on what was read for it.
 
+mod granting;
 mod hearing;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -8,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use thalweg_node::admin::words::Status;
-use thalweg_node::core::failover::{Action, Input, NodePulse, Supervisor};
+use thalweg_node::core::failover::{Action, Input, NodePulse, Supervisor, Trouble};
 use thalweg_node::core::replication::SealAnswer;
 use thalweg_node::types::{RecordEpoch, ReplicaId, ShardId};
 use tokio::sync::{mpsc, watch};
@@ -48,6 +49,10 @@ pub(super) struct Desk {
     table: watch::Sender<Arc<Table>>,
     pulses: BTreeMap<ReplicaId, NodePulse>,
     lags: Lags,
+    /// Nodes that were asked, whether they answered or not.
+    asked: BTreeSet<String>,
+    /// What is said of shards, until it is over.
+    troubles: BTreeMap<ShardId, Trouble>,
     /// What was refused and said already.
     refused: BTreeSet<String>,
     /// The record is older than what nodes have promised: nothing is touched any more.
@@ -77,6 +82,8 @@ impl Desk {
             table,
             pulses: BTreeMap::new(),
             lags: Lags::new(),
+            asked: BTreeSet::new(),
+            troubles: BTreeMap::new(),
             refused: BTreeSet::new(),
             halted: false,
             looked: Duration::ZERO,
@@ -86,14 +93,20 @@ impl Desk {
         }
     }
 
-    /// Time goes on. Twice a second the record is looked at, for another driver may have changed it.
+    /// Time goes on. Twice a second the record is looked at, for another driver may have changed it. Nothing is decided before every
+    /// node was asked once: each may know that the record is an older one.
     pub(super) async fn tick(&mut self) {
+        if !self.plan.nodes.iter().all(|planned| self.asked.contains(&planned.name)) {
+            return;
+        }
         let now = self.clock.elapsed();
         let mut inputs = vec![Input::Tick(now)];
         if self.looked + ROUND <= now {
             self.looked = now;
             inputs.extend(self.read().await);
+            inputs.extend(self.grant().await);
             self.settle().await;
+            inputs.extend(self.outcasts().into_iter().map(Input::Ended));
         }
         self.step(inputs).await;
     }
@@ -130,7 +143,14 @@ impl Desk {
             Action::Moved { shard, from, to, epoch, reason, took } => {
                 self.say(News::Moved { shard, from, to, epoch, reason, took });
             }
-            Action::Say(shard, trouble) => self.say(News::Trouble(shard, trouble)),
+            Action::Say(shard, Some(trouble)) => {
+                self.troubles.insert(shard, trouble.clone());
+                self.say(News::Trouble(shard, trouble));
+            }
+            Action::Say(shard, None) => {
+                let over = self.troubles.remove(&shard);
+                over.into_iter().for_each(|trouble| self.say(News::Over(shard, trouble)));
+            }
             Action::Seal { .. }
             | Action::Lead { .. }
             | Action::Configure { .. }

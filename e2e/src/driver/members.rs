@@ -34,7 +34,9 @@ pub(super) fn lags(said: Shards) -> Lags {
 pub(super) fn admit(plan: &Plan, table: &mut Table, status: &Status) -> Option<News> {
     let known = table.roster.find(status.incarnation).is_some();
     let planned = plan.nodes.iter().find(|planned| planned.name == status.node)?;
-    if known || !status.is_new || status.cluster != table.cluster {
+    // One that was given up before it had promised anything looks new.
+    let is_barred = table.barred(status.incarnation).is_some();
+    if known || is_barred || !status.is_new || status.cluster != table.cluster {
         return None;
     }
     let id = ReplicaId(table.next_replica);

@@ -8,7 +8,7 @@ use thalweg_node::core::failover::{NodePulse, Reason, RoleSeen, Trouble};
 use thalweg_node::core::replication::ShardRow;
 use thalweg_node::types::{RecordEpoch, ReplicaId, ShardId};
 
-use super::table::Table;
+use super::table::{GivenUp, Table};
 
 /// Something happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,8 +28,10 @@ pub enum News {
         /// For how long the record named no leader.
         took: Duration,
     },
-    /// A shard is not as it should be, or is again.
-    Trouble(ShardId, Option<Trouble>),
+    /// A shard is not as it should be.
+    Trouble(ShardId, Trouble),
+    /// That is over.
+    Over(ShardId, Trouble),
     /// A node has another volume than before: it is another replica now.
     Replaced {
         /// Whose.
@@ -39,6 +41,8 @@ pub enum News {
     },
     /// Who votes for a shard changes.
     Voters(ShardId, String),
+    /// A shard goes on with what one replica has.
+    GivenUp(GivenUp),
     /// Something that the driver does not touch until somebody looks.
     Refused(String),
 }
@@ -50,10 +54,27 @@ impl fmt::Display for News {
                 write!(f, "shard {shard}: {from} → {to} in epoch {epoch}, {} ms", took.as_millis())?;
                 reason.map_or(Ok(()), |reason| write!(f, " ({reason:?})"))
             }
-            Self::Trouble(shard, Some(trouble)) => write!(f, "shard {shard}: {trouble:?}"),
-            Self::Trouble(shard, None) => write!(f, "shard {shard} is well again"),
+            Self::Trouble(shard, Trouble::HeldDown { wait, failovers }) => {
+                let (wait, times) = (wait.as_secs(), if *failovers == 1 { "failover" } else { "failovers" });
+                write!(
+                    f,
+                    "shard {shard} is held down: its next failover comes {wait} s after the last, since there were \
+                     {failovers} {times} without five minutes of calm between; it goes on sooner if its leader comes back"
+                )
+            }
+            Self::Trouble(shard, trouble) => write!(f, "shard {shard}: {trouble:?}"),
+            Self::Over(shard, Trouble::HeldDown { .. }) => write!(f, "shard {shard} is held down no more"),
+            Self::Over(shard, _) => write!(f, "shard {shard} is well again"),
             Self::Replaced { node, is } => write!(f, "{node} has an empty disk: it is {is} now"),
             Self::Voters(shard, what) => write!(f, "shard {shard}: {what}"),
+            Self::GivenUp(GivenUp { shard, epoch, chosen, barred }) => {
+                write!(
+                    f,
+                    "shard {shard} goes on with what {chosen} has, from epoch {epoch} on; barred for ever:"
+                )?;
+                barred.iter().try_for_each(|it| write!(f, " {} ({}, {})", it.id, it.node, it.incarnation))?;
+                f.write_str("; they must be off, since they are not fenced")
+            }
             Self::Refused(why) => f.write_str(why),
         }
     }

@@ -119,8 +119,9 @@ impl RecordFile {
 #[cfg(test)]
 mod tests {
     use thalweg_node::core::replication::ShardRow;
-    use thalweg_node::types::{ReplicaId, ShardId};
+    use thalweg_node::types::{RecordEpoch, ReplicaId, ShardId, VolumeIncarnation};
 
+    use super::super::table::{GivenUp, Outcast, Wish};
     use super::super::tests::table;
     use super::*;
 
@@ -139,6 +140,11 @@ mod tests {
         table.learners.insert(SHARD, vec![ReplicaId(7)]);
         let row = table.rows.get_mut(&SHARD).unwrap();
         *row = row.activate(ReplicaId(2)).unwrap();
+        let incarnation = VolumeIncarnation([9; 16]);
+        let gone = Outcast { id: ReplicaId(0), node: "n0".to_owned(), incarnation };
+        let (chosen, epoch) = (ReplicaId(1), RecordEpoch(4));
+        table.unclean.push(GivenUp { shard: SHARD, epoch, chosen, barred: vec![gone] });
+        table.wish = Some(Wish { shard: SHARD, epoch, incarnation, refused: Some("no".to_owned()) });
         record.create(&table).unwrap();
         assert_eq!(record.read().unwrap(), (1, table.clone()));
         assert!(matches!(record.create(&table), Err(RecordError::Exists)));
@@ -163,7 +169,7 @@ mod tests {
     fn what_is_not_a_record_is_said_and_never_written_over() {
         let folder = tempfile::tempdir().unwrap();
         let record = RecordFile::at(folder.path()).unwrap();
-        for text in ["", "{", "{\"format\":2}", "[]"] {
+        for text in ["", "{", "{\"format\":3}", "[]"] {
             std::fs::write(folder.path().join(NAME), text).unwrap();
             assert!(matches!(record.create(&table(3, 1)), Err(RecordError::Unreadable(..))), "{text}");
             assert!(matches!(record.change(|_| true), Err(RecordError::Unreadable(..))), "{text}");

@@ -7,10 +7,12 @@ use anyhow::ensure;
 use serde::{Deserialize, Serialize};
 use thalweg_node::admin::words::{MemberList, VoterSets};
 use thalweg_node::core::replication::{Phase, ShardRow};
-use thalweg_node::types::{ClusterId, RecordEpoch, ReplicaId, Roster, ShardId};
+use thalweg_node::types::{ClusterId, RecordEpoch, ReplicaId, Roster, ShardId, VolumeIncarnation};
 
-/// The only form so far; a driver that finds another one writes nothing.
-const FORMAT: u32 = 1;
+/// The form that is written; a driver that finds one that it does not know writes nothing. The first one knew nothing of what
+/// is given up.
+const FORMAT: u32 = 2;
+const OLDEST: u32 = 1;
 
 /// The record.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,9 +27,67 @@ pub struct Table {
     pub rows: BTreeMap<ShardId, ShardRow>,
     /// Who gets a shard's log without voting.
     pub learners: BTreeMap<ShardId, Vec<ReplicaId>>,
+    /// What was given up, for ever.
+    pub unclean: Vec<GivenUp>,
+    /// Somebody wishes that a shard goes on without its quorum.
+    pub wish: Option<Wish>,
+}
+
+/// A volume that was a member.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Outcast {
+    /// Its id.
+    pub id: ReplicaId,
+    /// The node in which it was.
+    pub node: String,
+    /// The volume itself.
+    pub incarnation: VolumeIncarnation,
+}
+
+/// A shard went on with one replica, and what others hold alone was given up.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GivenUp {
+    /// Which shard.
+    pub shard: ShardId,
+    /// The epoch that began so.
+    pub epoch: RecordEpoch,
+    /// With whom it goes on.
+    pub chosen: ReplicaId,
+    /// Whoever did not answer. Nothing of it counts any more, for any shard.
+    pub barred: Vec<Outcast>,
+}
+
+/// A wish for an unclean election: for one epoch of one shard, and granted or refused once.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Wish {
+    /// Which shard.
+    pub shard: ShardId,
+    /// In which epoch it is now.
+    pub epoch: RecordEpoch,
+    /// The volume with which it is to go on.
+    pub incarnation: VolumeIncarnation,
+    /// Why it was not granted; until then it waits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<String>,
 }
 
 impl Table {
+    /// When a volume was given up, if it was.
+    #[must_use]
+    pub fn barred(&self, volume: VolumeIncarnation) -> Option<&GivenUp> {
+        let is_it = |given_up: &&GivenUp| given_up.barred.iter().any(|it| it.incarnation == volume);
+        self.unclean.iter().find(is_it)
+    }
+
+    /// Whether a replica was given up.
+    #[must_use]
+    pub fn is_barred(&self, replica: ReplicaId) -> bool {
+        self.unclean.iter().flat_map(|given_up| &given_up.barred).any(|it| it.id == replica)
+    }
+
     /// Those who get a shard's log without voting.
     #[must_use]
     pub fn learners(&self, shard: ShardId) -> Vec<ReplicaId> {
@@ -52,6 +112,10 @@ pub(super) struct FileWords {
     next_replica: u32,
     members: MemberList,
     shards: Vec<RowWords>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    unclean: Vec<GivenUp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    wish: Option<Wish>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -94,13 +158,17 @@ pub(super) fn to_words(version: u64, table: &Table) -> FileWords {
         next_replica: table.next_replica,
         members: MemberList(table.roster.clone()),
         shards: table.rows.iter().map(row).collect(),
+        unclean: table.unclean.clone(),
+        wish: table.wish.clone(),
     }
 }
 
 /// A table as it was read, with its version.
 pub(super) fn from_words(words: FileWords) -> anyhow::Result<(u64, Table)> {
-    let FileWords { format, version, cluster, next_replica, members: MemberList(roster), shards } = words;
-    ensure!(format == FORMAT, "the record has format {format}, this driver knows {FORMAT}");
+    let FileWords { format, version, cluster, next_replica, members, shards, unclean, wish } = words;
+    let MemberList(roster) = members;
+    let is_known = (OLDEST..=FORMAT).contains(&format);
+    ensure!(is_known, "the record has format {format}, this driver knows {OLDEST} to {FORMAT}");
     let (mut rows, mut learners) = (BTreeMap::new(), BTreeMap::new());
     for RowWords { shard, epoch, phase, leader, last_leader, configs, learners: learning } in shards {
         let phase = match (phase, leader) {
@@ -113,5 +181,5 @@ pub(super) fn from_words(words: FileWords) -> anyhow::Result<(u64, Table)> {
             learners.insert(shard, learning);
         }
     }
-    Ok((version, Table { cluster, next_replica, roster, rows, learners }))
+    Ok((version, Table { cluster, next_replica, roster, rows, learners, unclean, wish }))
 }

@@ -2,6 +2,7 @@
 
 mod bootstrapping;
 mod fake;
+mod giving_up;
 mod replacing;
 mod supervising;
 

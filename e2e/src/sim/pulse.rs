@@ -38,6 +38,7 @@ fn seen(local: &Local, now: Micros) -> Option<ShardPulse> {
                 epoch,
                 open: replica.takes_writes() && local.desk.is_open(),
                 waiting: local.writes.front().map_or(Duration::ZERO, |write| since(write.begun)),
+                committed: replica.committed(),
                 newest: configs.map_or(ConfigVersion(0), |configs| configs.last().version),
                 oldest: configs.map_or(ConfigVersion(0), |configs| configs.oldest().version),
             }

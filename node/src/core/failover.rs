@@ -8,13 +8,17 @@
 mod choice;
 mod hold_down;
 mod pulse;
+mod rollback;
 mod supervisor;
 mod suspicion;
+mod unclean;
 
 pub use choice::{Choice, Taste, Undecided, choose};
 pub use pulse::{NodePulse, RoleSeen, ShardPulse};
+pub use rollback::{Rollback, rollback};
 pub use supervisor::{Action, Input, Learners, RowChange, Supervisor, Trouble};
 pub use suspicion::{Reason, Verdict};
+pub use unclean::{Presence, Unclean, UncleanRefusal, unclean};
 
 #[cfg(test)]
 mod tests;

@@ -165,6 +165,7 @@ impl LaneOwner {
                     epoch,
                     open: owner.service == Service::Open,
                     waiting: since.map_or(Duration::ZERO, |since| now.saturating_sub(since)),
+                    committed: replica.committed(),
                     newest: version(|configs| configs.last().version),
                     oldest: version(|configs| configs.oldest().version),
                 }
@@ -173,7 +174,8 @@ impl LaneOwner {
             Part::Waiting | Part::Following { .. } => RoleSeen::Following { silent: replica.silent() },
         };
         let open = self.shared.open_shard(owner.shard);
-        let (damaged, refuses) = (open.is_some_and(Shard::is_damaged), open.is_some_and(Shard::refuses));
+        let (damaged, refuses) =
+            (!replica.is_intact() || open.is_some_and(Shard::is_damaged), open.is_some_and(Shard::refuses));
         ShardPulse {
             promised: replica.memory().promised,
             end: replica.history().end(),

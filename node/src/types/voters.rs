@@ -1,6 +1,7 @@
 //! Sets of voters, and the list of those that count at a time. Invariant: a set has one to [`VOTERS_MAX`] members, in
 //! order and each once; a list has at least one set, its versions grow.
 
+use std::cmp::Ordering;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -170,14 +171,16 @@ impl Configs {
         Self::new(kept).unwrap_or_else(|| self.clone())
     }
 
-    /// What a leader that goes by `self` goes by once it hears of `told`: newer sets are added, what it has confirmed
-    /// does not come back, older news changes nothing.
+    /// What a leader that goes by `self` goes by once it hears of `told`: newer sets are added, what is confirmed here or
+    /// there does not come back, older news changes nothing.
     #[must_use]
     pub fn hearing(&self, told: &Self) -> Self {
-        if told.last().version <= self.last().version {
-            return self.clone();
+        let own = self.oldest().version;
+        match told.last().version.cmp(&self.last().version) {
+            Ordering::Less => self.clone(),
+            Ordering::Equal => self.confirmed(told.oldest().version),
+            Ordering::Greater => told.confirmed(own),
         }
-        told.confirmed(self.oldest().version)
     }
 
     /// Everybody who votes in any of the sets, in order.
@@ -219,6 +222,14 @@ mod tests {
         let withdrawn = changed.with_next(voters(&[1, 2, 3]));
         let heard: Vec<u64> = leader.hearing(&withdrawn).as_slice().iter().map(|c| c.version.0).collect();
         assert_eq!(heard, [2, 3]);
+    }
+
+    #[test]
+    fn a_leader_that_forgot_what_it_had_confirmed_hears_of_it_again() {
+        let changed = Configs::first(voters(&[1, 2])).with_next(voters(&[1]));
+        let confirmed = changed.confirmed(ConfigVersion(2));
+        assert_eq!(changed.hearing(&confirmed), confirmed, "voter 2 may be no more");
+        assert_eq!(confirmed.hearing(&changed), confirmed);
     }
 
     #[test]

@@ -295,15 +295,34 @@ async fn lesson_a_lone_write_travels_at_once_and_waits_for_no_poll() {
     let world = World::led(|config| config.heartbeat = Duration::from_millis(250)).await;
     let stream = world.led_by(0, "lone");
     make(world.engine(0), &stream).await;
+    // Where something looks every 20 ms, hardly one of five writes takes less than 4 ms, however often that is tried; and a machine that does
+    // much else lets some run of them through.
+    let quick = async {
+        loop {
+            let times = lone_writes(&world, &stream).await;
+            if times[LONE / 2] < Duration::from_millis(4) {
+                return times;
+            }
+        }
+    };
+    let times = within(quick).await;
+    println!("{LONE} lone writes, the middle one {:?}", times[LONE / 2]);
+    world.stop().await;
+}
+
+/// Writes one after the other, enough of them for their middle to say something.
+const LONE: usize = 31;
+
+/// How long each of them took, the shortest first.
+async fn lone_writes(world: &World, stream: &StreamName) -> Vec<Duration> {
     let mut times = Vec::new();
-    for _ in 0..31 {
+    for _ in 0..LONE {
         let begun = tokio::time::Instant::now();
-        append(world.engine(0), &stream, "x").await.unwrap();
+        append(world.engine(0), stream, "x").await.unwrap();
         times.push(begun.elapsed());
     }
     times.sort();
-    assert!(times[15] < Duration::from_millis(40), "the middle of {times:?}");
-    world.stop().await;
+    times
 }
 
 #[tokio::test(flavor = "multi_thread")]

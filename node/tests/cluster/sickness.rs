@@ -8,7 +8,7 @@ use thalweg_node::runtime::ReadFrom;
 use thalweg_node::types::{ShardId, StreamName};
 use tokio::task::JoinHandle;
 
-use crate::world::{LARGE, PATIENCE, World, append, make, write_bulk};
+use crate::world::{LARGE, PATIENCE, World, append, appending, make, text, within, write_bulk};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_whose_sync_hangs_says_that_it_is_sick_until_it_comes_back() {
@@ -73,6 +73,48 @@ async fn pulse_says(world: &World, node: usize, sick: bool) {
         }
     };
     tokio::time::timeout(PATIENCE, asking).await.expect("it says how it is");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hazard_fsync_error_ends_a_follower_which_confirms_nothing_more_and_comes_back_with_what_its_disk_has()
+ {
+    let mut world = World::led(|_| {}).await;
+    let stream = world.led_by(0, "stream");
+    make(world.engine(0), &stream).await;
+    append(world.engine(0), &stream, "before ").await.unwrap();
+    // What comes now only the first follower could confirm, and its disk fails once: the next sync would go well.
+    world.end(2).await;
+    world.members[1].gate.fail("lane-", "sync", 0, std::io::ErrorKind::Other);
+    let (engine, name) = (world.engine(0).clone(), stream.clone());
+    let write = tokio::spawn(async move { engine.append(appending(&name, "open ")).await });
+    let fatal = world.members[1].running.as_ref().unwrap().fatal.clone();
+    let why = within(fatal.reported()).await;
+    assert!(why.contains("could not be written or synced"), "{why}");
+    // It ends with what it did not sync; power fails meanwhile, so that nothing but its disk is left of it.
+    world.lose_power_of(1, 5).await;
+    if write.is_finished() {
+        assert!(write.await.unwrap().is_err(), "nobody has confirmed it");
+    } else {
+        world.start_again(1);
+        // It is confirmed from the leader's log, or the leader has given it up with an open outcome.
+        let _either = within(write).await.unwrap();
+    }
+    for node in [1, 2] {
+        if world.members[node].running.is_none() {
+            world.start_again(node);
+        }
+    }
+    let after = async { while append(world.engine(0), &stream, "after").await.is_err() {} };
+    within(after).await;
+    let expected = text(world.engine(0), &stream).await.unwrap();
+    assert!(expected.starts_with("before ") && expected.ends_with("after"), "{expected}");
+    let follows = async {
+        while text(world.engine(1), &stream).await.ok().as_ref() != Some(&expected) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    within(follows).await;
+    world.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

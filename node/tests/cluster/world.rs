@@ -179,6 +179,14 @@ impl World {
         }
     }
 
+    /// The power of one node fails.
+    pub(crate) async fn lose_power_of(&mut self, node: usize, seed: u64) {
+        self.members[node].disk.set_faults(Faults::power_off_after(0));
+        self.end(node).await;
+        let member = &mut self.members[node];
+        member.disk = member.disk.after_power_cut(seed);
+    }
+
     pub(crate) fn start_again(&mut self, node: usize) {
         self.members[node].start();
     }

@@ -1,16 +1,20 @@
 //! What nodes say, as what the supervisor learns: who they are is settled here, by their volumes.
 
 use thalweg_node::admin::words::Status;
-use thalweg_node::core::failover::{Input, NodePulse};
+use thalweg_node::core::failover::{Input, NodePulse, Rollback, rollback};
 use thalweg_node::types::ReplicaId;
 
 use super::super::bootstrap::fit;
 use super::super::members::admit;
+use super::super::table::GivenUp;
 use super::{Desk, Event};
 
 impl Desk {
     /// Something is heard.
     pub(in super::super) async fn hear(&mut self, event: Event) {
+        if let Event::Heard { node, .. } = &event {
+            self.asked.insert(node.clone());
+        }
         let inputs = match event {
             Event::Heard { node, status: Ok(status) } => self.heard(&node, *status).await,
             Event::Heard { node, status: Err(_) } => self.missed(&node),
@@ -39,14 +43,14 @@ impl Desk {
         let mut inputs: Vec<Input> =
             self.replicas(node).into_iter().filter(|id| *id != replica).map(Input::Ended).collect();
         match status.pulse.map(NodePulse::from).filter(|pulse| pulse.replica == replica) {
-            Some(pulse) if self.is_beyond(&pulse).await => {
-                self.halted = true;
-                self.refuse(format!(
-                    "{node} has promised an epoch that the record does not know: the record is an older copy \
-                     (RecordRollback); nothing is touched any more"
-                ));
-            }
             Some(pulse) => {
+                if let Some(shows) = self.is_beyond(&pulse).await {
+                    self.halted = true;
+                    self.refuse(format!(
+                        "of {node}: {shows}; the record is an older copy (RecordRollback), and nothing is touched any more"
+                    ));
+                    return inputs;
+                }
                 self.pulses.insert(replica, pulse.clone());
                 inputs.push(Input::Pulse(Box::new(pulse)));
             }
@@ -61,6 +65,16 @@ impl Desk {
 
     /// A volume that the record does not know answers in the place of one that it does.
     async fn stranger(&mut self, node: &str, status: Status) -> Vec<Input> {
+        let given_up = self.table.borrow().barred(status.incarnation).cloned();
+        if let Some(GivenUp { shard, epoch, .. }) = given_up {
+            let incarnation = status.incarnation;
+            self.refuse(format!(
+                "{node} holds the data of volume {incarnation}, which was barred for ever when shard {shard} went on without \
+                 it in epoch {epoch}: it takes no part and nothing of it is followed; switch it off, and give it an empty \
+                 directory to let it in"
+            ));
+            return self.missed(node);
+        }
         if !status.is_new {
             let incarnation = status.incarnation;
             self.refuse(format!(
@@ -86,16 +100,11 @@ impl Desk {
         before.into_iter().map(Input::Ended).collect()
     }
 
-    /// Whether a node has promised more than the record knows, also once that was read anew.
-    async fn is_beyond(&mut self, pulse: &NodePulse) -> bool {
-        let beyond = |desk: &Self| {
-            let table = desk.table.borrow();
-            pulse
-                .shards
-                .iter()
-                .any(|(shard, seen)| table.rows.get(shard).is_none_or(|row| seen.promised.record > row.epoch))
-        };
-        beyond(self) && self.on_record(|record| record.read()).await.is_some() && beyond(self)
+    /// What a node knows and the record does not, also once that was read anew.
+    async fn is_beyond(&mut self, pulse: &NodePulse) -> Option<Rollback> {
+        rollback(&self.table.borrow().rows, pulse)?;
+        let table = self.on_record(|record| record.read()).await?;
+        rollback(&table.rows, pulse)
     }
 
     fn missed(&mut self, node: &str) -> Vec<Input> {

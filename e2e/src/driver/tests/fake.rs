@@ -177,6 +177,7 @@ impl Shard {
             epoch: Epoch { boot: Boot(1), ..self.promised },
             open: true,
             waiting: Duration::ZERO,
+            committed: LogIndex(1),
             newest: configs.last().version,
             // All that it hears of is confirmed at once.
             oldest: configs.last().version,

@@ -77,7 +77,7 @@ async fn a_driver_that_was_dropped_amid_an_election_is_followed_by_one_that_ends
 }
 
 #[tokio::test]
-async fn nothing_is_touched_once_the_record_is_older_than_what_nodes_have_promised() {
+async fn i16_nothing_is_touched_once_the_record_is_older_than_what_nodes_have_promised() {
     let stage = Stage::new(1).await;
     let (driver, mut news) = stage.open().await;
     let before = driver.view().table;

@@ -56,6 +56,8 @@ pub enum Role {
         open: bool,
         /// For how long its oldest write has waited.
         waiting_ms: u64,
+        /// What it knows to be committed.
+        committed: LogIndex,
         /// The newest set of voters that it goes by.
         newest: ConfigVersion,
         /// The oldest that still counts for it.
@@ -100,8 +102,8 @@ impl From<Pulse> for NodePulse {
 impl From<RoleSeen> for Role {
     fn from(role: RoleSeen) -> Self {
         match role {
-            RoleSeen::Leading { epoch, open, waiting, newest, oldest } => {
-                Self::Leading { epoch, open, waiting_ms: millis(waiting), newest, oldest }
+            RoleSeen::Leading { epoch, open, waiting, committed, newest, oldest } => {
+                Self::Leading { epoch, open, waiting_ms: millis(waiting), committed, newest, oldest }
             }
             RoleSeen::Following { silent } => Self::Following { silent_ms: millis(silent) },
             RoleSeen::Halted => Self::Halted,
@@ -112,8 +114,9 @@ impl From<RoleSeen> for Role {
 impl From<Role> for RoleSeen {
     fn from(role: Role) -> Self {
         match role {
-            Role::Leading { epoch, open, waiting_ms, newest, oldest } => {
-                Self::Leading { epoch, open, waiting: Duration::from_millis(waiting_ms), newest, oldest }
+            Role::Leading { epoch, open, waiting_ms, committed, newest, oldest } => {
+                let waiting = Duration::from_millis(waiting_ms);
+                Self::Leading { epoch, open, waiting, committed, newest, oldest }
             }
             Role::Following { silent_ms } => Self::Following { silent: Duration::from_millis(silent_ms) },
             Role::Halted => Self::Halted,

@@ -116,11 +116,12 @@ fn answer() -> impl Strategy<Value = Answer> {
 
 fn pulse() -> impl Strategy<Value = NodePulse> {
     let role = prop_oneof![
-        (epoch(), any::<bool>(), time(), version(), version()).prop_map(
-            |(epoch, open, waiting, newest, oldest)| RoleSeen::Leading {
+        (epoch(), any::<bool>(), time(), index(), version(), version()).prop_map(
+            |(epoch, open, waiting, committed, newest, oldest)| RoleSeen::Leading {
                 epoch,
                 open,
                 waiting,
+                committed,
                 newest,
                 oldest
             }
@@ -290,6 +291,7 @@ fn a_status_is_written_as_it_was_in_the_first_release() {
         epoch: at(4, 2),
         open: true,
         waiting: Duration::from_millis(12),
+        committed: LogIndex(16),
         newest: ConfigVersion(3),
         oldest: ConfigVersion(2),
     };

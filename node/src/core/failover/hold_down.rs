@@ -31,6 +31,11 @@ impl HoldDown {
         }
     }
 
+    /// For how long the next failover waits after the last, and how many there were without calm between.
+    pub(super) fn held(&self) -> (Duration, u32) {
+        self.last.map_or((Duration::ZERO, 0), |(_, count)| (wait(count), count))
+    }
+
     /// A failover begins.
     pub(super) fn note(&mut self, now: Duration, plain: bool) {
         if plain && self.free.is_none_or(|free| free + FREE_EVERY <= now) {

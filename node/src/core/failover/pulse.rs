@@ -29,7 +29,7 @@ pub struct ShardPulse {
     pub promised: Epoch,
     /// The index of its last entry.
     pub end: LogIndex,
-    /// Something that is stored of it cannot be read: whoever leads it should be another.
+    /// Something that is stored of it cannot be read, or it lacks what it may have confirmed: whoever leads it should be another.
     pub damaged: bool,
     /// It is damaged so that nothing of it is served.
     pub refuses: bool,
@@ -48,6 +48,8 @@ pub enum RoleSeen {
         open: bool,
         /// For how long its oldest write has waited; a hung disk is not silent.
         waiting: Duration,
+        /// What it knows to be committed.
+        committed: LogIndex,
         /// The newest set of voters that it goes by, and the oldest that still counts for it.
         newest: ConfigVersion,
         /// All sets below no longer count.

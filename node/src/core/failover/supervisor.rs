@@ -3,6 +3,7 @@
 
 mod elections;
 mod evaluate;
+mod presence;
 mod successions;
 mod told;
 
@@ -159,6 +160,17 @@ pub enum Trouble {
     FailoverBlocked(Vec<ReplicaId>),
     /// The operator does not hear of the leader; enough voters do.
     LeaderUnreachable(ReplicaId),
+    /// The leader's writes wait, and the others could not elect in its place: too few of them are well, or none has all that
+    /// is committed. It goes on as soon as its disk does, or its followers.
+    LeaderStuck(ReplicaId),
+    /// The leader is to be replaced, and that waits: the shard has failed over so often without five minutes of calm between
+    /// that the next time comes so long after the last.
+    HeldDown {
+        /// After the last failover.
+        wait: Duration,
+        /// How many there were.
+        failovers: u32,
+    },
     /// The best log that an election found lacks what is committed.
     ElectionBelowCommit {
         /// What is committed.
@@ -287,19 +299,19 @@ impl Supervisor {
         }
     }
 
-    /// Tells leaders of sets of voters that they do not go by yet, and of learners.
+    /// Tells leaders of sets of voters that they do not go by yet, or still do, and of learners.
     fn configure(&mut self, out: &mut Vec<Action>) {
         for (shard, row) in &self.rows {
             let Ok(to) = row.leader() else { continue };
             let pulse =
                 self.nodes.get(&to).filter(|seen| seen.answers()).and_then(|seen| seen.pulse.as_ref());
             let role = pulse.and_then(|pulse| pulse.shards.get(shard)).map(|shard| &shard.role);
-            let Some(RoleSeen::Leading { epoch, newest, .. }) = role else { continue };
+            let Some(RoleSeen::Leading { epoch, newest, oldest, .. }) = role else { continue };
             if epoch.record != row.epoch {
                 continue;
             }
             let learners = learners_of(&self.learners, *shard);
-            if self.told.is_due(*shard, row, *newest, &learners, self.now) {
+            if self.told.is_due(*shard, row, (*newest, *oldest), &learners, self.now) {
                 let (shard, epoch, configs) = (*shard, row.epoch, row.configs.clone());
                 out.push(Action::Configure { shard, epoch, to, configs, learners });
             }

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::pulse::{NodePulse, RoleSeen};
-use crate::core::replication::{ShardRow, commit_rule};
-use crate::types::{ReplicaId, ShardId, Voters};
+use crate::core::replication::{ShardRow, commit_rule, sees_every_commit};
+use crate::types::{LogIndex, ReplicaId, ShardId, Voters};
 
 /// A follower that has heard nothing for so long says that the leader is silent: ten heartbeats.
 const SILENT: Duration = Duration::from_secs(1);
@@ -72,6 +72,8 @@ pub enum Verdict {
     Fine,
     /// Nothing but to say that the operator does not hear of it: enough voters do.
     Unreachable,
+    /// Nothing but to say that its writes wait: without it too few others could elect, or nobody would win who has all.
+    Stuck,
     /// Another leads next, as soon as enough voters are sealed.
     Replace(Reason),
     /// Another leads next, if one has all that it has.
@@ -109,14 +111,18 @@ pub(super) fn judge(
         };
     }
     let Some(pulse) = &seen.pulse else { return Verdict::Fine };
-    if pulse.sick {
-        return Verdict::Replace(Reason::Sick);
-    }
     let seen = pulse.shards.get(&shard);
+    let others_could = |reason| match can_be_relieved(shard, row, leader, reason, nodes) {
+        true => Verdict::Replace(reason),
+        false => Verdict::Stuck,
+    };
+    if pulse.sick {
+        return others_could(Reason::Sick);
+    }
     match seen.map(|shard| &shard.role) {
         Some(RoleSeen::Leading { epoch, waiting, .. }) if epoch.record == row.epoch => {
             if *waiting >= HUNG {
-                Verdict::Replace(Reason::Hung)
+                others_could(Reason::Hung)
             } else if lost(&long_silent) {
                 Verdict::HandOver(Reason::CutOff)
             } else if seen.is_some_and(|shard| shard.damaged) {
@@ -131,6 +137,30 @@ pub(super) fn judge(
         _ if not_leading_for.is_some_and(|long| long >= SILENT) => Verdict::Replace(Reason::NotLeading),
         _ => Verdict::Fine,
     }
+}
+
+/// Whether a leader whose writes wait has others that can do without it: enough of them to elect, none of which says that its
+/// own disk hangs or is full, and one at least that has all that is committed. Else an election would wait for the seal of the very disk
+/// that hangs, or find that nobody has more than the leader; and each breaks off what its followers are sent.
+fn can_be_relieved(
+    shard: ShardId,
+    row: &ShardRow,
+    leader: ReplicaId,
+    reason: Reason,
+    nodes: &BTreeMap<ReplicaId, Seen>,
+) -> bool {
+    let pulse = |id: ReplicaId| nodes.get(&id).filter(|seen| seen.answers())?.pulse.as_ref();
+    // A lane that hangs serves no reads either, so a full voter is better; one that only waits for full voters loses them by an election.
+    let can = |pulse: &&NodePulse| !pulse.sick && (pulse.has_room || reason == Reason::Sick);
+    let seen = |id: ReplicaId| pulse(id).filter(can)?.shards.get(&shard);
+    let is_well = |id| id != leader && seen(id).is_some_and(|seen| seen.role != RoleSeen::Halted);
+    let committed = match pulse(leader).and_then(|pulse| pulse.shards.get(&shard)).map(|seen| &seen.role) {
+        Some(RoleSeen::Leading { committed, .. }) => *committed,
+        _ => LogIndex::default(),
+    };
+    // Not the leader's end: what its disk has not taken may be nowhere else.
+    let has_all = |id: &ReplicaId| is_well(*id) && seen(*id).is_some_and(|seen| seen.end >= committed);
+    sees_every_commit(&row.configs, None, is_well) && row.configs.everybody().iter().any(has_all)
 }
 
 fn long_silent(role: &RoleSeen) -> bool {

@@ -4,5 +4,5 @@ mod hazards;
 mod invariants;
 mod judging;
 mod moving;
-mod stage;
+pub(super) mod stage;
 mod telling;

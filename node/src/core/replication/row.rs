@@ -2,7 +2,7 @@
 //! holds the row as it was. Invariant: the epoch grows with every leader; while a shard is being sealed nothing else
 //! about it changes; a set of voters is superseded, never forgotten.
 
-use crate::types::{ConfigVersion, Configs, RecordEpoch, ReplicaId, Voters};
+use crate::types::{Config, ConfigVersion, Configs, RecordEpoch, ReplicaId, Voters};
 
 /// Where a shard stands between two leaders.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -87,6 +87,16 @@ impl ShardRow {
             false => self.configs.with_next(last.with(leader).ok_or(RowError::TooMany)?),
         };
         Ok(Self { epoch: self.epoch, phase: Phase::Active { leader }, last_leader: leader, configs })
+    }
+
+    /// A new epoch without a leader, in which one replica alone votes, whatever the others hold. The only change that forgets a set of
+    /// voters; `core::failover::unclean` says when it may be made.
+    #[must_use]
+    pub fn go_on_with(&self, chosen: ReplicaId) -> Option<Self> {
+        let version = ConfigVersion(self.configs.last().version.0 + 1);
+        let configs = Configs::new(vec![Config { version, voters: Voters::new([chosen])? }])?;
+        let epoch = RecordEpoch(self.epoch.0 + 1);
+        Some(Self { epoch, phase: Phase::Sealing, last_leader: chosen, configs })
     }
 
     /// One voter more or less.

@@ -82,18 +82,7 @@ impl Supervisor {
         wishes: &mut Vec<Action>,
     ) -> Result<Option<ShardRow>, Trouble> {
         if row.phase == Phase::Sealing {
-            let is_gone = |id| self.nodes.get(&id).is_some_and(|seen| seen.ended);
-            let taste = |id| self.taste(shard, id, leads(id));
-            return match self.elections.choice(shard, self.now, is_gone, taste) {
-                Ok(Choice { row, .. }) => Ok(Some(row)),
-                Err(Undecided::BelowCommit { committed, end }) => {
-                    Err(Trouble::ElectionBelowCommit { committed, end })
-                }
-                Err(Undecided::Missing(missing)) if self.elections.age(shard, self.now) >= SLOW => {
-                    Err(Trouble::FailoverBlocked(missing))
-                }
-                Err(Undecided::Missing(_) | Undecided::NotSealing | Undecided::Stragglers) => Ok(None),
-            };
+            return self.elected(shard, leads);
         }
         let meant = |(id, epoch, _): &&(ReplicaId, RecordEpoch, Duration)| {
             row.leader() == Ok(*id) && row.epoch == *epoch
@@ -110,6 +99,10 @@ impl Supervisor {
             Verdict::Unreachable => {
                 self.suspected.remove(&shard);
                 return Err(Trouble::LeaderUnreachable(row.last_leader));
+            }
+            Verdict::Stuck => {
+                self.suspected.remove(&shard);
+                return Err(Trouble::LeaderStuck(row.last_leader));
             }
             Verdict::Replace(reason) => Some(reason),
             Verdict::HandOver(reason) => self.successor(shard, row, reason, &leads).map(|_| reason),
@@ -128,9 +121,12 @@ impl Supervisor {
         if !sees_every_commit(&row.configs, None, |id| self.answers(id)) {
             return Err(Trouble::FailoverBlocked(missing));
         }
-        let held = self.held.entry(shard).or_default().earliest(self.now, reason == Reason::Ended);
-        let due = held.max(since + RANK_WAIT * self.rank);
-        if due > self.now {
+        let held = self.held.entry(shard).or_default();
+        if held.earliest(self.now, reason == Reason::Ended) > self.now {
+            let (wait, failovers) = held.held();
+            return Err(Trouble::HeldDown { wait, failovers });
+        }
+        if since + RANK_WAIT * self.rank > self.now {
             return Ok(None);
         }
         // Whoever can still be asked lets another have everything first, or the election would find its log the longest.
@@ -141,6 +137,26 @@ impl Supervisor {
             return Ok(None);
         }
         Ok(row.seal().ok())
+    }
+
+    /// The row of a shard that is being sealed, once its voters show who leads next.
+    fn elected(
+        &self,
+        shard: ShardId,
+        leads: impl Fn(ReplicaId) -> usize,
+    ) -> Result<Option<ShardRow>, Trouble> {
+        let is_gone = |id| self.nodes.get(&id).is_some_and(|seen| seen.ended);
+        let taste = |id| self.taste(shard, id, leads(id));
+        match self.elections.choice(shard, self.now, is_gone, taste) {
+            Ok(Choice { row, .. }) => Ok(Some(row)),
+            Err(Undecided::BelowCommit { committed, end }) => {
+                Err(Trouble::ElectionBelowCommit { committed, end })
+            }
+            Err(Undecided::Missing(missing)) if self.elections.age(shard, self.now) >= SLOW => {
+                Err(Trouble::FailoverBlocked(missing))
+            }
+            Err(Undecided::Missing(_) | Undecided::NotSealing | Undecided::Stragglers) => Ok(None),
+        }
     }
 
     /// The leader says that older sets no longer count: the record should say so, too.

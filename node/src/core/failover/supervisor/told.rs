@@ -21,12 +21,12 @@ struct Words {
 }
 
 impl Told {
-    /// Whether a leader that goes by `newest` is to be told now; if so, it counts as told.
+    /// Whether a leader that goes by the sets from `oldest` to `newest` is to be told now; if so, it counts as told.
     pub(super) fn is_due(
         &mut self,
         shard: ShardId,
         row: &ShardRow,
-        newest: ConfigVersion,
+        (newest, oldest): (ConfigVersion, ConfigVersion),
         learners: &[ReplicaId],
         now: Duration,
     ) -> bool {
@@ -36,7 +36,9 @@ impl Told {
             |last: &Words| (last.epoch, last.version) == (epoch, version) && last.learners == learners;
         let is_lately = last.is_some_and(|last| is_same(last) && now < last.at + REPEAT);
         // A leader does not say whom it feeds: as long as somebody learns, it is told so again, and once when nobody does.
-        let is_known = newest >= version && learners.is_empty();
+        // One that confirmed a set and crashed before that was on its disk goes by the older ones again, whose voters may be no more.
+        let goes_by = newest >= version && oldest >= row.configs.oldest().version;
+        let is_known = goes_by && learners.is_empty();
         let was_fed = last.is_some_and(|last| !last.learners.is_empty());
         if is_lately || (is_known && !was_fed) {
             return false;

@@ -106,7 +106,7 @@ fn hazard_api_server_slow_is_waited_for_two_seconds_and_asked_one_thing_at_a_tim
 }
 
 #[test]
-fn hazard_volume_restored_or_data_of_another_cluster_is_nobodys_vote() {
+fn hazard_data_of_another_cluster_or_volume_is_nobodys_vote() {
     // Whoever answers under an id that no set lists counts for nothing; who gets which id is the record's affair.
     let mut stage = Stage::new();
     [0, 1].iter().for_each(|number| stage.node(*number).up = false);

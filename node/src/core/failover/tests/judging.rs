@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::stage::{SHARD, Stage, following, id, leading};
+use super::stage::{SHARD, Stage, following, hung, id, leading};
 use crate::core::failover::{Action, Input, Reason, RoleSeen, Trouble};
 use crate::types::{ConfigVersion, RecordEpoch};
 
@@ -71,15 +71,79 @@ fn a_leader_says_itself_that_it_is_sick_or_that_its_disk_hangs() {
     sick.node(0).sick = true;
     sick.pass(1);
     assert_eq!(reason(&sick), Some(Reason::Sick));
-    let mut hung = Stage::new();
-    hung.node(0).role = match leading(1) {
-        RoleSeen::Leading { epoch, open, newest, oldest, .. } => {
-            RoleSeen::Leading { epoch, open, newest, oldest, waiting: Duration::from_secs(3) }
-        }
-        other => other,
-    };
-    hung.pass(1);
-    assert_eq!(reason(&hung), Some(Reason::Hung));
+    let mut waits = Stage::new();
+    waits.node(0).role = hung(3);
+    waits.pass(1);
+    assert_eq!(reason(&waits), Some(Reason::Hung));
+}
+
+/// How often it was said that writes wait, and that this is over.
+fn stuck(stage: &Stage) -> (usize, usize) {
+    let said = |wanted: Action| stage.done.iter().filter(|action| **action == wanted).count();
+    (said(Action::Say(SHARD, Some(Trouble::LeaderStuck(id(0))))), said(Action::Say(SHARD, None)))
+}
+
+#[test]
+fn a_leader_whose_writes_wait_is_left_alone_while_too_few_others_could_elect_another() {
+    for make in
+        [|stage: &mut Stage| stage.node(0).role = hung(3), |stage: &mut Stage| stage.node(0).sick = true]
+    {
+        let mut stage = Stage::new();
+        stage.node(1).up = false;
+        stage.pass(4);
+        make(&mut stage);
+        stage.node(0).deaf = true;
+        stage.pass(200);
+        assert_eq!((stage.row().epoch, stage.sealed()), (RecordEpoch(1), 0), "its own seal would be needed");
+        assert_eq!(stuck(&stage), (1, 0), "it is said once");
+        stage.node(1).up = true;
+        stage.pass(1);
+        assert_eq!((stage.row().epoch, stage.row().leader()), (RecordEpoch(2), Ok(id(1))));
+        assert_eq!(stuck(&stage), (1, 1));
+    }
+}
+
+#[test]
+fn a_leader_whose_writes_wait_is_not_replaced_by_those_that_lack_what_is_committed_or_hang_as_well() {
+    let mut behind = Stage::new();
+    (behind.node(1).end, behind.node(2).end) = (3, 0);
+    behind.pass(0);
+    behind.node(0).deaf = true;
+    behind.node(0).role = hung(3);
+    behind.pass(20);
+    assert_eq!((behind.row().epoch, stuck(&behind)), (RecordEpoch(1), (1, 0)), "both are being seeded");
+    behind.node(1).end = 7;
+    behind.pass(1);
+    assert_eq!(behind.row().leader(), Ok(id(1)));
+    let mut sick = Stage::new();
+    sick.node(1).sick = true;
+    sick.pass(0);
+    sick.node(0).role = hung(3);
+    sick.pass(20);
+    assert_eq!((sick.row().epoch, stuck(&sick)), (RecordEpoch(1), (1, 0)));
+}
+
+#[test]
+fn a_leader_that_waits_for_full_voters_leads_on_and_one_whose_lane_hangs_is_replaced_by_them() {
+    let mut stage = Stage::new();
+    (stage.node(1).full, stage.node(2).full) = (true, true);
+    stage.pass(0);
+    (stage.node(0).role, stage.node(0).end) = (hung(3), 9);
+    stage.pass(20);
+    assert_eq!((stage.row().epoch, stuck(&stage)), (RecordEpoch(1), (1, 0)));
+    (stage.node(0).sick, stage.node(0).deaf) = (true, true);
+    stage.pass(1);
+    assert_eq!((stage.row().leader(), reason(&stage)), (Ok(id(1)), Some(Reason::Sick)));
+}
+
+#[test]
+fn a_leader_whose_disk_hangs_is_replaced_though_the_others_lack_what_it_has_not_committed() {
+    let mut stage = Stage::new();
+    (stage.node(0).end, stage.node(0).role) = (5_000, hung(3));
+    // Its disk takes no promise.
+    stage.node(0).deaf = true;
+    stage.pass(1);
+    assert_eq!((stage.row().leader(), reason(&stage)), (Ok(id(1)), Some(Reason::Hung)));
 }
 
 #[test]
@@ -98,6 +162,43 @@ fn a_leader_of_another_epoch_than_the_records_does_not_count_as_its_leader() {
     stage.node(0).role = leading(0);
     stage.pass(4);
     assert_eq!(reason(&stage), Some(Reason::NotLeading));
+}
+
+#[test]
+fn a_shard_that_is_held_down_says_once_for_how_long_and_that_it_is_over() {
+    let mut stage = Stage::new();
+    let fails = |stage: &mut Stage| {
+        let Ok(leader) = stage.row().leader() else { panic!("nobody leads") };
+        stage.node(leader.0).up = false;
+        stage.tell(Input::Ended(leader));
+        leader
+    };
+    let held = |stage: &Stage| -> Vec<(u64, u32)> {
+        let said = stage.done.iter().filter_map(|action| match action {
+            Action::Say(SHARD, Some(Trouble::HeldDown { wait, failovers })) => {
+                Some((wait.as_secs(), *failovers))
+            }
+            _ => None,
+        });
+        said.collect()
+    };
+    for round in 0..5 {
+        let leader = fails(&mut stage);
+        // Ten seconds are longer than the waits until then.
+        stage.pass(9);
+        stage.node(leader.0).up = true;
+        stage.pass(9);
+        assert_eq!(stage.row().epoch, RecordEpoch(round + 2));
+    }
+    assert_eq!(held(&stage), [], "each waited for longer than that since the one before");
+    fails(&mut stage);
+    stage.pass(5);
+    assert_eq!((stage.row().epoch, held(&stage)), (RecordEpoch(6), vec![(16, 5)]));
+    let over =
+        |stage: &Stage| stage.done.iter().filter(|action| **action == Action::Say(SHARD, None)).count();
+    assert_eq!(over(&stage), 0);
+    stage.pass(13);
+    assert_eq!((stage.row().epoch, held(&stage).len(), over(&stage)), (RecordEpoch(7), 1, 1));
 }
 
 #[test]
@@ -252,8 +353,9 @@ fn what_a_leader_has_confirmed_gets_into_the_record() {
     });
     assert!(told, "a leader is told of the sets that it does not go by");
     stage.node(0).role = match leading(1) {
-        RoleSeen::Leading { epoch, open, waiting, .. } => {
-            RoleSeen::Leading { epoch, open, waiting, newest: ConfigVersion(2), oldest: ConfigVersion(2) }
+        RoleSeen::Leading { epoch, open, waiting, committed, .. } => {
+            let (newest, oldest) = (ConfigVersion(2), ConfigVersion(2));
+            RoleSeen::Leading { epoch, open, waiting, committed, newest, oldest }
         }
         other => other,
     };

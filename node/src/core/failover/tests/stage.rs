@@ -7,72 +7,88 @@ use crate::core::failover::{Action, Input, NodePulse, RoleSeen, RowChange, Shard
 use crate::core::replication::{History, SealAnswer, ShardRow, Standing};
 use crate::types::{Boot, Chain, ConfigVersion, Epoch, LogIndex, RecordEpoch, ReplicaId, ShardId, Voters};
 
-pub(super) const SHARD: ShardId = ShardId(0);
+pub(in crate::core::failover) const SHARD: ShardId = ShardId(0);
 
-pub(super) fn id(number: u32) -> ReplicaId {
+pub(in crate::core::failover) fn id(number: u32) -> ReplicaId {
     ReplicaId(number)
 }
 
-pub(super) fn voters(ids: &[u32]) -> Voters {
+pub(in crate::core::failover) fn voters(ids: &[u32]) -> Voters {
     Voters::new(ids.iter().copied().map(ReplicaId)).unwrap()
 }
 
-pub(super) fn epoch(record: u64) -> Epoch {
+pub(in crate::core::failover) fn epoch(record: u64) -> Epoch {
     Epoch { record: RecordEpoch(record), boot: Boot(1) }
 }
 
 /// A node that the test moves.
 #[derive(Debug, Clone)]
-pub(super) struct Node {
-    pub(super) up: bool,
-    pub(super) draining: bool,
-    pub(super) sick: bool,
+pub(in crate::core::failover) struct Node {
+    pub(in crate::core::failover) up: bool,
+    pub(in crate::core::failover) draining: bool,
+    pub(in crate::core::failover) sick: bool,
     /// It cannot read all of the shard.
-    pub(super) rotten: bool,
+    pub(in crate::core::failover) rotten: bool,
     /// It serves nothing of it.
-    pub(super) refuses: bool,
-    pub(super) role: RoleSeen,
-    pub(super) promised: Epoch,
-    pub(super) end: u64,
-    pub(super) committed: u64,
-    pub(super) damaged: bool,
+    pub(in crate::core::failover) refuses: bool,
+    pub(in crate::core::failover) role: RoleSeen,
+    pub(in crate::core::failover) promised: Epoch,
+    pub(in crate::core::failover) end: u64,
+    pub(in crate::core::failover) committed: u64,
+    pub(in crate::core::failover) damaged: bool,
+    /// It answers no seal: its disk takes nothing.
+    pub(in crate::core::failover) deaf: bool,
+    /// Its volume has no room.
+    pub(in crate::core::failover) full: bool,
 }
 
-pub(super) struct Stage {
-    pub(super) supervisor: Supervisor,
-    pub(super) record: BTreeMap<ShardId, ShardRow>,
-    pub(super) nodes: BTreeMap<ReplicaId, Node>,
-    pub(super) now: Duration,
-    pub(super) done: Vec<Action>,
+pub(in crate::core::failover) struct Stage {
+    pub(in crate::core::failover) supervisor: Supervisor,
+    pub(in crate::core::failover) record: BTreeMap<ShardId, ShardRow>,
+    pub(in crate::core::failover) nodes: BTreeMap<ReplicaId, Node>,
+    pub(in crate::core::failover) now: Duration,
+    pub(in crate::core::failover) done: Vec<Action>,
     /// The record does not answer.
-    pub(super) record_down: bool,
+    pub(in crate::core::failover) record_down: bool,
     /// The record takes writes, and its answers are lost.
-    pub(super) deaf_to_writes: bool,
+    pub(in crate::core::failover) deaf_to_writes: bool,
     /// So many of the next seals are lost on the way, and so many orders.
-    pub(super) lost: u32,
-    pub(super) lost_orders: u32,
+    pub(in crate::core::failover) lost: u32,
+    pub(in crate::core::failover) lost_orders: u32,
     /// Nobody gets everything before the patience of its leader ends.
-    pub(super) nobody_catches_up: bool,
+    pub(in crate::core::failover) nobody_catches_up: bool,
     /// The seals that were answered.
-    pub(super) answered: Vec<Input>,
+    pub(in crate::core::failover) answered: Vec<Input>,
 }
 
-pub(super) fn leading(record: u64) -> RoleSeen {
+pub(in crate::core::failover) fn leading(record: u64) -> RoleSeen {
     let (newest, oldest) = (ConfigVersion(1), ConfigVersion(1));
-    RoleSeen::Leading { epoch: epoch(record), open: true, waiting: Duration::ZERO, newest, oldest }
+    let (waiting, committed) = (Duration::ZERO, LogIndex(0));
+    RoleSeen::Leading { epoch: epoch(record), open: true, waiting, committed, newest, oldest }
 }
 
-pub(super) fn following(silent_ms: u64) -> RoleSeen {
+/// A leader of the first epoch whose oldest write waits.
+pub(in crate::core::failover) fn hung(seconds: u64) -> RoleSeen {
+    match leading(1) {
+        RoleSeen::Leading { epoch, open, committed, newest, oldest, .. } => {
+            let waiting = Duration::from_secs(seconds);
+            RoleSeen::Leading { epoch, open, waiting, committed, newest, oldest }
+        }
+        other => other,
+    }
+}
+
+pub(in crate::core::failover) fn following(silent_ms: u64) -> RoleSeen {
     RoleSeen::Following { silent: Duration::from_millis(silent_ms) }
 }
 
 impl Stage {
-    pub(super) fn new() -> Self {
+    pub(in crate::core::failover) fn new() -> Self {
         let node = |number| {
             let role = if number == 0 { leading(1) } else { following(0) };
-            let (up, draining, sick, promised) = (true, false, false, epoch(1));
-            let (rotten, refuses, damaged) = (false, false, false);
-            Node { up, draining, sick, rotten, refuses, role, promised, end: 7, committed: 7, damaged }
+            let (up, draining, sick, rotten, refuses, damaged) = (true, false, false, false, false, false);
+            let (promised, end, committed, deaf, full) = (epoch(1), 7, 7, false, false);
+            Node { up, draining, sick, rotten, refuses, role, promised, end, committed, damaged, deaf, full }
         };
         let mut stage = Self {
             supervisor: Supervisor::new(0),
@@ -93,16 +109,16 @@ impl Stage {
         stage
     }
 
-    pub(super) fn node(&mut self, number: u32) -> &mut Node {
+    pub(in crate::core::failover) fn node(&mut self, number: u32) -> &mut Node {
         self.nodes.get_mut(&id(number)).unwrap()
     }
 
-    pub(super) fn row(&self) -> &ShardRow {
+    pub(in crate::core::failover) fn row(&self) -> &ShardRow {
         &self.record[&SHARD]
     }
 
     /// Half a second goes by, `halves` times; each time every node is asked.
-    pub(super) fn pass(&mut self, halves: u64) {
+    pub(in crate::core::failover) fn pass(&mut self, halves: u64) {
         for _ in 0..=halves {
             self.now += Duration::from_millis(500);
             self.tell(Input::Tick(self.now));
@@ -118,7 +134,10 @@ impl Stage {
         if !node.up {
             return Input::Missed(replica);
         }
-        let (promised, end, role) = (node.promised, LogIndex(node.end), node.role.clone());
+        let (promised, end, mut role) = (node.promised, LogIndex(node.end), node.role.clone());
+        if let RoleSeen::Leading { committed, .. } = &mut role {
+            *committed = LogIndex(node.committed);
+        }
         let shard =
             ShardPulse { promised, end, damaged: node.rotten || node.refuses, refuses: node.refuses, role };
         Input::Pulse(Box::new(NodePulse {
@@ -126,12 +145,12 @@ impl Stage {
             boot: Boot(1),
             draining: node.draining,
             sick: node.sick,
-            has_room: true,
+            has_room: !node.full,
             shards: self.record.keys().map(|id| (*id, shard.clone())).collect(),
         }))
     }
 
-    pub(super) fn tell(&mut self, input: Input) {
+    pub(in crate::core::failover) fn tell(&mut self, input: Input) {
         let mut out = Vec::new();
         self.supervisor.step(input, &mut out);
         for action in out {
@@ -177,7 +196,7 @@ impl Stage {
 
     fn seal(&mut self, shard: ShardId, record: RecordEpoch, from: ReplicaId) {
         let node = self.nodes.get_mut(&from).unwrap();
-        if !node.up || node.promised.record > record {
+        if !node.up || node.deaf || node.promised.record > record {
             return;
         }
         node.promised = Epoch { record, boot: Boot(0) };
@@ -198,7 +217,7 @@ impl Stage {
         self.tell(input);
     }
 
-    pub(super) fn sealed(&self) -> usize {
+    pub(in crate::core::failover) fn sealed(&self) -> usize {
         self.done.iter().filter(|action| matches!(action, Action::Seal { .. })).count()
     }
 }

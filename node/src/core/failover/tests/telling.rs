@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::stage::{SHARD, Stage, id, voters};
-use crate::core::failover::{Action, Input};
-use crate::types::ReplicaId;
+use super::stage::{SHARD, Stage, id, leading, voters};
+use crate::core::failover::{Action, Input, RoleSeen};
+use crate::types::{ConfigVersion, ReplicaId};
 
 /// The learners in everything that leaders were told since the last look.
 fn told(stage: &mut Stage) -> Vec<Vec<ReplicaId>> {
@@ -48,6 +48,36 @@ fn a_leader_is_told_the_same_at_most_twice_a_second_and_what_is_new_at_once() {
     learn(&mut stage, &[2]);
     wait(&mut stage, 25);
     assert_eq!(told(&mut stage), [[id(2)]]);
+}
+
+#[test]
+fn a_leader_that_goes_by_older_sets_than_the_record_after_a_restart_is_told_so_until_it_does_not() {
+    let goes_by = |stage: &mut Stage, oldest| {
+        stage.node(0).role = match leading(1) {
+            RoleSeen::Leading { epoch, open, waiting, committed, .. } => {
+                let (newest, oldest) = (ConfigVersion(2), ConfigVersion(oldest));
+                RoleSeen::Leading { epoch, open, waiting, committed, newest, oldest }
+            }
+            other => other,
+        };
+        stage.pass(0);
+    };
+    let mut stage = Stage::new();
+    let changed = stage.row().change(voters(&[0, 1])).unwrap();
+    stage.record.insert(SHARD, changed);
+    stage.tell(Input::Record(stage.record.clone()));
+    goes_by(&mut stage, 2);
+    stage.pass(2);
+    assert!(!stage.row().configs.is_changing(), "it confirmed the newer set, and the record says so");
+    told(&mut stage);
+    // It ended before that was on its disk, and the newest set that it goes by is the record's.
+    goes_by(&mut stage, 1);
+    wait(&mut stage, 1000);
+    assert_eq!(told(&mut stage).len(), 2);
+    goes_by(&mut stage, 2);
+    told(&mut stage);
+    wait(&mut stage, 1000);
+    assert_eq!(told(&mut stage).len(), 0);
 }
 
 #[test]

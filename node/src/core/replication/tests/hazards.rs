@@ -101,7 +101,7 @@ fn hazard_everything_restarts_at_once_after_a_seal_and_nobody_leads_until_an_ele
 }
 
 #[test]
-fn hazard_fsync_error_leaves_a_replica_that_confirms_what_is_on_its_disk_and_nothing_else() {
+fn hazard_fsync_that_hangs_leaves_a_replica_that_confirms_what_is_on_its_disk_and_nothing_else() {
     let mut world = World::led();
     world.write(0, "a");
     let end = world.node(0).replica.history().end();

@@ -78,6 +78,35 @@ fn a_leader_that_restarts_goes_by_the_sets_that_it_knew() {
 }
 
 #[test]
+fn a_leader_that_forgot_that_a_set_stands_alone_is_told_and_does_without_the_voter_that_went() {
+    let mut world = World::new(2);
+    let both = Configs::first(voters(&[0, 1]));
+    world.lead(0, 1, &both);
+    world.settle();
+    let changed = both.with_next(voters(&[0]));
+    configure(&mut world, 0, &changed);
+    world.save(0);
+    while world.confirmed.is_empty() {
+        (0..2).for_each(|number| world.sync(number));
+        world.deliver(0);
+    }
+    // The record says so by now, the voter is taken away, and the leader ends before it has saved it.
+    world.crash(0);
+    world.restart(0);
+    world.crash(1);
+    world.settle();
+    let versions = |world: &World| {
+        let configs = world.node(0).replica.configs().unwrap();
+        configs.as_slice().iter().map(|config| config.version.0).collect::<Vec<_>>()
+    };
+    assert_eq!((versions(&world), world.node(0).replica.takes_writes()), (vec![1, 2], false));
+    configure(&mut world, 0, &changed.confirmed(changed.last().version));
+    world.settle();
+    assert_eq!((versions(&world), world.node(0).replica.takes_writes()), (vec![2], true));
+    assert!(!world.node(0).memory.configs.as_ref().unwrap().is_changing());
+}
+
+#[test]
 fn a_set_that_is_confirmed_while_it_is_told_again_is_the_only_one_that_is_remembered() {
     let mut world = four();
     let changed = Configs::first(voters(&[0, 1, 2])).with_next(voters(&[0, 1, 2, 3]));

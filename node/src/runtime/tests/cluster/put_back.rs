@@ -47,7 +47,7 @@ async fn is_halted(node: &Running) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_disk_that_was_put_back_by_one_start_is_found_out_and_takes_no_part_for_good() {
+async fn hazard_volume_restored_to_the_copy_of_one_start_before_is_found_out_and_takes_no_part_for_good() {
     let directory = tempfile::tempdir().unwrap();
     let image = directory.path().join("image");
     let configs = configs(directory.path(), NODES);
