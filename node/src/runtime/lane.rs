@@ -400,6 +400,8 @@ impl LaneOwner {
             effects.clear();
             self.duty.effects = effects;
             if begun {
+                // What it hears before its next heartbeat is not as old as the node.
+                self.step(shard, Input::Tick(self.clock.elapsed()));
                 // Connections that were there before it.
                 let peers: Vec<ReplicaId> = self.duty.ports.keys().copied().collect();
                 peers.into_iter().for_each(|peer| self.step(shard, Input::Connected(peer)));

@@ -60,7 +60,7 @@ fn what_is_wrong_in_a_cluster_file_is_named_with_its_place() {
         ("leaders: [0, 1, 2]", "leaders: []", "leaders: name one at least"),
         ("leaders: [0, 1, 2]", "leader: [0]", "leader"),
         ("node: n1", "name: n1", "name"),
-        ("{id: 1", "{id: -1", "line 11"),
+        ("{id: 1", "{id: -1", "line 13"),
         (
             "cluster: 0123456789abcdef0123456789abcdef",
             "cluster: 0123",

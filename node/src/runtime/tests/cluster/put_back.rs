@@ -36,6 +36,17 @@ fn put_back(data: &Path, image: &Path) {
     copy(image, data);
 }
 
+/// A cluster that has begun: all its nodes led what they lead first, and ended.
+async fn begun(configs: &[Config]) {
+    let nodes: Vec<Running> = configs.iter().map(begin).collect();
+    for (node, shard) in nodes.iter().zip((0..).map(ShardId)) {
+        eventually(|| node.engine.leader(shard) == Whereabouts::Here).await;
+    }
+    for node in nodes {
+        end(node).await;
+    }
+}
+
 async fn is_halted(node: &Running) {
     let put_back = |role: &ShardRole| matches!(role, ShardRole::Halted(why) if why.contains("PutBack"));
     let waiting = async {
@@ -51,6 +62,7 @@ async fn hazard_volume_restored_to_the_copy_of_one_start_before_is_found_out_and
     let directory = tempfile::tempdir().unwrap();
     let image = directory.path().join("image");
     let configs = configs(directory.path(), NODES);
+    begun(&configs).await;
     let (one, other, node) = (begin(&configs[0]), begin(&configs[1]), begin(&configs[2]));
     eventually(|| cluster(&node).is_vouched()).await;
     end(node).await;
@@ -87,6 +99,7 @@ async fn hazard_volume_restored_to_the_copy_of_one_start_before_is_found_out_and
 async fn a_start_that_nobody_has_met_leads_nothing_and_goes_on_by_itself_once_one_other_has() {
     let directory = tempfile::tempdir().unwrap();
     let configs = configs(directory.path(), NODES);
+    begun(&configs).await;
     let node = begin(&configs[0]);
     let answer = node.control().seal(ShardId(0), RecordEpoch(9)).await.unwrap();
     assert_eq!(answer, Answer::Refused(Refusal::Unvouched));
