@@ -65,6 +65,9 @@ impl Trouble {
     ];
 }
 
+/// Another leads by then: suspicion takes two seconds, on a machine that does much else more.
+const REPLACED_AFTER: Duration = Duration::from_secs(4);
+
 /// What happened, in order.
 #[derive(Debug, Clone, Default)]
 pub struct Happened(pub Vec<(Trouble, usize)>);
@@ -82,15 +85,24 @@ impl fmt::Display for Happened {
 }
 
 impl World {
-    /// Draws and does `count` of these, with calm between them, and waits until every shard has an open leader again.
+    /// Does `count` of these in a drawn order, each once before any comes again, with calm between them, and waits until every shard has
+    /// an open leader again. The first pause is that of a leader, and so long that it is replaced and wakes among its clients.
     pub async fn disturb(&mut self, count: u32, seed: u64, kinds: &[Trouble]) -> anyhow::Result<Happened> {
         let mut dice = Dice::new(seed ^ 0x7a0b_11e5);
         let mut happened = Happened::default();
-        for _ in 0..count {
+        let mut left = Vec::new();
+        for _ in 0..if kinds.is_empty() { 0 } else { count } {
             sleep(Duration::from_millis(100 + dice.below(1_400))).await;
-            let node = usize::try_from(dice.below(self.count() as u64))?;
-            let Some(trouble) = dice.pick(kinds).copied() else { break };
-            self.befall(trouble, node, Duration::from_millis(200 + dice.below(3_800)), &mut dice).await?;
+            let mut node = usize::try_from(dice.below(self.count() as u64))?;
+            if left.is_empty() {
+                left.extend_from_slice(kinds);
+            }
+            let trouble = left.swap_remove(usize::try_from(dice.below(left.len() as u64))?);
+            let mut while_ = Duration::from_millis(200 + dice.below(3_800));
+            if trouble == Trouble::Pause && happened.0.iter().all(|(kind, _)| *kind != trouble) {
+                (node, while_) = (self.some_leader().unwrap_or(node), while_ + REPLACED_AFTER);
+            }
+            self.befall(trouble, node, while_, &mut dice).await?;
             happened.0.push((trouble, node));
         }
         self.wait_open(WELL_MAX).await?;
