@@ -7,6 +7,7 @@ mod acknowledging;
 mod errands;
 #[cfg(test)]
 mod following;
+#[cfg(test)]
 mod founding;
 #[cfg(test)]
 #[path = "../promises/free_address.rs"]
