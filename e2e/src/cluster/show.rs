@@ -70,6 +70,12 @@ pub async fn show(
         () = &mut enough => None,
     };
     if let Some(opened) = opened {
+        if opened.is_err() {
+            // What was seen meanwhile tells why.
+            for news in world.news() {
+                say(Line::of(&news, &world.driver()?.view().table));
+            }
+        }
         opened.context("the cluster does not open")?;
         say(introduction(&mut world, clock.elapsed())?);
         tokio::select! {
@@ -117,7 +123,8 @@ async fn open(world: &mut World, say: &mut impl FnMut(Line)) -> anyhow::Result<(
     let opened = async {
         world.start_all().await?;
         world.drive().await?;
-        world.wait_open(OPEN_MAX).await
+        // The whole record is nothing to read.
+        world.wait_open(OPEN_MAX).await.ok().context("some shards have no leader that takes writes")
     };
     tokio::pin!(opened);
     let mut progress = interval(PROGRESS);
