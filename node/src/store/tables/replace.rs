@@ -1,6 +1,7 @@
 //! Another file takes the place of a shard's own, while readers hold on to the shard. Invariants: after a crash there is the
-//! old file or the new one, each whole, or, where the old one is damaged, none, but never a part of one; readers see the one or the other, and none of them waits for more than a rename and
-//! an opening. A file that came so says up to which record it did: what the log says of earlier ones is about the file before it.
+//! old file or the new one, each whole, or, where the old one is damaged, none, but never a part of one; readers see the one or the
+//! other, and none of them waits for more than a rename and an opening. A file that came so says up to which record it did: what
+//! the log says of earlier ones is about the file before it.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;

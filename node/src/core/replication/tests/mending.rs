@@ -1,4 +1,5 @@
-//! Replicas whose start found damage, or that gave up what they had while they ran: what they may do before a leader has repaired them, and from when on they count again.
+//! Replicas whose start found damage, or that gave up what they had while they ran: what they may do before a leader has repaired
+//! them, and from when on they count again.
 
 use std::time::Duration;
 
