@@ -5,18 +5,25 @@
 //! when every record before it is in a durable checkpoint; and no checkpoint holds what the log may still lose, so that
 //! in every mode what a power cut leaves is what there was at one moment, in all shards of a lane.
 
+mod applied_shard;
+mod apply_queue;
+mod room;
+mod trouble;
+
+pub(super) use applied_shard::ShardApplier;
+pub(super) use apply_queue::{ApplyQueue, Committed, Successor};
+pub(super) use room::Room;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::applied_shard::ShardApplier;
-use super::apply_queue::{ApplyQueue, Successor, Work};
 use super::mailbox::{Job, Mailbox};
-use super::room::Room;
 use super::shared::Shared;
 use crate::seam::Clock;
 use crate::telemetry::Metrics;
 use crate::types::{LaneId, LanePosition, ShardId};
+use apply_queue::Work;
 
 /// Shards whose checkpoints are made at a time.
 const CHECKPOINTS_AT_ONCE: usize = 2;

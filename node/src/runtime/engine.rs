@@ -1,14 +1,16 @@
-//! The engine as the HTTP room sees it: commands go to the owner of the shard, reads are answered from the views.
+//! The engine as the HTTP room sees it: commands go to the owner of the shard, reads are answered from the views. Invariant: nothing is decided here;
+//! what takes several shards is several commands, none of which needs a transaction with another.
+
+mod fork;
 
 use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
-use super::listing::{self, Listed};
 use super::mailbox::{Answer, Answered};
+use super::reader::{Listed, Tailer, listing};
 use super::shared::Shared;
-use super::tailer::Tailer;
-use super::{Failure, ReadBatch, ReadError, ReadFrom, StreamState, fork};
+use super::{Failure, ReadBatch, ReadError, ReadFrom, StreamState};
 use crate::core::{Append, AppendError, Appended, Command, Create, CreateError, Created, DeleteError, Reply};
 use crate::types::{Incarnation, Offset, Parent, ShardId, StreamId, StreamName};
 

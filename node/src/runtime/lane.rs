@@ -5,6 +5,27 @@
 //! Invariant: nothing is published or answered before what it rests on is as durable as the settings promise, on as many
 //! voters as the replica asks for; after a failed write or sync nothing is answered any more.
 
+mod appending;
+mod carry;
+mod commit;
+mod contact;
+mod deciding;
+mod demand;
+mod flight;
+mod giving_up;
+mod group;
+mod hold;
+mod look;
+mod reseed;
+mod seeds;
+mod stall;
+
+pub(super) use contact::Listener;
+pub(super) use flight::Flights;
+pub(super) use giving_up::GivenUp;
+pub(super) use group::{Group, Pending};
+pub(super) use look::Looks;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,15 +33,11 @@ use std::time::Duration;
 use bytes::BytesMut;
 use tokio::sync::oneshot;
 
-use super::apply_queue::{ApplyQueue, Committed};
-use super::errands::{Asked, UNHEARD};
+use super::applier::{ApplyQueue, Committed};
 use super::fatal::Fatal;
-use super::flight::Flights;
-use super::group::Group;
-use super::links::Hold;
+use super::links::{Asked, Hold, UNHEARD};
 use super::mailbox::{Installed, Job, Mailbox, Question, Waiter};
 use super::owner::{Service, ShardOwner};
-use super::seeds::Seeds;
 use super::shared::Shared;
 use super::vault::Vault;
 use crate::codec::record::{RecordKind, total_bytes};
@@ -34,6 +51,7 @@ use crate::types::{
     ShardId, StreamId,
 };
 use crate::wire::{Door, Port};
+use seeds::Seeds;
 
 /// Most bytes of records in one group: bounds how long the first of a group waits for the last.
 pub(super) const GROUP_BYTES_MAX: u64 = 4 << 20;

@@ -1,8 +1,16 @@
-//! This node among others: who it is, whom it knows, and the way of what arrives on links to the lanes. Invariant: what
-//! waits for a lane is bounded, and whoever sends more than the lane takes is held back.
+//! This node among others: who it is, whom it knows, the way of what arrives on links to the lanes, and what is asked of leaders
+//! elsewhere: proofs for reads, errands, touches. Invariant: what waits for a lane or for another node is bounded, and whoever sends
+//! more than the lane takes is held back.
 
+mod errands;
 mod founding;
+mod read_index;
+mod touches;
 mod vouching;
+
+pub use errands::said_again;
+pub(super) use errands::{Asked, UNHEARD, answer_bytes};
+pub(super) use read_index::Visible;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, Weak};
@@ -13,18 +21,18 @@ use tokio::sync::Notify;
 pub(crate) use self::founding::Founding;
 use self::vouching::Standing;
 use super::control::JoinError;
-use super::errands::{Errands, read_errand};
-use super::line::Asker;
 use super::mailbox::{Job, Mailbox};
-use super::read_index::ReadIndex;
+use super::owner::Asker;
 use super::seeding::Seeding;
-use super::touches::Touches;
 use super::vault::Vault;
 use super::whereabouts::Whereabouts;
 use crate::codec::roster::encode_roster;
 use crate::core::replication::Message;
 use crate::types::{Epoch, LogIndex, ReplicaId, Roster, ShardId, Start, Trail};
 use crate::wire::{Door, Host, Identity, KnownStart, Links, Peer, Piece, Port, Stranger};
+use errands::{Errands, read_errand};
+use read_index::ReadIndex;
+use touches::Touches;
 
 /// Bytes of messages that may wait for one lane; a message that is larger goes alone.
 const WAITING_BYTES_MAX: u64 = 8 << 20;

@@ -10,9 +10,8 @@ use tokio::sync::oneshot;
 
 use super::Failure;
 use super::control::Order;
-use super::errands::Asked;
-use super::line::Asker;
-use super::links::Hold;
+use super::links::{Asked, Hold};
+use super::owner::Asker;
 use crate::core::replication::{self, History, Image, Message, Standing};
 use crate::core::{Command, Reply};
 use crate::store::tables::Unreplaced;

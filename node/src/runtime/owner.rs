@@ -3,16 +3,22 @@
 //! Invariant: a head in the core implies a view that is resident while a decision on it is under way, so that every
 //! committed change reaches its readers.
 
+mod deadlines;
+mod line;
+mod service;
+pub(super) mod tally;
+
+pub(super) use deadlines::Deadlines;
+pub(super) use line::{Asker, Line, Waiting};
+pub(super) use tally::Cause;
+
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 
 use super::Failure;
-use super::deadlines::Deadlines;
-use super::giving_up::GivenUp;
-use super::line::Line;
+use super::lane::GivenUp;
 use super::shared::Shared;
-use super::view::StreamView;
-use super::views::{Known, ShardViews};
+use super::views::{Known, ShardViews, StreamView};
 use crate::codec::subscription::link_key;
 use crate::core::replication::{History, Replica};
 use crate::core::{Command, Decision, Missing, ShardCore};

@@ -1,11 +1,18 @@
 //! Reads: one snapshot of a stream's committed state, then its messages from memory, the cache, the tables, or, below a
-//! fork's base, from the stream it was forked from.
+//! fork's base, from the stream it was forked from. Whoever follows a tail and whoever lists names read here, too. Invariant: what one
+//! answer says of a stream (messages, next offset, closure) is what was committed at one moment.
+
+pub(super) mod listing;
+mod sources;
+mod tailer;
+
+pub use listing::Listed;
+pub use tailer::Tailer;
 
 use std::sync::Arc;
 
 use super::shared::{Shard, Shared};
-use super::view::{Snapshot, StreamView};
-use super::views::Known;
+use super::views::{Known, Snapshot, StreamView};
 use super::{Failure, ReadBatch, ReadError, ReadFrom, StreamState};
 use crate::seam::lending;
 use crate::store::tables::ReadFault;

@@ -5,15 +5,13 @@ use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use super::Failure;
-use super::cache::SegmentCache;
 use super::health::Health;
-use super::links::Cluster;
-use super::look::Looks;
+use super::lane::Looks;
+use super::links::{Cluster, Visible};
 use super::mailbox::Mailbox;
-use super::read_index::Visible;
 use super::snapshots::{Grown, SnapshotDesk};
 use super::subscriptions::SubscriptionIndex;
-use super::views::{ShardViews, incarnation};
+use super::views::{SegmentCache, ShardViews, incarnation};
 use super::whereabouts::Leaders;
 use crate::seam::Clock;
 use crate::store::tables::{ReadFault, Reader, TablesError};

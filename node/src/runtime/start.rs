@@ -3,25 +3,30 @@
 //! Order matters: the boot is fsynced before anything of it is written; the log is replayed into the tables before a
 //! command is decided; each shard's epoch-start entry is durable before it opens.
 
+mod assembly;
+mod findings;
+mod membership;
+mod progress;
+pub(super) mod replay;
+mod report;
+mod salvage;
+mod volume;
+
+pub use progress::{GivenUp, StartPhase, StartProgress, StartStage};
+pub(super) use replay::{Uncommitted, ops_of};
+pub use report::StartReport;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use anyhow::Context;
 
-use super::assembly::Parts;
 use super::control::Control;
 use super::engine::Engine;
 use super::fatal::Fatal;
-use super::findings::{compare, refuse_without_shards};
 use super::mailbox::{Job, Mailbox};
-use super::membership::Membership;
-use super::progress::StartProgress;
-use super::replay::{self, Replays, Settling, ShardReplay};
-use super::salvage::{begin_anew, can_be_set_aside, salvage};
-use super::start_report::{StartReport, tell};
 use super::vault::Vault;
-use super::volume::Volume;
 use crate::config::Config;
 use crate::seam::Clock;
 use crate::seam::disk::{Dir, RealDir};
@@ -32,6 +37,13 @@ use crate::store::tables::{Identity, Place, Tables, TablesError};
 use crate::telemetry::Metrics;
 use crate::types::{LaneId, ShardCount, ShardId};
 use crate::wire::Links;
+use assembly::Parts;
+use findings::{compare, refuse_without_shards};
+use membership::Membership;
+use replay::{Replays, Settling, ShardReplay};
+use report::tell;
+use salvage::{begin_anew, can_be_set_aside, salvage};
+use volume::Volume;
 
 /// A running engine: the handle for requests, and what ends it.
 #[derive(Debug)]

@@ -2,6 +2,8 @@
 //! came to be, and bytes that nobody has read for long (scrubbing). Bounded work per round; every change is a command to
 //! the shard's owner like any other.
 
+mod condemning;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;

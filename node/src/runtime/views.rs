@@ -4,14 +4,23 @@
 //! Invariant: a stream that is not resident here is exactly what the tables say. A view may be evicted only when the tables
 //! applied its last change; a view is installed from the tables only if nothing was published for that name meanwhile.
 
+mod cache;
+mod read_times;
+mod view;
+
+pub(super) use cache::SegmentCache;
+#[cfg(test)]
+pub(super) use view::tests::meta;
+pub(super) use view::{Snapshot, StreamView};
+
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::ops::Bound;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::read_times::ReadTimes;
-use super::view::{Change, StreamView};
 use crate::types::{Incarnation, LogIndex, Op, PinOp, ShardId, StreamId, StreamMeta, StreamName, UnixMillis};
+use read_times::ReadTimes;
+use view::Change;
 
 /// Read times kept per resident stream: 40 bytes each with their map, so all of them cost less than the views.
 const READ_TIMES_PER_RESIDENT: usize = 4;

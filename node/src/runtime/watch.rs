@@ -4,7 +4,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use super::apply_queue::ApplyQueue;
+use super::applier::ApplyQueue;
 use super::fatal::Fatal;
 use super::mailbox::Mailbox;
 

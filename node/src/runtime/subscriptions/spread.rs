@@ -7,7 +7,8 @@ use futures::stream;
 
 use super::Subscriptions;
 use crate::core::{LinkAsk, LinkError, SubscriptionAsk};
-use crate::runtime::{Failure, listing};
+use crate::runtime::Failure;
+use crate::runtime::reader::listing;
 use crate::types::{
     Definition, ShardCount, ShardId, Share, Stage, StreamName, Subscription, SubscriptionId, SubscriptionUid,
 };

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::super::view::tests::meta;
+use super::view::tests::meta;
 use super::*;
 use crate::seam::{Clock, SystemClock};
 use crate::types::{Lifetime, Offset};
