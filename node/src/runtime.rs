@@ -28,12 +28,11 @@ pub use crate::store::snapshots::ProgressNow;
 pub use crate::types::Segment;
 pub use answer::{Failure, ReadBatch, ReadError, ReadFrom, StreamState, TailEvent};
 pub use condition::{Condition, Refusing};
-pub use control::{
-    Control, FollowerReport, JoinError, NodeReport, Order, ShardReport, ShardRole, Unanswered,
-};
+pub use control::{Control, FollowerReport, JoinError, NodeReport, ShardReport, ShardRole, Unanswered};
 pub use engine::{Engine, EngineError, ForkRequest};
 pub use fatal::Fatal;
 pub use links::said_again as errand_said_again;
+pub use mailbox::Order;
 pub use reader::{Listed, Tailer};
 pub use seeding::SeedingReport;
 pub use snapshots::{NoSnapshot, SnapshotReport};

@@ -7,11 +7,13 @@
 
 mod applied_shard;
 mod apply_queue;
+mod records;
 mod room;
 mod trouble;
 
 pub(super) use applied_shard::ShardApplier;
 pub(super) use apply_queue::{ApplyQueue, Committed, Successor};
+pub(super) use records::{apply, base_of, ops_of};
 pub(super) use room::Room;
 
 use std::collections::BTreeMap;

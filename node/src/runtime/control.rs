@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use super::mailbox::{Job, Question};
+use super::mailbox::{Job, Order, Question};
 use super::seeding::SeedingReport;
 use super::shared::Shared;
 use super::vault::Vault;
@@ -108,17 +108,6 @@ pub struct FollowerReport {
     pub silent: Option<Duration>,
     /// How far a snapshot was sent to it, if it is being seeded.
     pub seeding: Option<SeedingReport>,
-}
-
-/// The order to lead, or the news of who votes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Order {
-    /// The epoch of the record in which it leads.
-    pub epoch: RecordEpoch,
-    /// Who votes.
-    pub configs: Configs,
-    /// Who gets the log without voting.
-    pub learners: Vec<ReplicaId>,
 }
 
 /// Why a question came to no replica.

@@ -1,13 +1,12 @@
-//! The engine as the HTTP room sees it: commands go to the owner of the shard, reads are answered from the views. Invariant: nothing is decided here;
-//! what takes several shards is several commands, none of which needs a transaction with another.
+//! The engine as the HTTP room sees it: commands go to the owner of the shard, reads are answered from the views. Invariant:
+//! nothing is decided here; what takes several shards is several commands, none of which needs a transaction with another.
 
 mod fork;
+mod leading;
 
 use std::sync::Arc;
 
-use tokio::sync::oneshot;
-
-use super::mailbox::{Answer, Answered};
+use super::mailbox::{Answered, answer};
 use super::reader::{Listed, Tailer, listing};
 use super::shared::Shared;
 use super::{Failure, ReadBatch, ReadError, ReadFrom, StreamState};
@@ -55,7 +54,7 @@ impl Engine {
         }
     }
 
-    pub(super) async fn create_here(&self, create: Create) -> Result<Created, EngineError<CreateError>> {
+    async fn create_here(&self, create: Create) -> Result<Created, EngineError<CreateError>> {
         let shard = create.name.shard(self.shared.count);
         match self.submit(shard, Command::Create(Box::new(create))).await.map_err(EngineError::Failure)? {
             Reply::Create(result) => result.map_err(EngineError::Refused),
@@ -170,9 +169,4 @@ impl Engine {
             Ok(reply)
         }
     }
-}
-
-/// An owner that ends without answering has lost its log.
-pub(super) async fn answer(posted: Result<oneshot::Receiver<Answer>, Failure>) -> Answer {
-    posted?.await.unwrap_or(Err(Failure::LogFailed))
 }

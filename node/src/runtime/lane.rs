@@ -22,8 +22,7 @@ mod stall;
 
 pub(super) use contact::Listener;
 pub(super) use flight::Flights;
-pub(super) use giving_up::GivenUp;
-pub(super) use group::{Group, Pending};
+pub(super) use group::Group;
 pub(super) use look::Looks;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -35,8 +34,8 @@ use tokio::sync::oneshot;
 
 use super::applier::{ApplyQueue, Committed};
 use super::fatal::Fatal;
-use super::links::{Asked, Hold, UNHEARD};
-use super::mailbox::{Installed, Job, Mailbox, Question, Waiter};
+use super::links::UNHEARD;
+use super::mailbox::{Asked, Hold, Installed, Job, Mailbox, Question, Waiter};
 use super::owner::{Service, ShardOwner};
 use super::shared::Shared;
 use super::vault::Vault;
@@ -54,10 +53,10 @@ use crate::wire::{Door, Port};
 use seeds::Seeds;
 
 /// Most bytes of records in one group: bounds how long the first of a group waits for the last.
-pub(super) const GROUP_BYTES_MAX: u64 = 4 << 20;
+const GROUP_BYTES_MAX: u64 = 4 << 20;
 /// A group of this size pays for the blocks that it is the first to write: zeros written ahead of such groups would be the same bytes
 /// once more, and a sync more between two of them. A follower that catches up writes nothing else.
-pub(super) const GROUP_BYTES_LARGE: u64 = 1 << 20;
+const GROUP_BYTES_LARGE: u64 = 1 << 20;
 /// Room that must be there before dropped entries are asked for again: a frame of them or two.
 const ROOM_TO_GO_ON: usize = 512 << 10;
 /// Everything that a lane's owner works with.
@@ -393,7 +392,7 @@ impl LaneOwner {
     }
 
     /// The same happens to every replica.
-    pub(super) fn each_shard(&mut self, input: impl Fn(ShardId) -> Input) {
+    fn each_shard(&mut self, input: impl Fn(ShardId) -> Input) {
         let shards: Vec<ShardId> = self.shards.keys().copied().collect();
         shards.into_iter().for_each(|shard| self.step(shard, input(shard)));
     }

@@ -1,6 +1,6 @@
 //! This node among others: who it is, whom it knows, the way of what arrives on links to the lanes, and what is asked of leaders
-//! elsewhere: proofs for reads, errands, touches. Invariant: what waits for a lane or for another node is bounded, and whoever sends
-//! more than the lane takes is held back.
+//! elsewhere: proofs for reads, errands, touches. Invariant: what waits for a lane or for another node is bounded, and whoever
+//! sends more than the lane takes is held back.
 
 mod errands;
 mod founding;
@@ -9,11 +9,11 @@ mod touches;
 mod vouching;
 
 pub use errands::said_again;
-pub(super) use errands::{Asked, UNHEARD, answer_bytes};
+pub(super) use errands::{UNHEARD, answer_bytes};
 pub(super) use read_index::Visible;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, Weak};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, Weak};
 
 use bytes::Bytes;
 use tokio::sync::Notify;
@@ -21,8 +21,7 @@ use tokio::sync::Notify;
 pub(crate) use self::founding::Founding;
 use self::vouching::Standing;
 use super::control::JoinError;
-use super::mailbox::{Job, Mailbox};
-use super::owner::Asker;
+use super::mailbox::{Asker, Gate, Job, Mailbox};
 use super::seeding::Seeding;
 use super::vault::Vault;
 use super::whereabouts::Whereabouts;
@@ -34,8 +33,6 @@ use errands::{Errands, read_errand};
 use read_index::ReadIndex;
 use touches::Touches;
 
-/// Bytes of messages that may wait for one lane; a message that is larger goes alone.
-const WAITING_BYTES_MAX: u64 = 8 << 20;
 /// What a message takes besides its payloads, about.
 const MESSAGE_BYTES: u64 = 256;
 
@@ -61,7 +58,7 @@ pub(crate) struct Cluster {
     pub(super) reads: ReadIndex,
     /// What this node asks of leaders elsewhere, and tells them.
     pub(super) errands: Errands,
-    pub(super) touches: Touches,
+    touches: Touches,
     /// What this node fetches from leaders.
     pub(super) seeding: Arc<Seeding>,
     /// Set once they run.
@@ -72,68 +69,6 @@ pub(crate) struct Cluster {
 struct Known {
     me: Option<ReplicaId>,
     roster: Arc<Roster>,
-}
-
-/// Bounds what waits for a lane.
-#[derive(Debug, Default)]
-pub(crate) struct Gate {
-    state: Mutex<GateState>,
-    freed: Condvar,
-}
-
-#[derive(Debug, Default)]
-struct GateState {
-    bytes: u64,
-    /// So many wait: nobody pays for waking nobody.
-    waiting: usize,
-    ended: bool,
-}
-
-/// A place behind a gate; free again once it is dropped.
-#[derive(Debug)]
-pub(crate) struct Hold {
-    gate: Arc<Gate>,
-    bytes: u64,
-}
-
-impl Gate {
-    fn lock(&self) -> MutexGuard<'_, GateState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Waits for a place; the owner must know then that it has something to do.
-    fn enter(self: &Arc<Self>, bytes: u64, mailbox: &Mailbox) -> Hold {
-        let full = |state: &mut GateState| {
-            !state.ended && state.bytes > 0 && state.bytes + bytes > WAITING_BYTES_MAX
-        };
-        let mut state = self.lock();
-        if full(&mut state) {
-            state.waiting += 1;
-            mailbox.wake();
-            state = self.freed.wait_while(state, full).unwrap_or_else(PoisonError::into_inner);
-            state.waiting -= 1;
-        }
-        state.bytes += bytes;
-        Hold { gate: Arc::clone(self), bytes }
-    }
-
-    /// Nobody waits any more.
-    fn end(&self) {
-        self.lock().ended = true;
-        self.freed.notify_all();
-    }
-}
-
-impl Drop for Hold {
-    fn drop(&mut self) {
-        let mut state = self.gate.lock();
-        state.bytes -= self.bytes;
-        let awaited = state.waiting > 0;
-        drop(state);
-        if awaited {
-            self.gate.freed.notify_all();
-        }
-    }
 }
 
 impl Cluster {

@@ -3,15 +3,16 @@
 //! Bounded from outside: a request holds byte permits and a connection, each of which has a budget. While the owner syncs,
 //! jobs gather here; that is the group of the next commit.
 
+mod gate;
+
+pub(super) use gate::{Gate, Hold};
+
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
 
 use super::Failure;
-use super::control::Order;
-use super::links::{Asked, Hold};
-use super::owner::Asker;
 use crate::core::replication::{self, History, Image, Message, Standing};
 use crate::core::{Command, Reply};
 use crate::store::tables::Unreplaced;
@@ -47,6 +48,42 @@ pub(crate) enum Waiter {
     },
 }
 
+/// Who waits for proof that this replica leads.
+#[derive(Debug)]
+pub(crate) enum Asker {
+    /// A request of this node.
+    Here(oneshot::Sender<Result<LogIndex, Failure>>),
+    /// Those of another node.
+    Peer {
+        /// Which.
+        from: ReplicaId,
+        /// Tells its questions apart.
+        number: u64,
+    },
+    /// A decided answer that changes nothing.
+    Answer(Waiting),
+}
+
+/// A decided answer.
+#[derive(Debug)]
+pub(crate) struct Waiting {
+    /// What it rests on.
+    pub(crate) basis: LogIndex,
+    pub(crate) waiter: Waiter,
+    pub(crate) answer: Answer,
+}
+
+/// The order to lead, or the news of who votes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Order {
+    /// The epoch of the record in which it leads.
+    pub epoch: RecordEpoch,
+    /// Who votes.
+    pub configs: Configs,
+    /// Who gets the log without voting.
+    pub learners: Vec<ReplicaId>,
+}
+
 /// What an elector asks of a replica.
 #[derive(Debug)]
 pub(crate) enum Question {
@@ -65,6 +102,15 @@ pub(crate) enum Question {
         /// How long new writes may wait.
         patience: Duration,
     },
+}
+
+/// What a node asks of a shard's leader.
+#[derive(Debug, Clone)]
+pub(crate) enum Asked {
+    /// To decide.
+    Command(Command),
+    /// To remember that these streams were read just now.
+    Touched(Vec<StreamId>),
 }
 
 /// Tables that took the place of a shard's own: a leader's snapshot, or empty ones.
@@ -266,6 +312,11 @@ impl Mailbox {
         inner.ended = true;
         std::mem::take(&mut inner.jobs)
     }
+}
+
+/// An owner that ends without answering has lost its log.
+pub(super) async fn answer(posted: Result<oneshot::Receiver<Answer>, Failure>) -> Answer {
+    posted?.await.unwrap_or(Err(Failure::LogFailed))
 }
 
 #[cfg(test)]

@@ -5,18 +5,20 @@
 
 mod deadlines;
 mod line;
+mod pending;
 mod service;
 pub(super) mod tally;
 
 pub(super) use deadlines::Deadlines;
-pub(super) use line::{Asker, Line, Waiting};
+pub(super) use line::Line;
+pub(super) use pending::{Body, Pending, Uncommitted};
 pub(super) use tally::Cause;
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::Failure;
-use super::lane::GivenUp;
 use super::shared::Shared;
 use super::views::{Known, ShardViews, StreamView};
 use crate::codec::subscription::link_key;
@@ -33,7 +35,7 @@ const READS_RECORDED_PER_SWEEP_MAX: usize = 64;
 
 /// Lane bytes between two places of a shard's log that are remembered, so that a follower need not be served from the log's
 /// beginning.
-pub(super) const MARK_EVERY: u64 = 1 << 20;
+const MARK_EVERY: u64 = 1 << 20;
 
 /// Whether commands are decided here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,7 +68,7 @@ pub(crate) struct ShardOwner {
     /// The last committed record that changes anything.
     pub(super) changed: LogIndex,
     /// The core knows what the tables say of ids and facts; not so once another replica has led.
-    pub(super) core_is_current: bool,
+    core_is_current: bool,
     /// Where some entries stand in the lane, oldest first.
     pub(super) marks: VecDeque<(LogIndex, LanePosition)>,
     /// When which stream ends unless something renews it; looked at again when the time comes.
@@ -77,6 +79,16 @@ pub(crate) struct ShardOwner {
     pub(super) given_up: Option<GivenUp>,
     /// Streams whose creation is decided and not committed: seen by nobody.
     pub(crate) unpublished: HashSet<StreamId>,
+}
+
+/// A shard that gave up what it held.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct GivenUp {
+    /// What is set aside is all that there was, and not what was begun since.
+    pub(crate) is_first: bool,
+    pub(crate) since: Duration,
+    /// It could not, and does not try again before this.
+    pub(crate) not_before: Duration,
 }
 
 /// The log of a shard as a start found it.

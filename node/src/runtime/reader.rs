@@ -1,6 +1,6 @@
 //! Reads: one snapshot of a stream's committed state, then its messages from memory, the cache, the tables, or, below a
-//! fork's base, from the stream it was forked from. Whoever follows a tail and whoever lists names read here, too. Invariant: what one
-//! answer says of a stream (messages, next offset, closure) is what was committed at one moment.
+//! fork's base, from the stream it was forked from. Whoever follows a tail and whoever lists names read here, too. Invariant:
+//! what one answer says of a stream (messages, next offset, closure) is what was committed at one moment.
 
 pub(super) mod listing;
 mod sources;

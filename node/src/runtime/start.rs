@@ -7,13 +7,12 @@ mod assembly;
 mod findings;
 mod membership;
 mod progress;
-pub(super) mod replay;
+mod replay;
 mod report;
 mod salvage;
 mod volume;
 
 pub use progress::{GivenUp, StartPhase, StartProgress, StartStage};
-pub(super) use replay::{Uncommitted, ops_of};
 pub use report::StartReport;
 
 use std::collections::BTreeMap;

@@ -8,8 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::watch;
 
-use super::Engine;
-use crate::types::{ReplicaId, ShardCount, ShardId, StreamName, SubscriptionId};
+use crate::types::{ReplicaId, ShardCount, ShardId};
 
 /// Where a shard's writes are decided.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,7 +59,7 @@ impl Leaders {
         self.changes.subscribe()
     }
 
-    fn are_all_here(&self) -> bool {
+    pub(super) fn are_all_here(&self) -> bool {
         self.away.load(Ordering::Acquire) == 0
     }
 
@@ -88,43 +87,6 @@ impl Leaders {
             *known = next;
         }
         self.changes.send_replace(());
-    }
-}
-
-impl Engine {
-    /// Whether this node leads every shard, as a node on its own does. One atomic load.
-    #[must_use]
-    pub fn leads_all(&self) -> bool {
-        self.shared.leaders.are_all_here()
-    }
-
-    /// Where writes to a shard are decided.
-    #[must_use]
-    pub fn leader(&self, shard: ShardId) -> Whereabouts {
-        self.shared.leaders.of(shard)
-    }
-
-    /// Changes whenever the leader of any shard does. Subscribe first, then ask [`Self::leader`], then wait.
-    #[must_use]
-    pub fn leader_changed(&self) -> watch::Receiver<()> {
-        self.shared.leaders.changes.subscribe()
-    }
-
-    /// What was learnt about a shard's leader.
-    pub fn note_leader(&self, shard: ShardId, whereabouts: Whereabouts) {
-        self.shared.leaders.note(shard, None, whereabouts);
-    }
-
-    /// The shard of a name.
-    #[must_use]
-    pub fn shard_of(&self, name: &StreamName) -> ShardId {
-        name.shard(self.shared.count)
-    }
-
-    /// The shard that decides about a subscription.
-    #[must_use]
-    pub fn home_of(&self, id: &SubscriptionId) -> ShardId {
-        id.home(self.shared.count)
     }
 }
 

@@ -8,11 +8,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::apply_queue::Committed;
+use super::records;
 use super::trouble::{ROT_MET_MAX, State, Trouble};
 use crate::codec::record::RecordKind;
 use crate::runtime::mailbox::{Installed, Job, Mailbox};
 use crate::runtime::shared::Shared;
-use crate::runtime::start::replay;
 use crate::store::aol::LaneReader;
 use crate::store::tables::{LATE_BYTES_MAX, Tables, TablesError, Unreplaced};
 use crate::types::{LaneId, LanePosition, LogIndex, Op, ShardId, StreamId};
@@ -158,7 +158,7 @@ impl ShardApplier {
     /// Applies what waits, and removes some rows of what was deleted.
     fn apply(&mut self) -> Result<(), TablesError> {
         if let Some(index) = self.stuck.last().map(|record| record.index) {
-            replay::apply(&mut self.tables, &self.stuck)?;
+            records::apply(&mut self.tables, &self.stuck)?;
             let ops = || self.stuck.iter().flat_map(|record| &record.ops);
             self.reaping |=
                 ops().any(|op| matches!(op, Op::Delete { .. } | Op::Trim { .. } | Op::Unpin { .. }));
@@ -208,7 +208,7 @@ impl ShardApplier {
             false => Err(Unreplaced::Kept(TablesError::Busy)),
         };
         let installed = outcome.and_then(|()| {
-            let base = replay::base_of(&self.tables);
+            let base = records::base_of(&self.tables);
             base.map_err(|reason| Unreplaced::Unknown(TablesError::Damaged { reason: reason.into() }))
         });
         let outcome = match installed {
@@ -308,17 +308,17 @@ impl ShardApplier {
                 break;
             }
             reached = header.index;
-            let ops = replay::ops_of(header.kind, &record.payload).map_err(lost)?;
+            let ops = records::ops_of(header.kind, &record.payload).map_err(lost)?;
             let chain = header.chain_after(&record.payload);
             let committed = Committed::new(header.index, (header.epoch, chain), header.position, ops);
             bytes += committed.bytes;
             batch.push(committed);
             if bytes >= BATCH_BYTES {
-                replay::apply(&mut self.tables, &batch)?;
+                records::apply(&mut self.tables, &batch)?;
                 (batch, bytes) = (Vec::new(), 0);
             }
         }
-        replay::apply(&mut self.tables, &batch)?;
+        records::apply(&mut self.tables, &batch)?;
         if self.tables.state().applied.index < self.reported {
             return Err(lost(format!("the log lacks what was applied behind record {reached}")));
         }

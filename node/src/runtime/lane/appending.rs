@@ -5,11 +5,10 @@ use std::sync::Arc;
 use bytes::{BufMut, BytesMut};
 
 use super::LaneOwner;
-use super::group::{Body, Pending};
 use crate::codec::op::encode_ops;
 use crate::codec::record::{RecordKind, chain_after};
 use crate::core::replication::{Entry, Replica};
-use crate::runtime::owner::Cause;
+use crate::runtime::owner::{Body, Cause, Pending};
 use crate::runtime::views::StreamView;
 use crate::store::aol::{Appended, LaneError, RecordHead};
 use crate::types::{AolMode, Chain, Configs, Epoch, LanePosition, LogIndex, Op, ShardId};

@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-use super::group::{Due, Group, Pending};
+use super::group::{Due, Group};
 use super::{Duty, GROUP_BYTES_LARGE, LaneOwner};
 use crate::codec::record::RecordKind;
 use crate::codec::segment::encode_heads;
 use crate::core::replication::{Input, Memory, Replica};
 use crate::runtime::applier::ApplyQueue;
-use crate::runtime::mailbox::Mailbox;
-use crate::runtime::owner::{Asker, Service, Waiting};
+use crate::runtime::mailbox::{Asker, Mailbox, Waiting};
+use crate::runtime::owner::{Pending, Service};
 use crate::store::aol::{LaneError, RecordHead};
 use crate::types::{AolMode, Chain, Epoch, FsyncPolicy, LogIndex, ShardId};
 use crate::wire::Shipped;

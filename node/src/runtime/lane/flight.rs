@@ -11,8 +11,7 @@ use std::time::Duration;
 
 use super::commit::Reached;
 use super::{Duty, GROUP_BYTES_LARGE, GROUP_BYTES_MAX, LaneOwner};
-use crate::runtime::links::Hold;
-use crate::runtime::mailbox::{Job, Mailbox};
+use crate::runtime::mailbox::{Hold, Job, Mailbox};
 use crate::seam::Clock;
 use crate::store::aol::LaneError;
 use crate::types::{AolMode, FsyncPolicy, LaneId};

@@ -11,22 +11,12 @@ use super::LaneOwner;
 use crate::core::replication::{Input, Replica};
 use crate::runtime::applier::Successor;
 use crate::runtime::mailbox::Installed;
-use crate::runtime::owner::{Line, ShardOwner};
+use crate::runtime::owner::{GivenUp, Line, ShardOwner};
 use crate::types::{Chain, LogIndex, ShardId};
 
 /// Where no empty tables could be made, they are tried again after so long: each attempt is remembered durably, and on a full volume one
 /// comes to nothing like the other.
 const AGAIN: Duration = Duration::from_secs(10);
-
-/// A shard that gave up what it held.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct GivenUp {
-    /// What is set aside is all that there was, and not what was begun since.
-    is_first: bool,
-    since: Duration,
-    /// It could not, and does not try again before this.
-    not_before: Duration,
-}
 
 impl LaneOwner {
     /// The tables of a shard are damaged, another node leads, and the others can do without this one. Nothing happens where the replica

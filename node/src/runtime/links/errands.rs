@@ -16,14 +16,13 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, timeout_at};
 
 pub(in crate::runtime) use answered::answer_bytes;
-pub(in crate::runtime) use asked::Asked;
 pub(super) use asked::{read_errand, touched_bytes};
 
 use super::Cluster;
 use crate::core::Command;
-use crate::runtime::mailbox::{Answer, Job, Waiter};
+use crate::runtime::Failure;
+use crate::runtime::mailbox::{Answer, Asked, Job, Waiter, answer};
 use crate::runtime::shared::Shared;
-use crate::runtime::{Failure, engine};
 use crate::types::{Boot, LogIndex, ReplicaId, ShardId};
 use answered::read_answer;
 use asked::errand_bytes;
@@ -162,7 +161,7 @@ impl Shared {
     /// Has a command decided wherever its shard is led.
     pub(crate) async fn errand(&self, shard: ShardId, command: Command) -> Answer {
         let Some(cluster) = self.cluster.get() else {
-            return engine::answer(self.post(shard, command)).await;
+            return answer(self.post(shard, command)).await;
         };
         let deadline = Instant::now() + PATIENCE;
         let repeated = may_be_repeated(&command);
@@ -176,7 +175,7 @@ impl Shared {
                 (Some(leader), Some(bytes)) if cluster.me() != Some(leader) => {
                     self.ask_elsewhere(cluster, (leader, shard), bytes.clone(), deadline).await
                 }
-                _ => engine::answer(self.post(shard, command.clone())).await,
+                _ => answer(self.post(shard, command.clone())).await,
             };
             let failure = match answer {
                 Ok(answered) => return Ok(answered),

@@ -11,8 +11,7 @@ use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, timeout_at};
 
 use crate::runtime::Failure;
-use crate::runtime::mailbox::Job;
-use crate::runtime::owner::Asker;
+use crate::runtime::mailbox::{Asker, Job};
 use crate::runtime::shared::Shared;
 use crate::types::{Boot, LogIndex, ShardId};
 

@@ -6,40 +6,12 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::time::Duration;
 
-use tokio::sync::oneshot;
-
-use crate::runtime::Failure;
-use crate::runtime::lane::Pending;
-use crate::runtime::mailbox::{Answer, Waiter};
-use crate::types::{Chain, LanePosition, LogIndex, ReplicaId};
+use super::Pending;
+use crate::runtime::mailbox::{Asker, Waiting};
+use crate::types::{Chain, LanePosition, LogIndex};
 
 /// Moments that are remembered to tell how long a follower has been behind; older lags are told as at least that.
 const TIMES_MAX: usize = 4096;
-
-/// Who waits for proof that this replica leads.
-#[derive(Debug)]
-pub(crate) enum Asker {
-    /// A request of this node.
-    Here(oneshot::Sender<Result<LogIndex, Failure>>),
-    /// Those of another node.
-    Peer {
-        /// Which.
-        from: ReplicaId,
-        /// Tells its questions apart.
-        number: u64,
-    },
-    /// A decided answer that changes nothing.
-    Answer(Waiting),
-}
-
-/// A decided answer.
-#[derive(Debug)]
-pub(crate) struct Waiting {
-    /// What it rests on.
-    pub(crate) basis: LogIndex,
-    pub(crate) waiter: Waiter,
-    pub(crate) answer: Answer,
-}
 
 /// The line of one shard.
 #[derive(Debug, Default)]

@@ -3,30 +3,20 @@
 //! Invariant: a shard opens only if its log joins its tables without a hole and with the same chain; else it refuses
 //! service and its log is kept.
 
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
-use bytes::Bytes;
-
-use crate::codec::op::decode_ops;
 use crate::codec::record::RecordKind;
 use crate::codec::segment::decode_heads;
 use crate::codec::voters::decode_configs;
 use crate::core::replication::History;
-use crate::runtime::applier::Committed;
+use crate::runtime::applier::{Committed, apply, base_of, ops_of};
+use crate::runtime::owner::Uncommitted;
 use crate::store::aol::Record;
-use crate::store::tables::{Applied, EpochStart, Tables, TablesError};
-use crate::types::limits::CHUNK_BYTES_TARGET;
-use crate::types::{Chain, Configs, Epoch, LanePosition, LogIndex, Op, ShardId, Space};
+use crate::store::tables::Tables;
+use crate::types::{Chain, Configs, LanePosition, LogIndex, ShardId};
 
 /// Bytes of records that gather before they are applied: as many as an applier's round under load.
 const BATCH_BYTES: u64 = 8 << 20;
-
-/// What a transaction holds at least: half of the memory that a shard's tables have by default, which is what redb keeps
-/// for pages that are not written yet.
-const TRANSACTION_BYTES: usize = 1 << 20;
-
-/// The row of the newest committed sets of voters. Persisted, keep stable.
-pub(super) const VOTERS_KEY: &[u8] = b"voters";
 
 /// How much of a log is known to be committed before its last entry is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,18 +67,6 @@ struct Strange {
     reason: String,
     /// Some are missing before it; else it is of another log than what was read.
     is_gap: bool,
-}
-
-/// An entry of a log that may be cut again.
-#[derive(Debug, Clone)]
-pub(crate) struct Uncommitted {
-    pub(crate) index: LogIndex,
-    pub(crate) epoch: Epoch,
-    /// The chain after it.
-    pub(crate) chain: Chain,
-    pub(crate) position: LanePosition,
-    pub(crate) kind: RecordKind,
-    pub(crate) payload: Bytes,
 }
 
 impl ShardReplay {
@@ -301,83 +279,6 @@ impl ShardReplay {
     }
 }
 
-/// The log's shape and the voters, as far as the tables hold them.
-pub(in crate::runtime) fn base_of(tables: &Tables) -> Result<(History, Vec<(LogIndex, Configs)>), String> {
-    let state = tables.state();
-    let start = |start: &EpochStart| core_start(start.epoch, start.first);
-    let starts = state.epochs.iter().map(start).collect();
-    let history = History::new(starts, state.applied.index, state.applied.chain);
-    let history = history.map_err(|error| format!("its tables: {error}"))?;
-    let voters =
-        tables.reader().patient().fact(Space::Voters, VOTERS_KEY).map_err(|error| error.to_string())?;
-    let voters = voters.map(|bytes| decode_configs(&bytes)).transpose().map_err(|error| error.to_string())?;
-    Ok((history, voters.into_iter().map(|configs| (state.applied.index, configs)).collect()))
-}
-
-fn core_start(epoch: Epoch, first: LogIndex) -> crate::core::replication::EpochStart {
-    crate::core::replication::EpochStart { epoch, first }
-}
-
-/// Applies records in log order, in as few transactions as the tables' memory serves well.
-pub(crate) fn apply(tables: &mut Tables, records: &[Committed]) -> Result<(), TablesError> {
-    let mut rest = records;
-    while !rest.is_empty() {
-        let (now, later) = rest.split_at(transaction(rest));
-        apply_at_once(tables, now)?;
-        rest = later;
-    }
-    Ok(())
-}
-
-/// How many of the records make the next transaction: it ends where its pages would no longer fit the memory of the tables
-/// (they would be written out and read again to be checksummed), but not before the streams in it have filled a chunk on
-/// average, since a chunk that is not full is written again by the next one.
-fn transaction(records: &[Committed]) -> usize {
-    let mut streams = HashSet::new();
-    let mut bytes = 0;
-    let ends_before = |record: &Committed| {
-        if bytes >= TRANSACTION_BYTES.max(streams.len() * CHUNK_BYTES_TARGET) {
-            return true;
-        }
-        bytes += usize::try_from(record.bytes).unwrap_or(usize::MAX);
-        streams.extend(record.ops.iter().filter_map(Op::stream));
-        false
-    };
-    records.iter().position(ends_before).unwrap_or(records.len())
-}
-
-fn apply_at_once(tables: &mut Tables, records: &[Committed]) -> Result<(), TablesError> {
-    let Some(last) = records.last() else { return Ok(()) };
-    let applied = Applied { index: last.index, chain: last.chain, epoch: last.epoch };
-    let epochs = epoch_starts(tables, records);
-    let ops = records.iter().flat_map(|record| record.ops.iter().map(|op| (record.index, op)));
-    tables.apply_all(ops, applied, &epochs)
-}
-
-/// The epochs that begin in these records.
-fn epoch_starts(tables: &Tables, records: &[Committed]) -> Vec<EpochStart> {
-    let mut newest = tables.state().applied.epoch;
-    let mut starts = Vec::new();
-    for record in records.iter().filter(|record| record.index > tables.state().applied.index) {
-        if record.epoch != newest {
-            newest = record.epoch;
-            starts.push(EpochStart { epoch: record.epoch, first: record.index });
-        }
-    }
-    starts
-}
-
-pub(in crate::runtime) fn ops_of(kind: RecordKind, payload: &Bytes) -> Result<Vec<Op>, String> {
-    match kind {
-        RecordKind::Batch | RecordKind::Relief => decode_ops(payload).map_err(|error| error.to_string()),
-        RecordKind::Config => {
-            let key = Bytes::from_static(VOTERS_KEY);
-            Ok(vec![Op::Put { space: Space::Voters, key, value: payload.clone() }])
-        }
-        _ => Ok(Vec::new()),
-    }
-}
-
 /// All shards of a node while the logs are read.
 pub(crate) type Replays = BTreeMap<ShardId, ShardReplay>;
 
@@ -397,39 +298,13 @@ pub(crate) fn take(replays: &mut Replays, record: &Record) {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
     use crate::codec::record::RecordHeader;
     use crate::store::tables::Identity;
     use crate::store::tables::tests::small_disk::SmallDisk;
-    use crate::types::{AppendOp, Boot, Messages, Offset, RecordEpoch, ShardCount, StreamId, UnixMillis};
-
-    fn record(index: u64, stream: u64, bytes: usize) -> Committed {
-        let append = AppendOp {
-            stream: StreamId(stream),
-            start: Offset::default(),
-            messages: Messages::single(Bytes::from(vec![7; bytes])).unwrap(),
-            close: false,
-            producer: None,
-            seq: None,
-            at: UnixMillis(0),
-        };
-        Committed::new(
-            LogIndex(index),
-            (Epoch::default(), Chain(0)),
-            LanePosition(0),
-            vec![Op::Append(append)],
-        )
-    }
-
-    #[test]
-    fn a_transaction_fits_the_memory_of_the_tables_and_leaves_no_chunk_half_full_for_it() {
-        let of_streams = |count: u64| (0..4000).map(|n| record(n, n % count, 10_000)).collect::<Vec<_>>();
-        let one = transaction(&of_streams(1)) * 10_000;
-        assert!((TRANSACTION_BYTES - 50_000..TRANSACTION_BYTES + 20_000).contains(&one), "{one}");
-        let hundred = transaction(&of_streams(100)) * 10_000;
-        assert!(hundred > 90 * CHUNK_BYTES_TARGET, "{hundred}");
-        assert_eq!(transaction(&of_streams(1)[..5]), 5);
-    }
+    use crate::types::{Boot, Epoch, RecordEpoch, ShardCount};
 
     fn epoch(number: u64) -> Epoch {
         Epoch { record: RecordEpoch(number), boot: Boot(1) }

@@ -9,6 +9,7 @@ use crate::codec::fields::{Cursor, Sink, put_blob, put_number, put_offset, put_u
 use crate::codec::meta::{get_content_type, get_name};
 use crate::codec::subscription::{get_share, share_bytes};
 use crate::core::{Append, Command, LinkAsk, LinkCommand, Pin};
+use crate::runtime::mailbox::Asked;
 use crate::types::{
     Framing, Lengths, Messages, Offset, PinId, StreamId, StreamName, SubscriptionId, SubscriptionUid,
 };
@@ -27,15 +28,6 @@ const PLAIN: u8 = 0;
 const JSON: u8 = 1;
 
 const WHAT: &str = "an errand";
-
-/// What a node asks of a shard's leader.
-#[derive(Debug, Clone)]
-pub(crate) enum Asked {
-    /// To decide.
-    Command(Command),
-    /// To remember that these streams were read just now.
-    Touched(Vec<StreamId>),
-}
 
 /// The bytes of a command; `None`: it is not one that leaders ask of each other.
 pub(crate) fn errand_bytes(command: &Command) -> Option<Bytes> {
