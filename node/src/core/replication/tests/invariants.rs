@@ -129,16 +129,7 @@ fn i06_an_order_for_another_boot_is_refused_and_nothing_is_led() {
 
 /// Replica 1 has an entry that nobody else has, and is about to cut it for the leader of epoch 2, replica 2.
 fn about_to_cut() -> World {
-    let mut world = World::led();
-    world.write(0, "never synced by its leader");
-    let place = world.letters.iter().position(|letter| letter.to == id(1)).unwrap();
-    world.deliver(place);
-    world.sync(1);
-    world.crash(0);
-    world.letters.clear();
-    world.seal(2, 2);
-    world.save(2);
-    world.lead(2, 2, &Configs::first(voters(&[0, 1, 2])));
+    let mut world = World::replaced();
     (0..2).for_each(|_| world.save(2));
     world.sync(2);
     while !said(&world, 2).iter().any(|message| matches!(message, Message::Adopt { .. })) {

@@ -153,6 +153,21 @@ impl World {
         world
     }
 
+    /// Replica 1 alone has the last entry of replica 0, which is gone; replica 2 is told to lead epoch 2.
+    pub(super) fn replaced() -> Self {
+        let mut world = Self::led();
+        world.write(0, "never synced by its leader");
+        let place = world.letters.iter().position(|letter| letter.to == id(1)).unwrap();
+        world.deliver(place);
+        world.sync(1);
+        world.crash(0);
+        world.letters.clear();
+        world.seal(2, 2);
+        world.save(2);
+        world.lead(2, 2, &Configs::first(voters(&[0, 1, 2])));
+        world
+    }
+
     pub(super) fn node(&self, number: u32) -> &Node {
         &self.nodes[&id(number)]
     }
