@@ -18,6 +18,7 @@ use thalweg_node::store::superblock::SuperblockStore;
 use thalweg_node::store::tables::{Identity, Tables};
 use thalweg_node::telemetry::Metrics;
 use thalweg_node::types::{ContentType, Epoch, LogIndex, Messages, ShardCount, ShardId, StreamName};
+use tokio::runtime::Runtime;
 
 use super::engine_world::block_on;
 use super::free_address::free_address;
@@ -171,12 +172,19 @@ fn promised(disk: &SimulatedDisk) -> Epoch {
     found.shards.get(&SHARD).map(|memory| memory.promised).unwrap_or_default()
 }
 
-/// The third node's life from when it comes back until it has everything.
-fn record(world: &World) -> History {
-    let (first, _) = world.start(0);
-    let (second, _) = world.start(1);
-    let (third, _) = world.start(2);
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+pub(crate) fn tokio() -> Runtime {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
+}
+
+/// The number of the first segment of a node's log, as its name says it.
+pub(crate) fn first_segment(world: &World, node: usize) -> String {
+    let lane = world.disks[node].root().subdir("lane-000").unwrap();
+    lane.list().unwrap().into_iter().min().unwrap()
+}
+
+/// Three nodes of which the third went away, and the logs of the others went on without it.
+pub(crate) fn left_behind(world: &World, runtime: &Runtime) -> (Running, Running, Arc<Metrics>) {
+    let ((first, metrics), (second, _), (third, _)) = (world.start(0), world.start(1), world.start(2));
     runtime.block_on(async {
         create(&first.engine, &world.name).await;
         for number in 0..APPENDS[0] {
@@ -189,11 +197,17 @@ fn record(world: &World) -> History {
         for number in APPENDS[0]..APPENDS[0] + APPENDS[1] {
             append(&first.engine, &world.name, number).await;
         }
-        let lane = world.disks[0].root().subdir("lane-000").unwrap();
         // A segment that is let go is used again under a higher number.
-        let gone = async || lane.list().unwrap().first().is_some_and(|name| name.as_str() > "0000000004");
+        let gone = async || first_segment(world, 0).as_str() > "0000000004";
         eventually("the log is let go", gone).await;
     });
+    (first, second, metrics)
+}
+
+/// The third node's life from when it comes back until it has everything.
+fn record(world: &World) -> History {
+    let runtime = tokio();
+    let (first, second, _) = left_behind(world, &runtime);
     let (history, third) = world.disks[2].record(|| {
         let (third, metrics) = world.start(2);
         runtime.block_on(async {

@@ -10,11 +10,12 @@ use thalweg_node::runtime::{ReadFrom, Running, ShardRole, Whereabouts, start_on}
 use thalweg_node::seam::disk::simulated::{Call, Faults, SimulatedDisk};
 use thalweg_node::seam::{Clock, SystemClock};
 use thalweg_node::telemetry::Metrics;
-use tokio::runtime::Runtime;
 
 use super::engine_world::fatal;
 use super::gated_disk::{Gate, GatedDir};
-use super::seeding_crash::{APPEND_BYTES, APPENDS, SHARD, World, append, create, eventually, has, held};
+use super::seeding_crash::{
+    APPEND_BYTES, APPENDS, SHARD, World, append, eventually, first_segment, has, held, left_behind, tokio,
+};
 use super::tier;
 
 /// What a run makes, with the third node back: all that is appended while it was away, and a little more.
@@ -24,38 +25,6 @@ const PATIENT_EVERY: usize = 8;
 /// Calls that a full volume refuses.
 const GROWING: [Call; 7] =
     [Call::Create, Call::Rename, Call::Write, Call::Sync, Call::Allocate, Call::SetLength, Call::SyncDir];
-
-fn tokio() -> Runtime {
-    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
-}
-
-/// The number of the first segment of a node's log, as its name says it.
-fn first_segment(world: &World, node: usize) -> String {
-    let lane = world.disks[node].root().subdir("lane-000").unwrap();
-    lane.list().unwrap().into_iter().min().unwrap()
-}
-
-/// Three nodes of which the third went away, and the logs of the others went on without it.
-fn left_behind(world: &World, runtime: &Runtime) -> (Running, Running, Arc<Metrics>) {
-    let ((first, metrics), (second, _), (third, _)) = (world.start(0), world.start(1), world.start(2));
-    runtime.block_on(async {
-        create(&first.engine, &world.name).await;
-        for number in 0..APPENDS[0] {
-            append(&first.engine, &world.name, number).await;
-        }
-        has(&third.engine, &world.name, APPENDS[0]).await;
-    });
-    third.stop();
-    runtime.block_on(async {
-        for number in APPENDS[0]..APPENDS[0] + APPENDS[1] {
-            append(&first.engine, &world.name, number).await;
-        }
-        // A segment that is let go is used again under a higher number.
-        let gone = async || first_segment(world, 0).as_str() > "0000000004";
-        eventually("the log is let go", gone).await;
-    });
-    (first, second, metrics)
-}
 
 /// What became of the third node.
 #[derive(Debug, Default)]
