@@ -14,7 +14,7 @@ use super::whereabouts::Whereabouts;
 use super::{Failure, tally};
 use crate::codec::record::RecordKind;
 use crate::codec::voters::{decode_configs, encode_configs};
-use crate::core::replication::{Effect, Entry, Input, Message, Part};
+use crate::core::replication::{Effect, Entry, Halt, Input, Message, Part};
 use crate::types::{Configs, LogIndex, ReplicaId, ShardId};
 use crate::wire::Shipping;
 
@@ -77,7 +77,10 @@ impl LaneOwner {
                 }
                 Effect::Halted(halt) => {
                     if let Some(open) = self.shared.open_shard(shard) {
-                        open.condemn(&halt.to_string());
+                        match halt {
+                            Halt::PutBack(_) => open.condemn_with_all(&halt.to_string()),
+                            halt => open.condemn(&halt.to_string()),
+                        }
                     }
                 }
             }
