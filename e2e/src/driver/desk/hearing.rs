@@ -24,7 +24,7 @@ impl Desk {
             }
             Event::CaughtUp { shard, epoch } => vec![Input::CaughtUp { shard, epoch }],
             Event::Measured(lags) => {
-                self.lags.extend(lags);
+                self.levels.measured(&lags, self.clock.elapsed());
                 Vec::new()
             }
             Event::Ended(node) => self.ended(&node),
