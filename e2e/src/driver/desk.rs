@@ -179,8 +179,7 @@ impl Desk {
                 Some(table)
             }
             Ok((_, table)) => {
-                self.halted = true;
-                self.refuse(format!("the record is that of cluster {} now", table.cluster));
+                self.halt(format!("the record is that of cluster {} now", table.cluster));
                 None
             }
             Err(error) => {
@@ -216,6 +215,13 @@ impl Desk {
     fn say(&self, news: News) {
         // Nobody may be listening.
         let _ = self.news.send(news);
+    }
+
+    /// Nothing is touched from now on.
+    fn halt(&mut self, why: String) {
+        if !std::mem::replace(&mut self.halted, true) {
+            self.say(News::Halted(why));
+        }
     }
 
     fn refuse(&mut self, why: String) {

@@ -45,8 +45,7 @@ impl Desk {
         match status.pulse.map(NodePulse::from).filter(|pulse| pulse.replica == replica) {
             Some(pulse) => {
                 if let Some(shows) = self.is_beyond(&pulse).await {
-                    self.halted = true;
-                    self.refuse(format!(
+                    self.halt(format!(
                         "of {node}: {shows}; the record is an older copy (RecordRollback), and nothing is touched any more"
                     ));
                     return inputs;
