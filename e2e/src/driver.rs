@@ -9,6 +9,7 @@ mod asks;
 mod bootstrap;
 mod desk;
 mod drive;
+mod levels;
 mod members;
 mod news;
 mod plan;

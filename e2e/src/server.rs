@@ -9,7 +9,7 @@ mod kind;
 mod process;
 
 pub use build::{node_binary, rival_binary, workspace_root};
-pub use complaints::complaints;
+pub use complaints::{complaints, is_complaint};
 pub use descriptors::allow_descriptors;
 pub use kind::{AolMode, FsyncMode, NodeOptions, ServerKind};
 pub use process::{Cost, Server};

@@ -30,7 +30,7 @@ pub use declare::{Setting, Source};
 pub use error::ConfigError;
 pub use layers::{Effective, Layers};
 pub use print::markdown;
-pub use relations::too_many_lanes;
+pub use relations::{MEMBER_BODY_MAX, too_many_lanes};
 pub use settings::{Config, SETTINGS};
 pub use size::Size;
 pub use text::{CorsOrigin, NodeName};

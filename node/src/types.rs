@@ -10,6 +10,7 @@ mod name;
 mod numbers;
 mod offset;
 mod op;
+mod ranges;
 mod roster;
 mod start;
 mod stream;
@@ -30,6 +31,7 @@ pub use numbers::{
 };
 pub use offset::{Offset, OffsetError};
 pub use op::{AppendOp, Op, PinOp, Space};
+pub use ranges::in_ranges;
 pub use roster::{Member, Roster};
 pub use start::{Met, Start, StartKey, TRAIL_STARTS_MAX, Trail};
 pub use stream::{

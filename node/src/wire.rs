@@ -46,7 +46,7 @@ use bytes::Bytes;
 use crate::codec::record::RecordKind;
 use crate::core::replication::{History, Message, PutBack};
 use crate::types::{
-    Boot, Chain, ClusterId, Epoch, LanePosition, LogIndex, ReplicaId, Roster, ShardId, Start, Trail,
+    Acks, Boot, Chain, ClusterId, Epoch, LanePosition, LogIndex, ReplicaId, Roster, ShardId, Start, Trail,
     VolumeIncarnation,
 };
 
@@ -63,6 +63,8 @@ pub struct Identity {
     pub trail: Trail,
     /// Tells what its cluster file plans from what another one does; zero without a file.
     pub plan: u32,
+    /// Who holds a write that it leads before that is acknowledged.
+    pub acks: Acks,
 }
 
 /// A peer that shook hands.
@@ -106,6 +108,8 @@ pub trait Host: Send + Sync + 'static {
     fn roster(&self) -> Arc<Roster>;
     /// A peer shakes hands: checks it by its trail, and remembers its start durably before this returns.
     fn greeted(&self, peer: Peer, trail: &Trail) -> Result<(), Stranger>;
+    /// A peer whose connection to this node is there says how it acknowledges what it leads.
+    fn acknowledges(&self, peer: Peer, acks: Acks);
     /// A peer that this node has dialled has met a start of this node's volume and refuses to speak to it, because the volume says nothing
     /// of that start. It is there now; whether it is a member, the node sees.
     fn put_back(&self, by: Peer, met: Start);

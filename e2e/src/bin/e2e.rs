@@ -285,9 +285,9 @@ async fn show_cluster(arguments: ClusterArguments) -> anyhow::Result<()> {
     let enough = async {
         tokio::select! { _ = interrupts.recv() => {}, _ = ends.recv() => {} }
     };
-    let say = |line: Line| match line.json() {
-        Ok(object) if json => println!("{object}"),
-        _ => println!("{line}"),
+    let say = |lines: &[Line]| match json {
+        true => lines.iter().filter_map(|line| line.json().ok()).for_each(|object| println!("{object}")),
+        false => Line::for_people(lines).iter().for_each(|line| println!("{line}")),
     };
     show(wanted, say, enough).await
 }

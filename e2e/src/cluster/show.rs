@@ -1,18 +1,18 @@
 //! A cluster on one machine, to look at: nodes and a driver, and a line for whatever happens, until somebody has seen enough.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use thalweg_node::store::layout::LAYOUT_FILE;
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, MissedTickBehavior, interval, interval_at, sleep};
 
 use super::line::{Line, Place};
 use super::world::{Next, Options, World};
-use crate::driver::Planned;
-use crate::server::{NodeOptions, node_binary};
+use crate::driver::{News, Planned};
+use crate::server::{NodeOptions, is_complaint, node_binary};
 use crate::stopwatch::Stopwatch;
 
 /// A node that ended is started again after so long: time to see its shards move.
@@ -23,6 +23,8 @@ const PROGRESS: Duration = Duration::from_secs(1);
 const BUILD_PROGRESS: Duration = Duration::from_secs(5);
 /// A build that has nothing to do takes no longer.
 const BUILD_QUICK: Duration = Duration::from_millis(500);
+/// What is said of one shard is said of others within this time.
+const LOOK: Duration = Duration::from_millis(100);
 /// A cluster that does not open within this time does not open.
 const OPEN_MAX: Duration = Duration::from_secs(60);
 
@@ -44,7 +46,7 @@ pub struct Show {
 /// Starts it and tells what happens, until `enough`; then ends everything in order.
 pub async fn show(
     wanted: Show,
-    mut say: impl FnMut(Line),
+    mut say: impl FnMut(&[Line]),
     enough: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
     check(&wanted.data)?;
@@ -70,14 +72,8 @@ pub async fn show(
         () = &mut enough => None,
     };
     if let Some(opened) = opened {
-        if opened.is_err() {
-            // What was seen meanwhile tells why.
-            for news in world.news() {
-                say(Line::of(&news, &world.driver()?.view().table));
-            }
-        }
         opened.context("the cluster does not open")?;
-        say(introduction(&mut world, clock.elapsed())?);
+        say(&introduction(&world, clock.elapsed())?);
         tokio::select! {
             // An interrupt from the keyboard ends the nodes, too; that is no failover.
             biased;
@@ -85,9 +81,9 @@ pub async fn show(
             told = tell(&mut world, &mut say) => told?,
         }
     }
-    say(Line::Ending);
+    say(&[Line::Ending]);
     world.end().await?;
-    say(Line::Over { data: wanted.data });
+    say(&[Line::Over { data: wanted.data }]);
     Ok(())
 }
 
@@ -104,7 +100,7 @@ fn check(data: &Path) -> anyhow::Result<()> {
 }
 
 /// Brings the program of the node up to date.
-async fn build(say: &mut impl FnMut(Line)) -> anyhow::Result<()> {
+async fn build(say: &mut impl FnMut(&[Line])) -> anyhow::Result<()> {
     let clock = Stopwatch::start();
     let mut built = spawn_blocking(node_binary);
     // Where there is nothing to build, nothing is said of it.
@@ -112,46 +108,122 @@ async fn build(say: &mut impl FnMut(Line)) -> anyhow::Result<()> {
     loop {
         tokio::select! {
             built = &mut built => return built?.map(drop),
-            _ = progress.tick() => say(Line::Building { seconds: clock.elapsed().as_secs() }),
+            _ = progress.tick() => say(&[Line::Building { seconds: clock.elapsed().as_secs() }]),
         }
     }
 }
 
-/// Starts everything, with a line for every second that it takes.
-async fn open(world: &mut World, say: &mut impl FnMut(Line)) -> anyhow::Result<()> {
+/// Starts everything, with a line for every second that it takes, and for what is seen meanwhile: it tells why nothing opens.
+async fn open(world: &mut World, say: &mut impl FnMut(&[Line])) -> anyhow::Result<()> {
     let (clock, nodes) = (Stopwatch::start(), world.count());
-    let opened = async {
-        world.start_all().await?;
-        world.drive().await?;
-        // The whole record is nothing to read.
-        world.wait_open(OPEN_MAX).await.ok().context("some shards have no leader that takes writes")
-    };
-    tokio::pin!(opened);
     let mut progress = interval(PROGRESS);
     progress.set_missed_tick_behavior(MissedTickBehavior::Skip);
-    loop {
-        tokio::select! {
-            opened = &mut opened => return opened.map(drop),
-            _ = progress.tick() => say(Line::Starting { nodes, seconds: clock.elapsed().as_secs() }),
+    {
+        let started = async {
+            world.start_all().await?;
+            world.drive().await
+        };
+        tokio::pin!(started);
+        loop {
+            tokio::select! {
+                started = &mut started => break started?,
+                _ = progress.tick() => say(&[Line::Starting { nodes, seconds: clock.elapsed().as_secs() }]),
+            }
         }
+    }
+    let mut heard = Warnings::default();
+    while !world.driver()?.view().is_open() {
+        tokio::select! {
+            happened = world.next() => match happened? {
+                Next::News(news) => {
+                    let is_end = matches!(news, News::Halted(_));
+                    // That shards get their first leaders is no news.
+                    if !matches!(news, News::Moved { .. }) {
+                        told(world, (news, true), say).await?;
+                    }
+                    ensure!(!is_end, "the driver touches nothing any more");
+                }
+                Next::Ended(number, how) => bail!("{} ended ({how})", world.name(number)),
+            },
+            _ = progress.tick() => {
+                // The whole record is nothing to read.
+                ensure!(clock.elapsed() < OPEN_MAX, "some shards have no leader that takes writes");
+                say(&[Line::Starting { nodes, seconds: clock.elapsed().as_secs() }]);
+                say(&heard.lines(world));
+            }
+            () = sleep(LOOK) => {}
+        }
+    }
+    let mut later = world.news();
+    later.retain(|news| !matches!(news, News::Moved { .. }));
+    let table = world.driver()?.view().table;
+    say(&later.iter().map(|news| Line::of(news, &table)).collect::<Vec<_>>());
+    Ok(())
+}
+
+/// What a driver says comes for many shards at once.
+async fn told(
+    world: &mut World,
+    (first, opens): (News, bool),
+    say: &mut impl FnMut(&[Line]),
+) -> anyhow::Result<()> {
+    sleep(LOOK).await;
+    let mut later = world.news();
+    // Leaders of a cluster that opens are no news.
+    later.retain(|news| !(opens && matches!(news, News::Moved { .. })));
+    let table = world.driver()?.view().table;
+    let lines: Vec<Line> = [first].iter().chain(&later).map(|news| Line::of(news, &table)).collect();
+    say(&lines);
+    Ok(())
+}
+
+/// What nodes warn of, each line once.
+#[derive(Debug, Default)]
+struct Warnings {
+    /// So many lines of each node were looked at.
+    seen: BTreeMap<usize, usize>,
+}
+
+impl Warnings {
+    /// From now on.
+    fn new(world: &World) -> Self {
+        Self { seen: (0..world.count()).map(|node| (node, world.log(node).len())).collect() }
+    }
+
+    fn lines(&mut self, world: &World) -> Vec<Line> {
+        let mut lines = Vec::new();
+        for node in 0..world.count() {
+            let log = world.log(node);
+            let seen = self.seen.insert(node, log.len()).unwrap_or_default();
+            for text in log.iter().skip(seen).filter(|line| is_complaint(line)) {
+                // The time comes first, and is now.
+                let text = text.split_once(' ').map_or(text.as_str(), |(_, rest)| rest.trim()).to_owned();
+                lines.push(Line::Warning { node: world.name(node).to_owned(), text });
+            }
+        }
+        lines
     }
 }
 
-fn introduction(world: &mut World, took: Duration) -> anyhow::Result<Line> {
-    world.news();
-    let leaders = world.driver()?.view().leaders();
+fn introduction(world: &World, took: Duration) -> anyhow::Result<Vec<Line>> {
+    let view = world.driver()?.view();
+    let leaders = view.leaders();
     let place = |(planned, number): (&Planned, usize)| {
         let led = leaders.get(&planned.name).map_or(0, Vec::len);
         Place::new(planned, led, world.data(number).to_owned())
     };
     let nodes = world.planned().zip(0..).map(place).collect();
-    Ok(Line::Open { took_ms: u64::try_from(took.as_millis())?, nodes })
+    let names = world.planned().map(|planned| planned.name.clone()).collect();
+    let mut lines = vec![Line::Open { took_ms: u64::try_from(took.as_millis())?, nodes }];
+    lines.extend(Line::of_absent(&view.table, &names));
+    Ok(lines)
 }
 
 /// A line for everything that happens; a node that ends is started again.
-async fn tell(world: &mut World, say: &mut impl FnMut(Line)) -> anyhow::Result<()> {
+async fn tell(world: &mut World, say: &mut impl FnMut(&[Line])) -> anyhow::Result<()> {
     let clock = Stopwatch::start();
     let mut due: VecDeque<(Duration, usize)> = VecDeque::new();
+    let (mut heard, mut looks) = (Warnings::new(world), interval(PROGRESS));
     loop {
         let next = due.front().copied();
         let wait = next.map(|(at, _)| at.saturating_sub(clock.elapsed()));
@@ -163,17 +235,18 @@ async fn tell(world: &mut World, say: &mut impl FnMut(Line)) -> anyhow::Result<(
         };
         tokio::select! {
             happened = world.next() => match happened? {
-                Next::News(news) => say(Line::of(&news, &world.driver()?.view().table)),
+                Next::News(news) => told(world, (news, false), say).await?,
                 Next::Ended(number, how) => {
                     let node = world.name(number).to_owned();
-                    say(Line::Ended { node, how, again_s: RESTART.as_secs() });
+                    say(&[Line::Ended { node, how, again_s: RESTART.as_secs() }]);
                     world.tell_ended(number).await?;
                     due.push_back((clock.elapsed() + RESTART, number));
                 }
             },
+            _ = looks.tick() => say(&heard.lines(world)),
             () = restart => if let Some((_, number)) = due.pop_front() {
                 world.start_node(number).await?;
-                say(Line::RunsAgain { node: world.name(number).to_owned() });
+                say(&[Line::RunsAgain { node: world.name(number).to_owned() }]);
             },
         }
     }

@@ -16,7 +16,8 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::spawn_blocking;
 
 use super::asks::Decided;
-use super::members::{Lags, settle};
+use super::levels::{Lags, Levels};
+use super::members::settle;
 use super::news::{News, View};
 use super::plan::Plan;
 use super::record::{RecordError, RecordFile};
@@ -48,7 +49,7 @@ pub(super) struct Desk {
     clock: Stopwatch,
     table: watch::Sender<Arc<Table>>,
     pulses: BTreeMap<ReplicaId, NodePulse>,
-    lags: Lags,
+    levels: Levels,
     /// Nodes that were asked, whether they answered or not.
     asked: BTreeSet<String>,
     /// What is said of shards, until it is over.
@@ -81,7 +82,7 @@ impl Desk {
             clock: Stopwatch::start(),
             table,
             pulses: BTreeMap::new(),
-            lags: Lags::new(),
+            levels: Levels::default(),
             asked: BTreeSet::new(),
             troubles: BTreeMap::new(),
             refused: BTreeSet::new(),
@@ -178,8 +179,7 @@ impl Desk {
                 Some(table)
             }
             Ok((_, table)) => {
-                self.halted = true;
-                self.refuse(format!("the record is that of cluster {} now", table.cluster));
+                self.halt(format!("the record is that of cluster {} now", table.cluster));
                 None
             }
             Err(error) => {
@@ -193,15 +193,16 @@ impl Desk {
     async fn settle(&mut self) {
         let table = self.table.borrow().clone();
         let mut wished = Table::clone(&table);
-        settle(&mut wished, &self.lags);
+        let level = self.levels.level(self.clock.elapsed());
+        settle(&mut wished, &level);
         if wished == *table || self.halted {
             return;
         }
-        let (lags, (sender, receiver)) = (self.lags.clone(), std::sync::mpsc::channel());
+        let (sender, receiver) = std::sync::mpsc::channel();
         let changed = self
             .on_record(move |record| {
                 record.change(|table| {
-                    settle(table, &lags).into_iter().for_each(|news| drop(sender.send(news)));
+                    settle(table, &level).into_iter().for_each(|news| drop(sender.send(news)));
                     true
                 })
             })
@@ -214,6 +215,13 @@ impl Desk {
     fn say(&self, news: News) {
         // Nobody may be listening.
         let _ = self.news.send(news);
+    }
+
+    /// Nothing is touched from now on.
+    fn halt(&mut self, why: String) {
+        if !std::mem::replace(&mut self.halted, true) {
+            self.say(News::Halted(why));
+        }
     }
 
     fn refuse(&mut self, why: String) {

@@ -7,28 +7,14 @@
 
 use std::collections::BTreeMap;
 
-use thalweg_node::admin::words::{Shard, Shards, Status};
+use thalweg_node::admin::words::Status;
 use thalweg_node::core::replication::ShardRow;
 use thalweg_node::types::{Member, ReplicaId, ShardId, Voters};
 
+use super::levels::Level;
 use super::news::News;
 use super::plan::Plan;
 use super::table::Table;
-
-/// A learner that lacks at most so many entries becomes a voter: it has the rest within milliseconds.
-const CAUGHT_UP: u64 = 1000;
-
-/// For each shard, by how many entries each follower of its leader is behind.
-pub(super) type Lags = BTreeMap<ShardId, BTreeMap<ReplicaId, u64>>;
-
-/// What a node says of the followers that it feeds.
-pub(super) fn lags(said: Shards) -> Lags {
-    let shard = |shard: Shard| {
-        let fed = shard.followers.into_iter().filter(|follower| follower.is_shipped);
-        (shard.shard, fed.map(|follower| (follower.replica, follower.lag_entries)).collect())
-    };
-    said.shards.into_iter().map(shard).collect()
-}
 
 /// A node that was never a member answers in the place of one that was: it becomes a member under an id of its own.
 pub(super) fn admit(plan: &Plan, table: &mut Table, status: &Status) -> Option<News> {
@@ -47,16 +33,15 @@ pub(super) fn admit(plan: &Plan, table: &mut Table, status: &Status) -> Option<N
     Some(News::Replaced { node, is: id })
 }
 
-/// The next step of each shard on the way to voters that are the present members, and whoever is no longer needed.
-pub(super) fn settle(table: &mut Table, lags: &Lags) -> Vec<News> {
+/// The next step of each shard on the way to voters that are the present members, of whom these are level, and whoever is no longer
+/// needed.
+pub(super) fn settle(table: &mut Table, level: &Level) -> Vec<News> {
     let present = present(table);
     let mut news = Vec::new();
     let shards: Vec<ShardId> = table.rows.keys().copied().collect();
     for shard in shards {
         let Some(row) = table.rows.get(&shard) else { continue };
-        let nobody = BTreeMap::new();
-        let behind = lags.get(&shard).unwrap_or(&nobody);
-        let (after, said) = step(row, &present, behind);
+        let (after, said) = step(row, &present, |id| level.contains(&(shard, id)));
         let row = after.unwrap_or_else(|| row.clone());
         let learners: Vec<ReplicaId> =
             present.iter().copied().filter(|id| !row.configs.everybody().contains(id)).collect();
@@ -86,7 +71,7 @@ fn present(table: &Table) -> Vec<ReplicaId> {
 fn step(
     row: &ShardRow,
     present: &[ReplicaId],
-    behind: &BTreeMap<ReplicaId, u64>,
+    is_level: impl Fn(ReplicaId) -> bool,
 ) -> (Option<ShardRow>, Option<String>) {
     let voters = row.configs.last().voters;
     let change = |voters: Option<Voters>| voters.and_then(|voters| row.change(voters).ok());
@@ -95,9 +80,7 @@ fn step(
         let said = after.as_ref().map(|_| format!("{gone} votes no more"));
         return (after, said);
     }
-    let ready = |id: &&ReplicaId| {
-        !voters.contains(**id) && behind.get(id).is_some_and(|entries| *entries <= CAUGHT_UP)
-    };
+    let ready = |id: &&ReplicaId| !voters.contains(**id) && is_level(**id);
     let Some(new) = present.iter().find(ready) else { return (None, None) };
     let after = change(voters.with(*new));
     let said = after.as_ref().map(|_| format!("{new} has caught up and votes"));

@@ -45,6 +45,8 @@ pub enum News {
     GivenUp(GivenUp),
     /// Something that the driver does not touch until somebody looks.
     Refused(String),
+    /// Something for which the driver touches nothing any more.
+    Halted(String),
 }
 
 impl fmt::Display for News {
@@ -75,7 +77,7 @@ impl fmt::Display for News {
                 barred.iter().try_for_each(|it| write!(f, " {} ({}, {})", it.id, it.node, it.incarnation))?;
                 f.write_str("; they must be off, since they are not fenced")
             }
-            Self::Refused(why) => f.write_str(why),
+            Self::Refused(why) | Self::Halted(why) => f.write_str(why),
         }
     }
 }

@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::desk::Event;
-use super::members::lags;
+use super::levels::lags;
 use super::plan::{Plan, Planned};
 use super::table::Table;
 

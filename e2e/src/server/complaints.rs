@@ -14,7 +14,9 @@ pub fn complaints(log: &[String], expected: &[&str]) -> Vec<String> {
         .collect()
 }
 
-fn is_complaint(line: &str) -> bool {
+/// Whether a line of a log is a warning or an error.
+#[must_use]
+pub fn is_complaint(line: &str) -> bool {
     let bare = without_colours(line);
     let level = bare.split_whitespace().take(3).any(|word| word == "WARN" || word == "ERROR");
     level

@@ -12,6 +12,7 @@ use anyhow::{Context, ensure};
 use thalweg_e2e::client::{Connection, Request};
 use thalweg_e2e::cluster::{Options, SmallVolume, World};
 use thalweg_e2e::server::complaints;
+use thalweg_node::types::{ShardCount, StreamName};
 use tokio::time::sleep;
 
 use super::{PATIENCE, PEERS_COME_AND_GO, end, number, options};
@@ -143,10 +144,60 @@ async fn a_node_whose_disk_was_put_back_sets_it_aside_becomes_another_replica_an
     Ok(())
 }
 
+/// The name of a stream in a shard that a node leads.
+fn led_by(world: &World, node: usize) -> anyhow::Result<String> {
+    let shards = world.driver()?.view().table.rows.len();
+    let count = ShardCount::new(shards as u64).context("a count of shards")?;
+    for number in 0..1_000 {
+        let text = format!("led-{number}");
+        let shard = StreamName::from_bytes(text.as_bytes())?.shard(count);
+        if world.leader(usize::from(shard.0))? == node {
+            return Ok(text);
+        }
+    }
+    anyhow::bail!("node {node} leads nothing")
+}
+
+/// Writes until the node whose disk is full says so, or another one leads the stream; which of the two. What fits into room that was set
+/// aside before is taken meanwhile.
+async fn refuses_or_hands_over(
+    world: &World,
+    full: &mut Connection,
+    name: &str,
+) -> anyhow::Result<&'static str> {
+    let count =
+        ShardCount::new(world.driver()?.view().table.rows.len() as u64).context("a count of shards")?;
+    let shard = usize::from(StreamName::from_bytes(name.as_bytes())?.shard(count).0);
+    let append = Request::append(name, "text/plain", &[b'x'; 256 << 10]);
+    let told = async {
+        loop {
+            let answer = full.exchange(&append).await?;
+            let told = String::from_utf8_lossy(&answer.body).into_owned();
+            match answer.head.status {
+                507 => {
+                    ensure!(told.contains("\"outcome\":\"refused\""), "{told}");
+                    return Ok("the full node refuses writes with 507");
+                }
+                // Its followers pause, or another one is being elected.
+                204 | 503 => {}
+                status => anyhow::bail!("{status}: {told}"),
+            }
+            if world.leader(shard).is_ok_and(|leader| leader != 0) {
+                return Ok("another node leads what the full one led");
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, told).await.context("the full node neither refuses nor hands over")?
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_disk_of_one_node_refuses_or_hands_over_and_loses_nothing() -> anyhow::Result<()> {
     let data = tempfile::tempdir()?;
     let Some((mut world, volume)) = with_volume(96, data.path()).await? else { return Ok(()) };
+    let led = led_by(&world, 0)?;
+    let mut full = Connection::open(world.addresses()[0].context("it does not run")?).await?;
+    let created = full.exchange(&Request::create(&led, "text/plain")).await?;
+    ensure!(created.head.status == 201, "{}", created.head.status);
     world.work(9, 6, 4).await?;
     let ballast = volume.path().join("ballast");
     let free = 256usize << 20;
@@ -157,7 +208,9 @@ async fn a_full_disk_of_one_node_refuses_or_hands_over_and_loses_nothing() -> an
         .args(["bs=1M", &format!("count={}", free >> 20)])
         .output()?;
     ensure!(!filled.status.success(), "the disk was larger than thought");
-    sleep(Duration::from_secs(5)).await;
+    println!("{}", refuses_or_hands_over(&world, &mut full, &led).await?);
+    // The others go on beside it.
+    world.progress(50, PATIENCE).await?;
     // Whoever leads, a full voter can be sealed and the others go on: a stream through any node is written again.
     std::fs::remove_file(&ballast)?;
     world.wait_open(PATIENCE).await?;

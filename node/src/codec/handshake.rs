@@ -7,7 +7,9 @@
 use super::CodecError;
 use super::fields::{Cursor, Sink};
 use super::frame::HANDSHAKE_FRAME_BYTES_MAX;
-use crate::types::{Boot, ClusterId, ReplicaId, Start, StartKey, TRAIL_STARTS_MAX, Trail, VolumeIncarnation};
+use crate::types::{
+    Acks, Boot, ClusterId, ReplicaId, Start, StartKey, TRAIL_STARTS_MAX, Trail, VolumeIncarnation,
+};
 
 /// First four bytes of either direction. Keep stable.
 pub const PREAMBLE_MAGIC: [u8; 4] = *b"\xa7TLW";
@@ -56,6 +58,8 @@ pub struct Hello {
     pub shards: u16,
     /// Tells the plans of two cluster files apart; zero without a file.
     pub plan: u32,
+    /// Who holds a write of which it is the leader before that is acknowledged.
+    pub acks: Acks,
     /// Who dials.
     pub from: Greeter,
     /// Whom it looks for.
@@ -102,6 +106,10 @@ pub fn encode_hello(hello: &Hello, out: &mut impl Sink) {
     out.put(&hello.cluster.0);
     out.put(&hello.shards.to_le_bytes());
     out.put(&hello.plan.to_le_bytes());
+    out.put(&[match hello.acks {
+        Acks::Majority => 0,
+        Acks::Leader => 1,
+    }]);
     put_greeter(out, &hello.from);
     out.put(&hello.to.0.to_le_bytes());
     out.put(&[u8::from(hello.to_incarnation.is_some())]);
@@ -113,6 +121,11 @@ pub fn decode_hello(bytes: &[u8]) -> Result<Hello, CodecError> {
     let mut cursor = Cursor::copying(bytes);
     let (cluster, shards) = (ClusterId(array(&mut cursor)?), u16::from_le_bytes(array(&mut cursor)?));
     let plan = u32::from_le_bytes(array(&mut cursor)?);
+    let acks = match cursor.u8(WHAT)? {
+        0 => Acks::Majority,
+        1 => Acks::Leader,
+        _ => return Err(CodecError::Impossible(WHAT)),
+    };
     let (from, to) = (greeter(&mut cursor)?, ReplicaId(u32::from_le_bytes(array(&mut cursor)?)));
     let to_incarnation = match cursor.u8(WHAT)? {
         0 => None,
@@ -120,7 +133,7 @@ pub fn decode_hello(bytes: &[u8]) -> Result<Hello, CodecError> {
         _ => return Err(CodecError::Impossible(WHAT)),
     };
     cursor.end(WHAT)?;
-    Ok(Hello { cluster, shards, plan, from, to, to_incarnation })
+    Ok(Hello { cluster, shards, plan, acks, from, to, to_incarnation })
 }
 
 /// Appends a welcome: who answers.
@@ -185,10 +198,11 @@ mod tests {
 
     proptest! {
         #[test]
-        fn greetings_round_trip(cluster: [u8; 16], shards: u16, plan: u32, from in any_greeter(), to: u32, volume: Option<[u8; 16]>) {
+        fn greetings_round_trip(cluster: [u8; 16], shards: u16, plan: u32, alone: bool, from in any_greeter(), to: u32, volume: Option<[u8; 16]>) {
             let to_incarnation = volume.map(VolumeIncarnation);
             let (cluster, to) = (ClusterId(cluster), ReplicaId(to));
-            let hello = Hello { cluster, shards, plan, from, to, to_incarnation };
+            let acks = if alone { Acks::Leader } else { Acks::Majority };
+            let hello = Hello { cluster, shards, plan, acks, from, to, to_incarnation };
             prop_assert_eq!(decode_hello(&encoded(&hello)), Ok(hello));
             prop_assert!(encoded(&hello).len() <= HANDSHAKE_FRAME_BYTES_MAX);
             let mut bytes = Vec::new();
@@ -229,8 +243,8 @@ mod tests {
         let from = Greeter { id, incarnation, trail, connection: 7 };
         let to_incarnation = Some(incarnation);
         let (cluster, to) = (ClusterId([2; 16]), ReplicaId(2));
-        let hello = Hello { cluster, shards: 8, plan: 1, from, to, to_incarnation };
-        assert_eq!(encoded(&hello).len(), 336);
+        let hello = Hello { cluster, shards: 8, plan: 1, acks: Acks::Leader, from, to, to_incarnation };
+        assert_eq!(encoded(&hello).len(), 337);
         let mut welcome = Vec::new();
         encode_welcome(&from, &mut welcome);
         welcome[20..28].copy_from_slice(&31_u64.to_le_bytes());

@@ -94,7 +94,7 @@ settings! {
             because "the sooner a follower is back, the sooner another may be lost";
     }
     "Requests" {
-        /// Largest request body; a larger one is answered 413 before it is read.
+        /// Largest request body; a larger one is answered 413 before it is read. In a cluster at most 16MiB.
         request_body_max: Size = Size::mib(4), within Size::kib(1)..=Size::mib(64),
             because "a body is one record, held in memory until it is durable";
         /// Largest request line and headers together; larger ones are answered 431.

@@ -185,7 +185,9 @@ pub enum Failure {
     },
     /// Unknown: another leader took over while the write was being replicated, and may or may not have kept it; or the
     /// leader did not answer a request that was forwarded to it.
-    #[error("the shard's leader was lost while the write was under way; it may or may not have happened")]
+    #[error(
+        "the shard's leader was replaced, or did not answer in time, while the write was under way; it may or may not have happened"
+    )]
     LeaderLost,
     /// Unknown: the log failed while the write was under way; the node is going down.
     #[error("the log failed while the write was under way; it may or may not have happened")]
@@ -196,6 +198,6 @@ impl Failure {
     /// Whether the write certainly did not happen.
     #[must_use]
     pub fn refused(&self) -> bool {
-        !matches!(self, Self::LogFailed | Self::LeaderLost)
+        !matches!(self, Self::LogFailed | Self::LeaderLost | Self::Unreplicated { .. })
     }
 }

@@ -189,11 +189,10 @@ impl Control {
             known.insert(report.shard, report);
         }
         let refusing = self.shared.refusing();
-        for refusing in refusing {
-            let shard = ShardId(refusing.shard);
+        for (shard, failure) in refusing {
             let report = known.entry(shard).or_insert_with(|| ShardReport::unknown(shard));
             if !matches!(report.role, ShardRole::Halted(_)) {
-                report.role = ShardRole::Damaged(refusing.reason);
+                report.role = ShardRole::Damaged(failure.to_string());
             }
         }
         known.into_values().collect()

@@ -27,7 +27,7 @@ use super::vault::Vault;
 use super::whereabouts::Whereabouts;
 use crate::codec::roster::encode_roster;
 use crate::core::replication::Message;
-use crate::types::{Epoch, LogIndex, ReplicaId, Roster, ShardId, Start, Trail};
+use crate::types::{Acks, Epoch, LogIndex, ReplicaId, Roster, ShardId, Start, Trail};
 use crate::wire::{Door, Host, Identity, KnownStart, Links, Peer, Piece, Port, Stranger};
 use errands::{Errands, read_errand};
 use read_index::ReadIndex;
@@ -59,6 +59,8 @@ pub(crate) struct Cluster {
     /// What this node asks of leaders elsewhere, and tells them.
     pub(super) errands: Errands,
     touches: Touches,
+    /// How others acknowledge what they lead, as they said last.
+    acks: Mutex<BTreeMap<ReplicaId, Acks>>,
     /// What this node fetches from leaders.
     pub(super) seeding: Arc<Seeding>,
     /// Set once they run.
@@ -79,7 +81,7 @@ impl Cluster {
         me: Option<ReplicaId>,
         mailboxes: &[Arc<Mailbox>],
         begins_anew: bool,
-        plan: u32,
+        (plan, acks): (u32, Acks),
     ) -> Self {
         let identity = vault.look(|superblock| Identity {
             cluster: superblock.cluster,
@@ -87,6 +89,7 @@ impl Cluster {
             incarnation: superblock.incarnation,
             trail: superblock.trail(),
             plan,
+            acks,
         });
         let alone = is_alone(&roster, me);
         let standing = vault.look(|superblock| Standing::found(superblock, alone, begins_anew));
@@ -105,6 +108,7 @@ impl Cluster {
             reads: ReadIndex::new(boot),
             errands: Errands::new(boot),
             touches: Touches::default(),
+            acks: Mutex::default(),
             seeding: Arc::default(),
             links: OnceLock::new(),
         }
@@ -220,6 +224,17 @@ impl Cluster {
     }
 }
 
+/// What is said of a peer that acknowledges otherwise. It is no stranger: what is committed does not depend on it, and members that are
+/// started again with the other one, one after the other, must find each other meanwhile.
+fn differing(ours: Acks, theirs: Acks) -> Option<String> {
+    (ours != theirs).then(|| {
+        format!(
+            "a peer has acks = {theirs} and this node acks = {ours}: whether an acknowledged write survives the loss of its leader \
+             depends on who leads; give all members the same"
+        )
+    })
+}
+
 /// Whether nobody else is there to vouch for a start.
 fn is_alone(roster: &Roster, me: Option<ReplicaId>) -> bool {
     me.is_some_and(|me| roster.members.keys().all(|id| *id == me))
@@ -237,6 +252,15 @@ impl Host for Cluster {
     fn greeted(&self, peer: Peer, trail: &Trail) -> Result<(), Stranger> {
         self.learn(peer)?;
         self.check_start(peer, trail)
+    }
+
+    fn acknowledges(&self, peer: Peer, acks: Acks) {
+        let mut said = self.acks.lock().unwrap_or_else(PoisonError::into_inner);
+        if said.insert(peer.id, acks) != Some(acks)
+            && let Some(what) = differing(self.identity.acks, acks)
+        {
+            tracing::warn!(peer = peer.id.0, "{what}");
+        }
     }
 
     fn put_back(&self, by: Peer, met: Start) {
@@ -325,5 +349,22 @@ impl Host for Cluster {
 
     fn piece(&self, from: ReplicaId, shard: ShardId, piece: Piece) {
         self.seeding.arrived(from, shard, piece);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_peer_that_acknowledges_otherwise_is_spoken_of_with_both_values() {
+        for (ours, theirs) in [(Acks::Majority, Acks::Leader), (Acks::Leader, Acks::Majority)] {
+            let said = differing(ours, theirs).unwrap();
+            assert!(
+                said.starts_with(&format!("a peer has acks = {theirs} and this node acks = {ours}: ")),
+                "{said}"
+            );
+            assert_eq!(differing(ours, ours), None);
+        }
     }
 }

@@ -203,6 +203,12 @@ impl Shard {
         self.health.condemn(reason);
     }
 
+    /// The same for what concerns all shards of the node, and was said of it.
+    pub(crate) fn condemn_with_all(&self, reason: &str) {
+        tracing::debug!(shard = self.id.0, reason, "refusing service");
+        self.health.condemn(reason);
+    }
+
     /// Refuses everything until [`Self::resume`].
     pub(crate) fn suspend(&self, reason: &str) {
         tracing::warn!(

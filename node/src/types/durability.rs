@@ -37,6 +37,15 @@ pub enum Acks {
     Leader,
 }
 
+impl fmt::Display for Acks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Majority => "majority",
+            Self::Leader => "leader",
+        })
+    }
+}
+
 /// Log and syncs together: `spec.durability` of a cluster, `--aol` and `--fsync` of a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Durability {

@@ -26,6 +26,8 @@ pub struct LinkReport {
     pub direction: Direction,
     /// Hands are shaken and the connection lives.
     pub is_connected: bool,
+    /// Why there is none, if this node dials: what came of the last attempt.
+    pub failed: Option<String>,
     /// Connections so far on which hands were shaken.
     pub connections: u64,
     /// Bytes sent on all of them.
@@ -54,6 +56,7 @@ pub(super) struct Account {
     pub(super) sent: AtomicU64,
     pub(super) received: AtomicU64,
     line: Mutex<Option<Arc<Line>>>,
+    failed: Mutex<Option<String>>,
 }
 
 impl Account {
@@ -63,6 +66,16 @@ impl Account {
             self.connections.fetch_add(1, Ordering::Relaxed);
         }
         *self.line() = line.cloned();
+    }
+
+    /// What came of an attempt to dial; `None`: it lives.
+    pub(super) fn set_failed(&self, why: Option<String>) {
+        *self.failed() = why;
+    }
+
+    // As below.
+    fn failed(&self) -> MutexGuard<'_, Option<String>> {
+        self.failed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     // A pointer is put or taken in one step: a panic in between leaves it whole.
@@ -77,6 +90,7 @@ impl Account {
             peer,
             direction,
             is_connected: line.is_some(),
+            failed: self.failed().clone().filter(|_| line.is_none()),
             connections: self.connections.load(Ordering::Relaxed),
             bytes_sent: self.sent.load(Ordering::Relaxed),
             bytes_received: self.received.load(Ordering::Relaxed),

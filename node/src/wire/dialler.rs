@@ -33,7 +33,10 @@ pub(super) fn run(desk: &Arc<Desk>, peer: ReplicaId, gone: &AtomicBool) {
         }
         match once(desk, peer) {
             Ok(()) => pause = first,
-            Err(error) => desk.complain(&peer.to_string(), &error),
+            Err(error) => {
+                desk.accounts.of(peer, Direction::Dialled).set_failed(Some(error.to_string()));
+                desk.complain(&peer.to_string(), &error);
+            }
         }
         desk.pause(wish, pause);
         pause = (pause * 2).min(longest);
@@ -62,6 +65,7 @@ fn once(desk: &Arc<Desk>, id: ReplicaId) -> Result<(), Unshaken> {
             (port, Source::new(reader.clone(), outlet, (lane, lanes)))
         })
         .unzip();
+    line.account.set_failed(None);
     desk.began(&line, Direction::Dialled);
     desk.host.dialled(line.peer, ports);
     let hears = {

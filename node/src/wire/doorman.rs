@@ -113,6 +113,9 @@ impl Doorman {
         };
         if let Ok(writer) = writes {
             desk.began(&line, Direction::Accepted);
+            if let Some(acks) = shaken.acks {
+                desk.host.acknowledges(line.peer, acks);
+            }
             desk.host.accepted(line.peer, Door::new(Arc::clone(&line)));
             reader::hear(&line, inlet, &desk.host, (Direction::Accepted, desk.options.shards));
             // As above.

@@ -19,7 +19,7 @@ use crate::codec::handshake::{
     encode_hello, encode_put_back, encode_refusal, encode_welcome, preamble, preamble_version,
 };
 use crate::seam::Clock;
-use crate::types::{ClusterId, ReplicaId, ShardCount, ShardId, Start, Trail, VolumeIncarnation};
+use crate::types::{Acks, ClusterId, ReplicaId, ShardCount, ShardId, Start, Trail, VolumeIncarnation};
 
 /// Bytes that are still read of a peer which was refused, so that the words reach it before the connection is reset.
 const DRAINED_BYTES_MAX: u64 = 4096;
@@ -102,6 +102,8 @@ pub(super) struct Shaken {
     pub(super) seed: u32,
     /// What has arrived behind.
     pub(super) inlet: Inlet,
+    /// How the peer acknowledges what it leads, if it was the one that dialled.
+    pub(super) acks: Option<Acks>,
 }
 
 /// Whom a node dials.
@@ -165,6 +167,7 @@ impl<'a> Handshake<'a> {
             cluster: me.cluster,
             shards: self.shards.get(),
             plan: me.plan,
+            acks: me.acks,
             from,
             to: wanted.id,
             to_incarnation: wanted.incarnation,
@@ -179,21 +182,21 @@ impl<'a> Handshake<'a> {
         let peer = self.or_refuse(outcome)?;
         self.say(FrameKind::Agreed, &[])?;
         self.hear_agreed(peer)?;
-        self.done(peer)
+        self.done(peer, None)
     }
 
     /// The side that is dialled.
     pub(super) fn accept(mut self) -> Result<Shaken, Unshaken> {
         let outcome = self.welcome();
-        let (peer, trail) = self.or_refuse(outcome)?;
+        let (peer, trail, acks) = self.or_refuse(outcome)?;
         let outcome = self.host.greeted(peer, &trail).map_err(Unshaken::Stranger);
         self.or_refuse(outcome)?;
         self.say(FrameKind::Agreed, &[])?;
-        self.done(peer)
+        self.done(peer, Some(acks))
     }
 
     /// Up to the other side's agreement: from here on it is there, and it is now.
-    fn welcome(&mut self) -> Result<(Peer, Trail), Unshaken> {
+    fn welcome(&mut self) -> Result<(Peer, Trail, Acks), Unshaken> {
         self.version()?;
         let hello = self.hear(FrameKind::Hello)?;
         let (me, theirs) = (self.host.identity(), decode_hello(&hello.payload)?);
@@ -221,7 +224,7 @@ impl<'a> Handshake<'a> {
         self.seed = seed(&hello.payload, &said);
         // Anybody may have dialled: that this volume was put back is believed when a member says so that this node has dialled.
         self.hear_one_of(&[FrameKind::Agreed, FrameKind::PutBack])?;
-        Ok((peer, theirs.from.trail))
+        Ok((peer, theirs.from.trail, theirs.acks))
     }
 
     /// Whether whoever answered is the one that is wanted.
@@ -241,9 +244,9 @@ impl<'a> Handshake<'a> {
         me.me.map(|id| Greeter { id, incarnation, trail, connection })
     }
 
-    fn done(self, peer: Peer) -> Result<Shaken, Unshaken> {
+    fn done(self, peer: Peer, acks: Option<Acks>) -> Result<Shaken, Unshaken> {
         self.stream.set_read_timeout(None)?;
-        Ok(Shaken { peer, seed: self.seed, inlet: self.inlet })
+        Ok(Shaken { peer, seed: self.seed, inlet: self.inlet, acks })
     }
 
     /// The other side's preamble.

@@ -52,7 +52,7 @@ async fn i13_a_reader_on_a_leader_that_hears_of_too_few_voters_ends_too() {
     // It is no leader to anybody meanwhile, itself included: requests wait without a place in its lane.
     let shard = world.shard_of(&stream);
     assert_eq!(world.engine(0).leader(shard), Whereabouts::Nobody);
-    assert!(world.engine(0).condition().held_up.iter().any(|held_up| held_up.shard == shard.0));
+    assert!(world.engine(0).condition().held_up.iter().any(|held_up| held_up.shards.contains(&shard)));
     world.relays.iter().for_each(Relay::heal);
     eventually(|| world.engine(0).leader(shard) == Whereabouts::Here).await;
     world.stop().await;

@@ -30,6 +30,16 @@ async fn i16_members_whose_disks_were_emptied_do_not_begin_anew_what_another_one
         world.start_again(node);
     }
     eventually(|| world.has_met(0, 1) && world.has_met(1, 0)).await;
+    // Whoever asks whether they are ready hears why they are not, once for all shards.
+    for node in [0, 1] {
+        let says_why = || {
+            let told = world.engine(node).condition();
+            let of_two =
+                |cause: &String| cause.starts_with("no link to n2: ") && cause.contains("with this volume");
+            told.held_up.len() == 1 && told.causes.iter().any(of_two)
+        };
+        eventually(says_why).await;
+    }
     // What they would have led by now they do not lead, and have promised nothing for it.
     for node in [0, 1] {
         let promised = |report: ShardReport| report.promised != Epoch::default();

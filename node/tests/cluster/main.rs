@@ -23,6 +23,8 @@ mod hostile_orders;
 #[cfg(test)]
 mod hostile_peers;
 #[cfg(test)]
+mod large;
+#[cfg(test)]
 mod member;
 #[cfg(test)]
 mod power;

@@ -7,7 +7,7 @@ use thalweg_node::codec::frame::{FRAME_HEAD_BYTES, FrameHead, FrameKind, put_fra
 use thalweg_node::codec::handshake::{
     Greeter, Hello, PREAMBLE_BYTES, decode_put_back, decode_refusal, encode_hello, encode_welcome, preamble,
 };
-use thalweg_node::types::{ReplicaId, ShardId};
+use thalweg_node::types::{Acks, ReplicaId, ShardId};
 
 use crate::world::{CLUSTER, PATIENCE, trail, volume};
 
@@ -15,7 +15,15 @@ use crate::world::{CLUSTER, PATIENCE, trail, volume};
 pub(crate) fn hello(from: u32, to: u32) -> Hello {
     let from =
         Greeter { id: ReplicaId(from), incarnation: volume(from), trail: trail(from, 5), connection: 77 };
-    Hello { cluster: CLUSTER, shards: 8, plan: 0, from, to: ReplicaId(to), to_incarnation: Some(volume(to)) }
+    Hello {
+        cluster: CLUSTER,
+        shards: 8,
+        plan: 0,
+        acks: Acks::Majority,
+        from,
+        to: ReplicaId(to),
+        to_incarnation: Some(volume(to)),
+    }
 }
 
 /// A socket with a peer's end of the protocol, as far as a test goes.

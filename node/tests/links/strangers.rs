@@ -7,7 +7,7 @@ use std::time::Duration;
 use thalweg_node::codec::frame::{FRAME_HEAD_BYTES, FrameKind, put_frame};
 use thalweg_node::codec::handshake::{Hello, PREAMBLE_BYTES, encode_put_back, preamble};
 use thalweg_node::core::replication::Message;
-use thalweg_node::types::{Boot, ClusterId, LogIndex, ReplicaId, ShardId, Start, StartKey, Trail};
+use thalweg_node::types::{Acks, Boot, ClusterId, LogIndex, ReplicaId, ShardId, Start, StartKey, Trail};
 use thalweg_node::wire::LinkOptions;
 
 use crate::raw::{Raw, hello};
@@ -52,6 +52,24 @@ fn whoever_is_not_a_member_with_the_right_greeting_is_refused_in_words() {
     let refused = Raw::connect(node.links.address()).shake(&right).unwrap_err();
     assert!(refused.contains("not told"), "{refused}");
     assert!(is_untouched(&node));
+    node.links.stop();
+}
+
+#[test]
+fn a_peer_that_acknowledges_otherwise_is_let_in_and_the_node_hears_it() {
+    let (node, _socket) = node(|_| {});
+    let mut peers = Vec::new();
+    for acks in [Acks::Leader, Acks::Majority] {
+        let mut peer = Raw::connect(node.links.address());
+        peer.shake(&Hello { acks, ..hello(2, 1) }).unwrap();
+        let heard = node.next(|event| match event {
+            Event::Acknowledges(from, acks) => Some((from, acks)),
+            _ => None,
+        });
+        assert_eq!(heard, (ReplicaId(2), acks));
+        node.door_of(2);
+        peers.push(peer);
+    }
     node.links.stop();
 }
 

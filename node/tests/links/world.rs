@@ -13,8 +13,8 @@ use thalweg_node::seam::SystemClock;
 use thalweg_node::seam::disk::simulated::SimulatedDisk;
 use thalweg_node::store::aol::{Lane, LaneOptions, RecordHead};
 use thalweg_node::types::{
-    Boot, Chain, ClusterId, Epoch, LaneId, LogIndex, Member, Met, RecordEpoch, ReplicaId, Roster, ShardCount,
-    ShardId, Start, StartKey, Trail, VolumeIncarnation,
+    Acks, Boot, Chain, ClusterId, Epoch, LaneId, LogIndex, Member, Met, RecordEpoch, ReplicaId, Roster,
+    ShardCount, ShardId, Start, StartKey, Trail, VolumeIncarnation,
 };
 use thalweg_node::wire::{
     Door, Host, Identity, KnownStart, LinkOptions, Links, Peer, Piece, Port, Shipped, Shipping, Stranger,
@@ -35,6 +35,7 @@ pub(crate) enum Event {
     ReadAnswered(ShardId, u64, Option<LogIndex>),
     ErrandAsked(ShardId, u64, Bytes),
     ErrandAnswered(ShardId, u64, Bytes),
+    Acknowledges(ReplicaId, Acks),
     PutBack(ReplicaId, Start),
     Starts(ReplicaId, Vec<KnownStart>),
     Lacks(ReplicaId, ShardId, Epoch),
@@ -88,6 +89,10 @@ impl Host for TestHost {
         recognise(known, trail).map_err(|why| Stranger::PutBack { peer: peer.id, why })?;
         greeted.insert(peer.id, trail.last().unwrap());
         Ok(())
+    }
+
+    fn acknowledges(&self, peer: Peer, acks: Acks) {
+        self.tell(Event::Acknowledges(peer.id, acks));
     }
 
     fn put_back(&self, by: Peer, met: Start) {
@@ -259,8 +264,14 @@ impl Node {
     ) -> Self {
         let (events, receiver) = channel();
         let me = Some(ReplicaId(id));
-        let identity =
-            Identity { cluster: CLUSTER, me, incarnation: volume(id), trail: trail(id, boot), plan: 7 };
+        let identity = Identity {
+            cluster: CLUSTER,
+            me,
+            incarnation: volume(id),
+            trail: trail(id, boot),
+            plan: 7,
+            acks: Acks::Majority,
+        };
         let host = Arc::new(TestHost {
             identity: Mutex::new(identity),
             roster: Mutex::new(Arc::new(roster.clone())),

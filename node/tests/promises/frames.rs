@@ -12,7 +12,7 @@ use thalweg_node::codec::handshake::{
 use thalweg_node::codec::record::RecordKind;
 use thalweg_node::core::replication::{Entry, EpochStart, History, Image, Message, Records, Report};
 use thalweg_node::types::{
-    Boot, Chain, ClusterId, Epoch, LogIndex, RecordEpoch, ReplicaId, ShardId, Start, StartKey, Trail,
+    Acks, Boot, Chain, ClusterId, Epoch, LogIndex, RecordEpoch, ReplicaId, ShardId, Start, StartKey, Trail,
     VolumeIncarnation,
 };
 use thalweg_node::wire::{Piece, PieceAsk, Said, decode_said, put_said};
@@ -48,6 +48,7 @@ fn hello() -> Hello {
         cluster: ClusterId([0xcc; 16]),
         shards: 16,
         plan: 0x1234_5678,
+        acks: Acks::Leader,
         from: greeter(),
         to,
         to_incarnation,

@@ -24,7 +24,7 @@ impl Desk {
             }
             Event::CaughtUp { shard, epoch } => vec![Input::CaughtUp { shard, epoch }],
             Event::Measured(lags) => {
-                self.lags.extend(lags);
+                self.levels.measured(&lags, self.clock.elapsed());
                 Vec::new()
             }
             Event::Ended(node) => self.ended(&node),
@@ -45,8 +45,7 @@ impl Desk {
         match status.pulse.map(NodePulse::from).filter(|pulse| pulse.replica == replica) {
             Some(pulse) => {
                 if let Some(shows) = self.is_beyond(&pulse).await {
-                    self.halted = true;
-                    self.refuse(format!(
+                    self.halt(format!(
                         "of {node}: {shows}; the record is an older copy (RecordRollback), and nothing is touched any more"
                     ));
                     return inputs;

@@ -77,7 +77,7 @@ async fn i16_an_older_record_is_found_out_before_anything_is_decided_on_it() {
     let (driver, mut news) = stage.driver(0).await;
     driver.ended(&format!("n{}", leader.0)).await;
     let refused = hear(&mut news, |news| match news {
-        News::Refused(why) => Some(why.clone()),
+        News::Halted(why) => Some(why.clone()),
         _ => None,
     });
     assert!(refused.await.contains("RecordRollback"));

@@ -87,7 +87,7 @@ async fn i16_nothing_is_touched_once_the_record_is_older_than_what_nodes_have_pr
         shard.promised = Epoch { record: RecordEpoch(9), ..shard.promised };
     }
     let said = hear(&mut news, |news| match news {
-        News::Refused(why) => Some(why.clone()),
+        News::Halted(why) => Some(why.clone()),
         _ => None,
     });
     assert!(said.await.contains("RecordRollback"));

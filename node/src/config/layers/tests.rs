@@ -186,6 +186,14 @@ fn what_does_not_suit_a_cluster_is_refused_with_the_way_out() {
     assert!(
         refused_in_cluster("peer-listen = \"127.0.0.1:4637\"").contains("give admin-listen another port")
     );
+    let body = "request-permits = \"64MiB\"\nrequest-body-max = ";
+    assert_eq!(
+        refused_in_cluster(&format!("{body}\"17MiB\"")),
+        "request-body-max (17MiB) must be at most 16MiB in a cluster, because heartbeats wait behind a body on its way to another \
+         node: lower it, or run the node on its own"
+    );
+    assert!(Config::from_toml(&format!("{member}{body}\"16MiB\"")).is_ok());
+    assert!(Config::from_toml(&format!("{body}\"17MiB\"")).is_ok(), "a node on its own may");
     assert!(refusal("acks = \"leader\"").starts_with("acks = leader means something in a cluster only"));
     assert!(refusal("cluster-id = \"0123\"").contains("must be 32 hexadecimal digits"));
     assert!(refusal("heartbeat = \"1s\"").contains("must be from 10ms to 250ms"));

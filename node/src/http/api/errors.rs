@@ -222,7 +222,7 @@ pub(super) fn failure_problem(failure: &Failure) -> Problem {
                 .unknown()
         }
         Failure::LeaderLost => {
-            Problem::refused(503, "leader_lost", "Leadership changed while the write was under way")
+            Problem::refused(503, "leader_lost", "The leader was replaced or did not answer")
                 .retry_after(1)
                 .unknown()
         }
@@ -262,4 +262,41 @@ pub(super) fn write_read_error<L>(out: &mut ResponseHead, error: &ReadError) -> 
         ReadError::NotFound | ReadError::Gone | ReadError::Misaligned | ReadError::Failure(_) => {}
     }
     Body::Full(body)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::wire::Outcome;
+    use crate::types::ShardId;
+
+    #[test]
+    fn a_failure_is_called_refused_only_if_it_says_so_itself() {
+        let (shard, reason) = (ShardId(3), std::sync::Arc::<str>::from("a page"));
+        let all = [
+            Failure::DiskFull,
+            Failure::NodeFull { limit: 1 },
+            Failure::LinksFull { limit: 1 },
+            Failure::Overloaded,
+            Failure::ShuttingDown,
+            Failure::ShardDamaged { shard, reason: std::sync::Arc::clone(&reason) },
+            Failure::ShardReopening { shard, reason },
+            Failure::ShardBusy { shard },
+            Failure::Corrupt,
+            Failure::NotLeader { shard },
+            Failure::NoLeader { shard },
+            Failure::Ahead { shard },
+            Failure::Unreplicated { shard },
+            Failure::LeaderLost,
+            Failure::LogFailed,
+        ];
+        for failure in all {
+            let may_have_happened = failure.to_string().contains("may or may not");
+            let problem = failure_problem(&failure);
+            assert_eq!(failure.refused(), !may_have_happened, "{failure}");
+            assert_eq!(problem.outcome == Outcome::Refused, !may_have_happened, "{failure}");
+        }
+        let plain = failure_problem(&Failure::LeaderLost).title;
+        assert!(plain.contains("replaced or did not answer"), "nobody knows which: {plain}");
+    }
 }

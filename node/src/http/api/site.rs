@@ -32,6 +32,7 @@ impl Default for Site {
             shards: 1,
             refusing: Vec::new(),
             held_up: Vec::new(),
+            causes: Vec::new(),
             trouble: None,
         };
         Self { readiness: Box::new(whole), metrics: Box::new(String::new), rare: axum::Router::new() }
@@ -64,6 +65,7 @@ impl Site {
             "shards": condition.shards,
             "shards_refusing": condition.refusing,
             "shards_held_up": condition.held_up,
+            "causes": condition.causes,
             "trouble": condition.trouble,
         });
         let refused = if strict { condition.impaired() } else { condition.unserved() };
@@ -89,6 +91,7 @@ pub(super) fn text(out: &mut ResponseHead, content_type: &str, body: impl Into<S
 mod tests {
     use super::*;
     use crate::runtime::Refusing;
+    use crate::types::ShardId;
 
     /// Status and body of `/readyz` of a node of which this is served.
     fn asked(condition: &Condition, strict: bool) -> (u16, serde_json::Value) {
@@ -102,9 +105,11 @@ mod tests {
 
     #[test]
     fn readyz_welcomes_requests_as_long_as_a_shard_is_served_and_strict_asks_for_all() {
-        let (none, held_up) = (Vec::new(), Vec::new());
-        let whole = Condition { closing: false, shards: 2, refusing: none, held_up, trouble: None };
-        let refusing = |shard| Refusing { shard, reason: format!("shard {shard} is damaged") };
+        let (refused, held_up, causes) = (Vec::new(), Vec::new(), Vec::new());
+        let whole =
+            Condition { closing: false, shards: 2, refusing: refused, held_up, causes, trouble: None };
+        let refusing =
+            |shard| Refusing { shards: [ShardId(shard)].into(), reason: format!("damage {shard}") };
         let cases = [
             (whole.clone(), "ready", 200, 200),
             (Condition { held_up: vec![refusing(1)], ..whole.clone() }, "impaired", 200, 503),
@@ -123,6 +128,6 @@ mod tests {
             }
         }
         let (_, body) = asked(&Condition { refusing: vec![refusing(1)], ..whole }, false);
-        assert_eq!(body["shards_refusing"][0]["shard"], 1, "{body}");
+        assert_eq!(body["shards_refusing"][0]["shards"], "1", "{body}");
     }
 }

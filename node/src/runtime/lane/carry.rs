@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::{Confirmation, LaneOwner};
 use crate::codec::record::RecordKind;
 use crate::codec::voters::{decode_configs, encode_configs};
-use crate::core::replication::{Effect, Entry, Input, Message, Part};
+use crate::core::replication::{Effect, Entry, Halt, Input, Message, Part};
 use crate::runtime::Failure;
 use crate::runtime::applier::Committed;
 use crate::runtime::links::answer_bytes;
@@ -76,7 +76,10 @@ impl LaneOwner {
                 }
                 Effect::Halted(halt) => {
                     if let Some(open) = self.shared.open_shard(shard) {
-                        open.condemn(&halt.to_string());
+                        match halt {
+                            Halt::PutBack(_) => open.condemn_with_all(&halt.to_string()),
+                            halt => open.condemn(&halt.to_string()),
+                        }
                     }
                 }
             }

@@ -12,7 +12,8 @@ use crate::types::ShardId;
 /// do better, so that this is tried before.
 const STALLED_AFTER: Duration = Duration::from_secs(5);
 /// Whoever has waited for a majority for so long is told that the outcome is open: before another node, which passed the write on, gives
-/// up by itself, and before most clients do.
+/// up by itself, and before most clients do. Not sooner for a leader that hears of too few: it cannot tell a cut from followers that
+/// pause for a second or three, after which the write comes to be; whoever is told "unknown" has no such good end.
 const ANSWERED_AFTER: Duration = Duration::from_secs(8);
 
 impl LaneOwner {

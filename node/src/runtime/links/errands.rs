@@ -194,7 +194,7 @@ impl Shared {
                 let _either = timeout_at(until, changes.changed()).await;
             }
             if !again || self.closing() || Instant::now() >= deadline {
-                return Err(if unknown { Failure::LeaderLost } else { failure });
+                return Err(if unknown && failure.refused() { Failure::LeaderLost } else { failure });
             }
         }
     }

@@ -141,7 +141,14 @@ impl Parts<'_> {
                 "a fresh directory: the shards that it leads first begin once every other member of the cluster file was reached"
             );
         }
-        let cluster = Cluster::new(vault, roster.clone(), *me, mailboxes, may_begin_anew(self.config), plan);
+        let cluster = Cluster::new(
+            vault,
+            roster.clone(),
+            *me,
+            mailboxes,
+            may_begin_anew(self.config),
+            (plan, self.config.acks),
+        );
         Some(if founding.is_due() { cluster.founding(founding) } else { cluster })
     }
 

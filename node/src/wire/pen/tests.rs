@@ -16,7 +16,7 @@ use crate::seam::SystemClock;
 use crate::seam::disk::simulated::SimulatedDisk;
 use crate::store::aol::{Lane, LaneOptions, RecordHead};
 use crate::types::{
-    Boot, Chain, ClusterId, Epoch, LaneId, LogIndex, RecordEpoch, ReplicaId, Roster, ShardCount, Start,
+    Acks, Boot, Chain, ClusterId, Epoch, LaneId, LogIndex, RecordEpoch, ReplicaId, Roster, ShardCount, Start,
     Trail, VolumeIncarnation,
 };
 
@@ -30,12 +30,21 @@ struct Nobody;
 impl Host for Nobody {
     fn identity(&self) -> Identity {
         let (cluster, incarnation) = (ClusterId([0; 16]), VolumeIncarnation([1; 16]));
-        Identity { cluster, me: None, incarnation, trail: Trail::without_keys(Boot(1)), plan: 0 }
+        Identity {
+            cluster,
+            me: None,
+            incarnation,
+            trail: Trail::without_keys(Boot(1)),
+            plan: 0,
+            acks: Acks::Majority,
+        }
     }
 
     fn roster(&self) -> Arc<Roster> {
         Arc::default()
     }
+
+    fn acknowledges(&self, _: Peer, _: Acks) {}
 
     fn greeted(&self, _: Peer, _: &Trail) -> Result<(), Stranger> {
         Ok(())
@@ -86,7 +95,7 @@ impl World {
         // What never comes is a failure, not a test that hangs.
         end.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
         let peer = Peer { id: ReplicaId(2), incarnation: VolumeIncarnation([2; 16]), boot: Boot(1) };
-        let shaken = Shaken { peer, seed: SEED, inlet: Inlet::default() };
+        let shaken = Shaken { peer, seed: SEED, inlet: Inlet::default(), acks: None };
         let line = Arc::new(Line::new(&shaken, stream, Arc::default(), 64 << 20));
         let dir = SimulatedDisk::new(1).root();
         let (log, _) = Lane::open(&dir, LaneOptions::new(LaneId(0), [3; 16], true), drop).unwrap();
