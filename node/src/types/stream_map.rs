@@ -17,7 +17,7 @@ pub type StreamSet = HashSet<StreamId, BuildHasherDefault<IdHasher>>;
 pub struct IdHasher(u64);
 
 impl IdHasher {
-    /// 2^64 divided by the golden ratio, odd: neighbours come to lie far apart in the upper bits, and none meet in the lower ones.
+    /// 2^64 divided by the golden ratio, and odd: no two products are equal, and neighbours come to lie far apart.
     const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
 }
 
@@ -27,12 +27,14 @@ impl Hasher for IdHasher {
     }
 
     fn write_u64(&mut self, number: u64) {
-        self.0 = (self.0.rotate_left(5) ^ number).wrapping_mul(Self::SPREAD);
+        let number = self.0 ^ number;
+        // Of ids that are far apart the lower halves are equal, and so would be those of their products.
+        let product = (number ^ (number >> 32)).wrapping_mul(Self::SPREAD);
+        self.0 = product ^ (product >> 29);
     }
 
     fn finish(&self) -> u64 {
-        // Tables take the place from the lower bits and a mark from the upper ones; ids that are far apart differ in the upper half only.
-        self.0 ^ (self.0 >> 32)
+        self.0
     }
 }
 

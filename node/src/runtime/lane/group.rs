@@ -34,7 +34,8 @@ impl Group {
 
     /// The next group grows where the one before stood.
     pub(super) fn take_over(&mut self, places: Vec<Pending>) {
-        if places.is_empty() && self.records.capacity() < places.capacity() && places.capacity() <= PLACES_MAX {
+        if places.is_empty() && self.records.capacity() < places.capacity() && places.capacity() <= PLACES_MAX
+        {
             let begun = std::mem::replace(&mut self.records, places);
             self.records.extend(begun);
         }

@@ -195,8 +195,7 @@ impl Batch<'_, '_> {
     /// The stream as the batch has left it so far.
     fn stream(&mut self, stream: StreamId) -> Result<&mut Pending, TablesError> {
         let index = self.index;
-        let missing =
-            || TablesError::Impossible { index, reason: "it names a stream that does not exist" };
+        let missing = || TablesError::Impossible { index, reason: "it names a stream that does not exist" };
         let pending = match self.scratch.streams.entry(stream) {
             Entry::Occupied(known) => known.into_mut(),
             Entry::Vacant(place) => {
