@@ -14,6 +14,7 @@ mod ranges;
 mod roster;
 mod start;
 mod stream;
+mod stream_map;
 mod subscription;
 mod voters;
 
@@ -38,6 +39,7 @@ pub use stream::{
     ForkOrigin, Incarnation, Lifetime, Parent, ProducerId, ProducerStamp, ProducerState, Retention,
     StreamConfig, StreamMeta, StreamSeq,
 };
+pub use stream_map::{StreamMap, StreamSet};
 pub use subscription::{
     Definition, Delivery, Grant, Link, Phase, Share, Stage, Subscription, SubscriptionId,
     SubscriptionIdError, SubscriptionUid, WakeId,

@@ -166,10 +166,12 @@ impl LaneKey {
 struct Writer<'a>(&'a mut [u8]);
 
 impl Writer<'_> {
-    fn put(&mut self, bytes: &[u8]) {
+    // Of known length: a store instead of a call for each field of each record.
+    #[inline]
+    fn put<const N: usize>(&mut self, bytes: &[u8; N]) {
         let taken = std::mem::take(&mut self.0);
-        if let Some((front, rest)) = taken.split_at_mut_checked(bytes.len()) {
-            front.copy_from_slice(bytes);
+        if let Some((front, rest)) = taken.split_first_chunk_mut() {
+            *front = *bytes;
             self.0 = rest;
         }
     }

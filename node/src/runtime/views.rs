@@ -18,7 +18,9 @@ use std::ops::Bound;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::types::{Incarnation, LogIndex, Op, PinOp, ShardId, StreamId, StreamMeta, StreamName, UnixMillis};
+use crate::types::{
+    Incarnation, LogIndex, Op, PinOp, ShardId, StreamId, StreamMap, StreamMeta, StreamName, UnixMillis,
+};
 use read_times::ReadTimes;
 use view::Change;
 
@@ -40,7 +42,7 @@ pub(crate) struct ShardViews {
 #[derive(Debug)]
 struct Inner {
     by_name: HashMap<StreamName, Entry>,
-    by_id: HashMap<StreamId, Arc<StreamView>>,
+    by_id: StreamMap<Arc<StreamView>>,
     /// Reads of streams that are not resident.
     read_times: ReadTimes,
     /// Names created or deleted behind what the tables applied.
@@ -89,7 +91,7 @@ impl ShardViews {
     ) -> Self {
         let inner = Inner {
             by_name: HashMap::new(),
-            by_id: HashMap::new(),
+            by_id: StreamMap::default(),
             read_times: ReadTimes::new(resident_max.saturating_mul(READ_TIMES_PER_RESIDENT)),
             recent: BTreeMap::new(),
             recent_order: VecDeque::new(),

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use thalweg_node::core::failover::Trouble;
+use thalweg_node::core::failover::{Presence, Trouble};
 use thalweg_node::types::{RecordEpoch, ReplicaId, ShardId, VolumeIncarnation};
 
 use super::{PATIENCE, Stage, hear};
-use crate::driver::unclean::wish_within;
+use crate::driver::unclean::{Granted, grant, wish_within};
 use crate::driver::{GivenUp, News, RecordFile, View, Wish, price, wish};
 
 const SHARD: ShardId = ShardId(0);
@@ -127,4 +127,23 @@ fn the_price_names_everybody_who_is_given_up_and_every_shard_that_this_touches()
         let error = price(&table, &wrong).unwrap_err().to_string();
         assert!(error.contains(why), "{error}");
     }
+}
+
+#[test]
+fn a_wish_is_answered_once_and_whoever_learned_from_what_was_given_up_begins_anew() {
+    let mut table = super::table(3, 2);
+    let row = table.rows.get_mut(&SHARD).unwrap();
+    *row = row.activate(ReplicaId(0)).unwrap();
+    let epoch = row.epoch;
+    table.learners.insert(SHARD, vec![ReplicaId(7)]);
+    let wish = Wish { shard: SHARD, epoch, incarnation: volume(2), refused: None };
+    let alone =
+        |_, id| if id == ReplicaId(2) { Presence::Answers { damaged: false } } else { Presence::Silent };
+    table.wish = Some(Wish { refused: Some("before".to_owned()), ..wish.clone() });
+    let before = table.clone();
+    assert!(grant(&mut table, alone).is_none());
+    assert_eq!(table, before, "what was refused stays so");
+    table.wish = Some(wish);
+    assert!(matches!(grant(&mut table, alone), Some(Granted::Yes(_))));
+    assert_eq!((table.wish, table.learners.contains_key(&SHARD)), (None, false));
 }

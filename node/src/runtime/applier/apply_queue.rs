@@ -113,8 +113,13 @@ impl ApplyQueue {
         bytes: u64,
     ) {
         let mut inner = self.lock();
-        for (shard, record) in records {
-            inner.waiting.shards.entry(shard).or_default().push(record);
+        let mut records = records.peekable();
+        // Those of a shard come in runs.
+        while let Some(&(shard, _)) = records.peek() {
+            let waiting = inner.waiting.shards.entry(shard).or_default();
+            while let Some((_, record)) = records.next_if(|(next, _)| *next == shard) {
+                waiting.push(record);
+            }
         }
         inner.waiting.lane_ends.insert(lane, end);
         let before = inner.bytes;

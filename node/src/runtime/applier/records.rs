@@ -2,8 +2,6 @@
 //! records make a transaction. A start and the applier apply by the same code. Invariant: records go in in log order, and the
 //! tables say up to which one they hold everything.
 
-use std::collections::HashSet;
-
 use bytes::Bytes;
 
 use super::Committed;
@@ -13,7 +11,7 @@ use crate::codec::voters::decode_configs;
 use crate::core::replication::History;
 use crate::store::tables::{Applied, EpochStart, Tables, TablesError};
 use crate::types::limits::CHUNK_BYTES_TARGET;
-use crate::types::{Configs, Epoch, LogIndex, Op, Space};
+use crate::types::{Configs, Epoch, LogIndex, Op, Space, StreamSet};
 
 /// What a transaction holds at least: half of the memory that a shard's tables have by default, which is what redb keeps
 /// for pages that are not written yet.
@@ -54,7 +52,7 @@ pub(in crate::runtime) fn apply(tables: &mut Tables, records: &[Committed]) -> R
 /// (they would be written out and read again to be checksummed), but not before the streams in it have filled a chunk on
 /// average, since a chunk that is not full is written again by the next one.
 fn transaction(records: &[Committed]) -> usize {
-    let mut streams = HashSet::new();
+    let mut streams = StreamSet::default();
     let mut bytes = 0;
     let ends_before = |record: &Committed| {
         if bytes >= TRANSACTION_BYTES.max(streams.len() * CHUNK_BYTES_TARGET) {

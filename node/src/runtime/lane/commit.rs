@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-use super::group::{Due, Group};
+use super::group::{Due, Group, PLACES_MAX};
 use super::{Duty, GROUP_BYTES_LARGE, LaneOwner};
 use crate::codec::record::RecordKind;
 use crate::codec::segment::encode_heads;
@@ -89,20 +89,20 @@ impl LaneOwner {
                 self.fill_ports(&records, &batch);
                 let before = self.end_flight()?;
                 if self.flies(bytes) && cuts.is_empty() && seeded.is_empty() {
-                    let reached = self.stand_in_line(records, answers);
+                    let reached = self.stand_in_line(&mut records, answers);
                     self.begin_flight(reached)?;
                     self.is_held(&before);
                 } else {
                     self.is_held(&before);
                     self.make_durable()?;
-                    self.is_durable(records, answers);
+                    self.is_durable(&mut records, answers);
                 }
             }
             AolMode::Async => {
                 // The answer goes first; the write follows at once, so that the log stays one group behind at most. The
                 // views may not hold the requests' buffers, and the group's buffer is not frozen yet: copied.
                 records.iter_mut().for_each(Pending::copy);
-                self.is_durable(records, answers);
+                self.is_durable(&mut records, answers);
                 self.log.write()?;
                 self.lane_metrics.written.inc_by(bytes);
                 self.make_durable()?;
@@ -110,13 +110,14 @@ impl LaneOwner {
             AolMode::Never => {
                 let batch = self.scratch.split().freeze();
                 records.iter_mut().for_each(|record| record.settle(|range| batch.slice(range)));
-                self.is_durable(records, answers);
+                self.is_durable(&mut records, answers);
             }
         }
         for (shard, (to, chain)) in cuts {
             self.step(shard, Input::Cut { to, chain });
         }
         seeded.into_iter().for_each(|(shard, installed)| self.seeded(shard, installed));
+        self.group.take_over(records);
         Ok(())
     }
 
@@ -186,20 +187,27 @@ impl LaneOwner {
     }
 
     /// The group is as durable as it should be: its answers wait until it is committed, too, which may be now.
-    fn is_durable(&mut self, records: Vec<Pending>, answers: Vec<Due>) {
+    fn is_durable(&mut self, records: &mut Vec<Pending>, answers: Vec<Due>) {
         let reached = self.stand_in_line(records, answers);
         self.is_held(&reached);
     }
 
     /// Records and answers wait until they are committed; how far the records reach.
-    fn stand_in_line(&mut self, records: Vec<Pending>, answers: Vec<Due>) -> Reached {
+    fn stand_in_line(&mut self, records: &mut Vec<Pending>, answers: Vec<Due>) -> Reached {
         let mut reached = Reached::new();
-        for record in records {
-            reached.insert(record.shard, record.index);
-            if let Some(owner) = self.shards.get_mut(&record.shard) {
-                owner.line.push(record);
+        let mut coming = records.drain(..).peekable();
+        // Those of a shard come in runs: it is looked for once for each.
+        while let Some(&Pending { shard, mut index, .. }) = coming.peek() {
+            let mut line = self.shards.get_mut(&shard).map(|owner| &mut owner.line);
+            while let Some(record) = coming.next_if(|record| record.shard == shard) {
+                index = record.index;
+                if let Some(line) = &mut line {
+                    line.push(record);
+                }
             }
+            reached.insert(shard, index);
         }
+        drop(coming);
         self.wait_in_line(answers);
         reached
     }
@@ -273,12 +281,14 @@ impl LaneOwner {
     pub(super) fn hand_over(&mut self) {
         self.duty.uncommitted = self.shards.values().map(|owner| owner.line.bytes()).sum();
         self.wake_links();
-        let handed = std::mem::take(&mut self.duty.handed);
+        let handed = &mut self.duty.handed;
         let Some(last) = handed.records.iter().map(|(_, record)| record.position).max() else { return };
         // The lane's end lies behind the last record; what matters is that nothing before it is missing here.
         let uncommitted = self.shards.values().filter_map(|owner| owner.line.first_position()).min();
         let end = uncommitted.map_or(last, |first| last.min(first));
-        self.apply.push(self.lane, end, handed.records.into_iter(), handed.bytes);
+        self.apply.push(self.lane, end, handed.records.drain(..), std::mem::take(&mut handed.bytes));
+        // A burst leaves no memory behind.
+        handed.records.shrink_to(PLACES_MAX);
         if self.shards.values().any(|owner| owner.service == Service::Opening) {
             self.apply.hurry();
         }

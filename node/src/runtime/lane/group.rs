@@ -24,8 +24,20 @@ pub(crate) struct Due {
     pub(crate) answer: Answer,
 }
 
+/// Records whose places are kept from one group to the next: 2 MiB at most. A follower that catches up fills them each time.
+pub(super) const PLACES_MAX: usize = 8192;
+
 impl Group {
     pub(crate) fn is_empty(&self) -> bool {
         self.records.is_empty() && self.answers.is_empty()
+    }
+
+    /// The next group grows where the one before stood.
+    pub(super) fn take_over(&mut self, places: Vec<Pending>) {
+        if places.is_empty() && self.records.capacity() < places.capacity() && places.capacity() <= PLACES_MAX
+        {
+            let begun = std::mem::replace(&mut self.records, places);
+            self.records.extend(begun);
+        }
     }
 }

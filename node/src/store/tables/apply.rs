@@ -2,7 +2,7 @@
 //! partition into batches. Rows of streams are changed in memory and written once per batch, so that many small
 //! appends to a stream cost one chunk and one row.
 
-use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use redb::{ReadableTable, Table, WriteTransaction};
 
@@ -17,8 +17,8 @@ use super::state::{Applied, EPOCHS_ROW, EpochStart, STATE_ROW, ShardState, put_e
 use crate::codec::fields::put_number;
 use crate::codec::meta::{put_pin, put_producer_state};
 use crate::types::{
-    AppendOp, LogIndex, Messages, Offset, Op, PinId, PinOp, ProducerStamp, ShardId, StreamId, StreamMeta,
-    UnixMillis,
+    AppendOp, Framing, LogIndex, Messages, Offset, Op, PinId, PinOp, ProducerStamp, ShardId, StreamId,
+    StreamMap, StreamMeta, UnixMillis,
 };
 
 /// A doomed stream's rows all go (persisted).
@@ -32,13 +32,14 @@ type Bytes = &'static [u8];
 #[derive(Debug, Default)]
 pub(super) struct Scratch {
     buffers: Buffers,
-    streams: HashMap<StreamId, Pending>,
+    streams: StreamMap<Pending>,
 }
 
 /// A stream that the batch touches.
 #[derive(Debug)]
 struct Pending {
     row: StreamRow,
+    framing: Framing,
     deadline_before: Option<UnixMillis>,
     retained_before: bool,
     bytes_before: u64,
@@ -193,12 +194,16 @@ impl Batch<'_, '_> {
 
     /// The stream as the batch has left it so far.
     fn stream(&mut self, stream: StreamId) -> Result<&mut Pending, TablesError> {
-        let missing = self.impossible("it names a stream that does not exist");
-        if !self.scratch.streams.contains_key(&stream) {
-            let row = read_row(&self.streams, self.shard, stream)?.ok_or(missing.clone())?;
-            self.scratch.streams.insert(stream, Pending::stored(row));
-        }
-        self.scratch.streams.get_mut(&stream).filter(|pending| !pending.deleted).ok_or(missing)
+        let index = self.index;
+        let missing = || TablesError::Impossible { index, reason: "it names a stream that does not exist" };
+        let pending = match self.scratch.streams.entry(stream) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(place) => {
+                let row = read_row(&self.streams, self.shard, stream)?.ok_or_else(missing)?;
+                place.insert(Pending::stored(row))
+            }
+        };
+        if pending.deleted { Err(missing()) } else { Ok(pending) }
     }
 
     fn create(&mut self, meta: &StreamMeta) -> Result<(), TablesError> {
@@ -230,7 +235,7 @@ impl Batch<'_, '_> {
             return Err(misfit);
         }
         if !append.messages.is_empty() {
-            if append.messages.framing() != meta.framing() {
+            if append.messages.framing() != pending.framing {
                 return Err(framing);
             }
             if pending.run.is_empty() {
@@ -375,6 +380,7 @@ impl Pending {
         let (deadline_before, bytes_before, run_start) = (row.deadline(), row.own_bytes(), row.meta.tail);
         let retained_before = row.retained();
         Self {
+            framing: row.meta.framing(),
             row,
             deadline_before,
             retained_before,
@@ -389,6 +395,7 @@ impl Pending {
         let run_start = meta.tail;
         let row = StreamRow { meta, producers: 0, last: None, small: Vec::new() };
         Self {
+            framing: row.meta.framing(),
             row,
             deadline_before: None,
             retained_before: false,
