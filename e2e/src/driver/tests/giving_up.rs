@@ -139,7 +139,7 @@ fn a_wish_is_answered_once_and_whoever_learned_from_what_was_given_up_begins_ane
     let wish = Wish { shard: SHARD, epoch, incarnation: volume(2), refused: None };
     let alone =
         |_, id| if id == ReplicaId(2) { Presence::Answers { damaged: false } } else { Presence::Silent };
-    table.wish = Some(Wish { refused: Some("before".to_owned()), ..wish.clone() });
+    table.wish = Some(Wish { refused: Some("before".to_owned()), ..wish });
     let before = table.clone();
     assert!(grant(&mut table, alone).is_none());
     assert_eq!(table, before, "what was refused stays so");
