@@ -9,8 +9,8 @@ use crate::types::{LogIndex, ReplicaId};
 
 /// Those that have not answered yet may have as much and be the better leaders; so long they are waited for.
 const STRAGGLERS: Duration = Duration::from_millis(200);
-/// So long enough others are waited for before a leader that was relieved leads again: it serves no writes until it is another's turn, and
-/// seals of slow disks take their time. If they do not come, a leader that may yet recover is better than none.
+/// So long enough others are waited for before a leader that was relieved leads again: nothing
+/// would come through it, and slow disks take their time for a promise. If they do not come, a leader that may recover is better than none.
 const WITHOUT_IT: Duration = Duration::from_secs(1);
 
 /// Which of several leaders with equal logs is the better one: the smaller, from the first field on.
