@@ -6,7 +6,8 @@ use anyhow::ensure;
 use thalweg_e2e::cluster::{Gap, GapMeter, World};
 use thalweg_node::types::{ShardCount, StreamName};
 
-use super::{PATIENCE, end, number, options};
+use super::troubles::CUT_OFF;
+use super::{PATIENCE, end, end_with, number, options};
 
 /// Appends that were acknowledged before and after what is measured, so that it lies between.
 const STEADY: usize = 200;
@@ -81,6 +82,32 @@ async fn a_leader_that_pauses_is_replaced_within_three_seconds_most_times_and_al
     let (median, longest) = (gaps[gaps.len() / 2], gaps[gaps.len() - 1]);
     ensure!(median < Duration::from_secs(3) && longest < Duration::from_secs(4), "{gaps:?}");
     end(world).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn writes_are_taken_while_a_leader_is_cut_off_from_the_others_and_the_driver_reaches_it()
+-> anyhow::Result<()> {
+    let (mut world, _data) = world().await?;
+    // No failover holds this one down.
+    world.drive().await?;
+    world.wait_open(PATIENCE).await?;
+    let stream = "cut-off";
+    let shard = StreamName::from_bytes(stream.as_bytes())?.shard(ShardCount::new(4)?);
+    let leader = world.leader(shard.0.into())?;
+    let others = world.addresses().into_iter().enumerate().filter(|(node, _)| *node != leader);
+    let others: Vec<_> = others.filter_map(|(_, address)| address).collect();
+    let meter = GapMeter::begin(&others, stream).await?;
+    meter.wait(Duration::ZERO, STEADY, PATIENCE).await?;
+    world.network().isolate(leader);
+    // Of what was on its way there is one append for each writer at most.
+    meter.wait(meter.now(), STEADY, PATIENCE).await?;
+    let now = world.leader(shard.0.into())?;
+    ensure!(now != leader, "it leads again");
+    world.network().heal();
+    let gap = meter.end().await;
+    println!("write gap when a leader is cut off from the others only: {:?}", gap.longest);
+    world.wait_open(PATIENCE).await?;
+    end_with(world, &[CUT_OFF]).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

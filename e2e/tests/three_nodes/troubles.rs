@@ -6,7 +6,7 @@ use super::{PATIENCE, end, end_with, number, options};
 
 /// A node that is stopped waits 5 s for its requests; while the network is broken one may wait for a leader as long, and then twice as
 /// long for the answer of another node.
-const CUT_OFF: &str = "requests were still running and were cut off";
+pub(super) const CUT_OFF: &str = "requests were still running and were cut off";
 
 async fn survives(seed: u64, kinds: &[Trouble]) -> anyhow::Result<()> {
     let seed = number("TEST_SEED", seed);

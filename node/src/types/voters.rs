@@ -183,6 +183,25 @@ impl Configs {
         }
     }
 
+    /// Whether `told` may be news for a leader that goes by `self`: an older list, or the same sets, or those that follow from its newest
+    /// one step by step, each with the next version and one voter more or less at most (none when a change is taken back again).
+    #[must_use]
+    pub fn leads_to(&self, told: &Self) -> bool {
+        let newest = self.last();
+        let differs =
+            |config: &Config| self.0.iter().any(|own| own.version == config.version && own != config);
+        let is_step = |pair: &[Config]| match pair {
+            [one, next] => {
+                Some(next.version.0) == one.version.0.checked_add(1) && one.voters.distance(&next.voters) <= 1
+            }
+            _ => false,
+        };
+        let later = told.0.iter().skip_while(|config| config.version < newest.version);
+        let later: Vec<Config> = later.copied().collect();
+        told.last().version < newest.version
+            || !told.0.iter().any(differs) && later.first() == Some(&newest) && later.windows(2).all(is_step)
+    }
+
     /// Everybody who votes in any of the sets, in order.
     #[must_use]
     pub fn everybody(&self) -> Vec<ReplicaId> {
@@ -230,6 +249,39 @@ mod tests {
         let confirmed = changed.confirmed(ConfigVersion(2));
         assert_eq!(changed.hearing(&confirmed), confirmed, "voter 2 may be no more");
         assert_eq!(confirmed.hearing(&changed), confirmed);
+    }
+
+    #[test]
+    fn a_leader_hears_of_sets_that_follow_from_its_own_one_voter_and_one_version_at_a_time() {
+        let list = |sets: &[(u64, &[u32])]| {
+            let config = |(version, ids): &(u64, &[u32])| Config {
+                version: ConfigVersion(*version),
+                voters: voters(ids),
+            };
+            Configs::new(sets.iter().map(config).collect()).unwrap()
+        };
+        let own = list(&[(4, &[0, 1, 2]), (5, &[0, 1])]);
+        let news = [
+            list(&[(4, &[0, 1, 2]), (5, &[0, 1])]),
+            list(&[(5, &[0, 1])]),
+            list(&[(4, &[0, 1, 2]), (5, &[0, 1]), (6, &[0, 1, 2])]),
+            list(&[(5, &[0, 1]), (6, &[0, 1, 3])]),
+            // Taken back twice, and won by one of the older set.
+            list(&[(4, &[0, 1, 2]), (5, &[0, 1]), (6, &[0, 1, 2]), (7, &[0, 1, 2]), (8, &[0, 1, 2, 3])]),
+            list(&[(3, &[9])]),
+        ];
+        news.iter().for_each(|told| assert!(own.leads_to(told), "{told:?}"));
+        let no_news = [
+            list(&[(99, &[0])]),
+            list(&[(6, &[0])]),
+            list(&[(5, &[0])]),
+            list(&[(4, &[0]), (5, &[0, 1])]),
+            list(&[(5, &[0, 1]), (7, &[0])]),
+            list(&[(5, &[0, 1]), (6, &[0, 2])]),
+            list(&[(5, &[0, 1]), (6, &[0]), (7, &[0, 1, 2])]),
+            list(&[(4, &[0, 1, 2]), (6, &[0, 1])]),
+        ];
+        no_news.iter().for_each(|told| assert!(!own.leads_to(told), "{told:?}"));
     }
 
     #[test]

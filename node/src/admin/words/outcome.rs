@@ -92,6 +92,10 @@ pub enum RefusedWhy {
     Changed(Standing),
     /// It does not lead this epoch.
     NotLeading,
+    /// The sets of voters do not follow from those that it goes by, up to this one.
+    NoStep(ConfigVersion),
+    /// The epoch lies too far above what is promised.
+    TooFar(Epoch),
     /// Whoever was to have everything holds the log up to here only, or gets no log.
     Behind(LogIndex),
     /// It was removed from the voters.
@@ -207,6 +211,8 @@ impl From<Refusal> for RefusedWhy {
             Refusal::Promised(epoch) => Self::Promised(epoch),
             Refusal::Changed(standing) => Self::Changed(standing.into()),
             Refusal::NotLeading => Self::NotLeading,
+            Refusal::NoStep(newest) => Self::NoStep(newest),
+            Refusal::TooFar(promised) => Self::TooFar(promised),
             Refusal::Behind(held) => Self::Behind(held),
             Refusal::Retired => Self::Retired,
             Refusal::Unvouched => Self::Unvouched,
@@ -222,6 +228,8 @@ impl From<RefusedWhy> for Refusal {
             RefusedWhy::Promised(epoch) => Self::Promised(epoch),
             RefusedWhy::Changed(standing) => Self::Changed(standing.into()),
             RefusedWhy::NotLeading => Self::NotLeading,
+            RefusedWhy::NoStep(newest) => Self::NoStep(newest),
+            RefusedWhy::TooFar(promised) => Self::TooFar(promised),
             RefusedWhy::Behind(held) => Self::Behind(held),
             RefusedWhy::Retired => Self::Retired,
             RefusedWhy::Unvouched => Self::Unvouched,

@@ -100,6 +100,8 @@ fn answer() -> impl Strategy<Value = Answer> {
     let refusal = prop_oneof![
         epoch().prop_map(Refusal::Promised),
         standing().prop_map(Refusal::Changed),
+        any::<u64>().prop_map(|version| Refusal::NoStep(ConfigVersion(version))),
+        epoch().prop_map(Refusal::TooFar),
         Just(Refusal::NotLeading),
         Just(Refusal::Retired),
         Just(Refusal::Unvouched),
@@ -369,6 +371,8 @@ fn seals_and_refusals_are_written_as_they_were_in_the_first_release() {
         Ok(Answer::Refused(Refusal::Unvouched)),
         Ok(Answer::Refused(Refusal::Damaged)),
         Ok(Answer::Refused(Refusal::Halted(core::Halt::PutBack(Boot(3))))),
+        Ok(Answer::Refused(Refusal::NoStep(ConfigVersion(2)))),
+        Ok(Answer::Refused(Refusal::TooFar(at(6, 0)))),
     ];
     let outcomes = answers.into_iter().map(Outcome::from).chain([Outcome::late()]);
     let answered = |(shard, outcome)| Answered { shard: ShardId(shard), outcome };

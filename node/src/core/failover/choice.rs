@@ -9,6 +9,9 @@ use crate::types::{LogIndex, ReplicaId};
 
 /// Those that have not answered yet may have as much and be the better leaders; so long they are waited for.
 const STRAGGLERS: Duration = Duration::from_millis(200);
+/// So long enough others are waited for before a leader that was relieved leads again: nothing
+/// would come through it, and slow disks take their time for a promise. If they do not come, a leader that may recover is better than none.
+const WITHOUT_IT: Duration = Duration::from_secs(1);
 
 /// Which of several leaders with equal logs is the better one: the smaller, from the first field on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
@@ -74,9 +77,16 @@ pub enum Undecided {
 
 /// Chooses, from the seals of the row's epoch; `waited` since enough of them had come. Whoever `is_gone`, its process having
 /// plainly ended, is not waited for: it cannot answer.
+///
+/// A leader that is relieved because nothing comes through it (`reason`) does not lead again while enough others are sealed, whatever its
+/// own log has. Else it would be elected for ever: each time it gets the entry with which an epoch begins, and nobody else does. No commit
+/// is lost: an entry is committed when a write quorum of every listed set has it, and enough seals of every listed set meet each of these
+/// in a voter; so the best of the others has all of them, as if the seal of the relieved one had not come. What only that one has was
+/// never committed, and is cut.
 pub fn choose(
     row: &ShardRow,
     seals: &BTreeMap<ReplicaId, SealAnswer>,
+    reason: Option<Reason>,
     waited: Duration,
     is_gone: impl Fn(ReplicaId) -> bool,
     taste: impl Fn(ReplicaId) -> Taste,
@@ -94,8 +104,17 @@ pub fn choose(
     if !sees_every_commit(&row.configs, Some(row.last_leader), |id| shows(id).is_some()) {
         return Err(Undecided::Missing(missing));
     }
+    let answered = |id: ReplicaId| counts(id).is_some() || is_gone(id);
+    let others_see = sees_every_commit(&row.configs, None, |id| id != row.last_leader && shows(id).is_some());
+    let is_relieved = reason.is_some_and(Reason::is_in_the_way);
+    let may_come = || missing.iter().any(|id| *id != row.last_leader && !answered(*id));
+    if is_relieved && !others_see && waited < WITHOUT_IT && may_come() {
+        return Err(Undecided::Stragglers);
+    }
+    let relieved = Some(row.last_leader).filter(|_| is_relieved && others_see);
     let answers: Vec<Sealed> = everybody
         .iter()
+        .filter(|id| Some(**id) != relieved)
         .filter_map(|id| shows(*id).map(|seal| (id, seal.standing)))
         .map(|(id, standing)| Sealed { replica: *id, last: standing.last, end: standing.end })
         .collect();
@@ -104,9 +123,9 @@ pub fn choose(
         return Err(Undecided::Missing(missing));
     };
     // Nobody has more than the last leader: once it is sealed, only a leader that would be replaced at once is worth a wait.
-    let is_fine = || shows(row.last_leader).is_some() && !taste(leader).would_be_replaced();
-    let answered = |id: ReplicaId| counts(id).is_some() || is_gone(id);
-    if waited < STRAGGLERS && !missing.iter().all(|id| answered(*id)) && !is_fine() {
+    let is_fine =
+        || relieved.is_none() && shows(row.last_leader).is_some() && !taste(leader).would_be_replaced();
+    if waited < STRAGGLERS && !missing.iter().all(|id| Some(*id) == relieved || answered(*id)) && !is_fine() {
         return Err(Undecided::Stragglers);
     }
     let committed = everybody.iter().filter_map(|id| counts(*id)).map(|seal| seal.committed).max();

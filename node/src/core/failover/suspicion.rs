@@ -63,6 +63,11 @@ impl Reason {
     pub(super) const fn can_wait(self) -> bool {
         matches!(self, Self::Damaged | Self::Draining)
     }
+
+    /// Whether nothing comes through the leader though it may well answer, so that it is not to lead again while others can.
+    pub(super) const fn is_in_the_way(self) -> bool {
+        matches!(self, Self::Sick | Self::Hung | Self::CutOff)
+    }
 }
 
 /// What to do about a leader.

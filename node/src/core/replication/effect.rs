@@ -145,6 +145,12 @@ pub enum Refusal {
     /// It does not lead this epoch.
     #[error("it does not lead")]
     NotLeading,
+    /// The sets of voters do not follow from those that it goes by, up to this one: one voter and one version at a time.
+    #[error("it goes by voters up to version {}: these do not follow from them one voter and one version at a time", .0.0)]
+    NoStep(ConfigVersion),
+    /// The epoch lies too far above what is promised: nobody would ever get there, and it would follow nobody until then.
+    #[error("epoch {0} is promised, and this one lies too far above it")]
+    TooFar(Epoch),
     /// Whoever was to have everything holds the log up to here only, or gets no log; writes are taken again.
     #[error("the other voter holds the log up to {0}, and not all of it")]
     Behind(LogIndex),

@@ -73,7 +73,8 @@ impl Elections {
             return;
         }
         election.seals.insert(from, answer);
-        let missing = choose(&election.row, &election.seals, Duration::ZERO, |_| false, |_| Taste::default());
+        let missing =
+            choose(&election.row, &election.seals, None, Duration::ZERO, |_| false, |_| Taste::default());
         if !matches!(missing, Err(Undecided::Missing(_))) {
             election.enough.get_or_insert(now);
         }
@@ -96,7 +97,7 @@ impl Elections {
     ) -> Result<Choice, Undecided> {
         let Some(election) = self.0.get(&shard) else { return Err(Undecided::NotSealing) };
         let waited = election.enough.map_or(Duration::ZERO, |enough| now.saturating_sub(enough));
-        choose(&election.row, &election.seals, waited, is_gone, taste)
+        choose(&election.row, &election.seals, election.reason, waited, is_gone, taste)
     }
 
     /// For how long an election has been under way.

@@ -52,7 +52,7 @@ fn i04_the_seal_of_an_older_leader_alone_elects_nobody_and_that_of_the_last_one_
     let all = seals(&stage);
     let chosen = |sealed: u32| {
         let seals = all.clone().into_iter().filter(|(from, _)| *from == id(sealed)).collect();
-        choose(&row, &seals, Duration::from_secs(9), |_| false, |_| Taste::default())
+        choose(&row, &seals, None, Duration::from_secs(9), |_| false, |_| Taste::default())
             .map(|choice| choice.leader)
     };
     assert_eq!(chosen(0), Err(Undecided::Missing(vec![id(1), id(2)])), "it led before the last one");
@@ -69,7 +69,7 @@ fn i04_a_damaged_voter_is_not_elected_and_its_seal_shows_nothing() {
         stage.node(damaged).end = 9;
         stage.tell(Input::Record(stage.record.clone()));
         let seals = seals(&stage).into_iter().filter(|(from, _)| sealed.contains(&from.0)).collect();
-        choose(&row, &seals, Duration::from_secs(9), |_| false, |_| Taste::default())
+        choose(&row, &seals, None, Duration::from_secs(9), |_| false, |_| Taste::default())
             .map(|choice| choice.leader)
     };
     assert_eq!(chosen(&[1, 2], 1), Err(Undecided::Missing(vec![id(0), id(1)])));

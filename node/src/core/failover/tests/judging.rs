@@ -337,8 +337,27 @@ fn a_leader_that_enough_voters_do_not_hear_hands_over() {
     assert_eq!(stage.row().epoch, RecordEpoch(1));
     stage.node(1).role = following(2500);
     stage.node(2).role = following(2500);
+    // It has the entry with which its epoch began, and nobody else has.
+    stage.node(0).end = 8;
     stage.pass(2);
     assert_eq!(reason(&stage), Some(Reason::CutOff));
+    assert_eq!((stage.row().leader(), stage.row().epoch), (Ok(id(1)), RecordEpoch(2)));
+    stage.node(0).role = following(60_000);
+    stage.pass(20);
+    assert_eq!((stage.row().leader(), stage.row().epoch), (Ok(id(1)), RecordEpoch(2)), "and that holds");
+}
+
+#[test]
+fn a_leader_that_is_sick_or_hangs_and_is_sealed_all_the_same_does_not_lead_again() {
+    for make in
+        [|stage: &mut Stage| stage.node(0).role = hung(3), |stage: &mut Stage| stage.node(0).sick = true]
+    {
+        let mut stage = Stage::new();
+        stage.node(0).end = 9;
+        make(&mut stage);
+        stage.pass(2);
+        assert_eq!((stage.row().leader(), stage.row().epoch), (Ok(id(1)), RecordEpoch(2)));
+    }
 }
 
 #[test]

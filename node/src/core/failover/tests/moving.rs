@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::stage::{SHARD, Stage, id, voters};
-use crate::core::failover::{Action, Choice, Input, Taste, Trouble, Undecided, choose};
+use crate::core::failover::{Action, Choice, Input, Reason, Taste, Trouble, Undecided, choose};
 use crate::core::replication::{Phase, SealAnswer, ShardRow};
 use crate::types::{LogIndex, RecordEpoch, ReplicaId, ShardId};
 
@@ -221,7 +221,7 @@ fn a_winner_outside_the_newest_set_becomes_a_voter_of_it() {
 }
 
 fn chosen(row: &ShardRow, seals: &BTreeMap<ReplicaId, SealAnswer>) -> Result<Choice, Undecided> {
-    choose(row, seals, Duration::ZERO, |_| false, |_| Taste::default())
+    choose(row, seals, None, Duration::ZERO, |_| false, |_| Taste::default())
 }
 
 /// What everybody has answered.
@@ -242,7 +242,8 @@ fn a_voter_that_may_still_answer_is_waited_for_and_one_whose_process_ended_is_no
     let mut seals = seals(&stage);
     seals.remove(&id(0));
     let choice = |gone: &[ReplicaId]| {
-        let chosen = choose(&row, &seals, Duration::ZERO, |id| gone.contains(&id), |_| Taste::default());
+        let chosen =
+            choose(&row, &seals, None, Duration::ZERO, |id| gone.contains(&id), |_| Taste::default());
         chosen.map(|choice| choice.leader)
     };
     assert_eq!(choice(&[]), Err(Undecided::Stragglers));
@@ -251,9 +252,48 @@ fn a_voter_that_may_still_answer_is_waited_for_and_one_whose_process_ended_is_no
 }
 
 #[test]
+fn a_relieved_leader_leads_again_only_when_enough_others_are_not_sealed_in_a_second() {
+    let mut stage = Stage::new();
+    let row = stage.row().seal().unwrap();
+    stage.node(0).end = 9;
+    stage.record.insert(SHARD, row.clone());
+    stage.tell(Input::Record(stage.record.clone()));
+    let all = seals(&stage);
+    let choice = |row: &ShardRow, sealed: &[u32], reason, waited, gone: &[ReplicaId]| {
+        let seals = all.clone().into_iter().filter(|(from, _)| sealed.contains(&from.0)).collect();
+        let waited = Duration::from_millis(waited);
+        let is_gone = |id| gone.contains(&id);
+        choose(row, &seals, reason, waited, is_gone, |_| Taste::default()).map(|choice| choice.leader)
+    };
+    for reason in [Reason::CutOff, Reason::Hung, Reason::Sick].map(Some) {
+        assert_eq!(choice(&row, &[0, 1, 2], reason, 0, &[]), Ok(id(1)), "what the others have is enough");
+        assert_eq!(choice(&row, &[1, 2], reason, 0, &[]), Ok(id(1)), "it is not waited for");
+        assert_eq!(choice(&row, &[0, 1], reason, 999, &[]), Err(Undecided::Stragglers));
+        assert_eq!(choice(&row, &[0, 1], reason, 0, &[id(2)]), Ok(id(0)), "nobody else can come");
+        assert_eq!(choice(&row, &[0, 1], reason, 1000, &[]), Ok(id(0)), "better than nobody");
+    }
+    for reason in [None, Some(Reason::Silent), Some(Reason::Draining)] {
+        assert_eq!(choice(&row, &[0, 1, 2], reason, 0, &[]), Ok(id(0)), "{reason:?}");
+    }
+    // Enough of the new set, and too few of the old one, which may have committed something without them.
+    let configs = row.configs.with_next(voters(&[0, 1, 2, 3])).with_next(voters(&[0, 2, 3]));
+    let changing = ShardRow { configs, ..row };
+    let mut with_three = all.clone();
+    with_three.insert(id(3), all[&id(2)].clone());
+    let chosen = |sealed: &[u32]| {
+        let seals = with_three.clone().into_iter().filter(|(from, _)| sealed.contains(&from.0)).collect();
+        let choice =
+            choose(&changing, &seals, Some(Reason::CutOff), Duration::ZERO, |_| false, |_| Taste::default());
+        choice.map(|choice| choice.leader)
+    };
+    assert_eq!(chosen(&[0, 2, 3]), Err(Undecided::Stragglers));
+    assert_eq!(chosen(&[0, 1, 2, 3]), Ok(id(1)));
+}
+
+#[test]
 fn an_end_elects_nobody_while_too_few_voters_are_sealed() {
     let row = Stage::new().row().seal().unwrap();
-    let chosen = choose(&row, &BTreeMap::new(), Duration::ZERO, |_| true, |_| Taste::default());
+    let chosen = choose(&row, &BTreeMap::new(), None, Duration::ZERO, |_| true, |_| Taste::default());
     assert_eq!(chosen, Err(Undecided::Missing(vec![id(0), id(1), id(2)])));
 }
 

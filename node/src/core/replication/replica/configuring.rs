@@ -27,6 +27,10 @@ impl Replica {
         }
         // What is on its way already is built upon, so that no answer to it is forgotten.
         let base = leading.told.as_ref().map_or(&leading.configs, |told| &told.configs);
+        // Sets that do not follow from these may have no voter in common with what has committed until now.
+        if !base.leads_to(configs) {
+            return refuse(ask, Refusal::NoStep(base.last().version), out);
+        }
         let configs = base.hearing(configs);
         let mut asks = leading.told.take().map(|told| told.asks).unwrap_or_default();
         asks.push(ask);

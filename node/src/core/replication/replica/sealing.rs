@@ -7,6 +7,10 @@ use super::leading::Leading;
 use super::{Replica, Role, SealAsk};
 use crate::types::{Boot, Configs, Epoch, RecordEpoch};
 
+/// A promise cannot be taken back, and whoever made it follows nobody of an earlier epoch. So a number that no cluster can have reached
+/// since the last promise is a mistake: at one failover a second, which nobody keeps up, it would have taken 136 years.
+const LEAP_MAX: u64 = 1 << 32;
+
 impl Replica {
     /// Promises to confirm nothing below `epoch`, and says what it has. A repeated seal changes nothing; one below what is
     /// promised is refused in its turn.
@@ -20,6 +24,9 @@ impl Replica {
         {
             let answer = Answer::Leads { epoch: promised, open: leading.is_open() };
             return out.push(Effect::Answer { ask, answer });
+        }
+        if epoch.0.saturating_sub(promised.record.0) > LEAP_MAX {
+            return refuse(ask, Refusal::TooFar(promised), out);
         }
         if epoch > promised.record {
             self.step_down(out);

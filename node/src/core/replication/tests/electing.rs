@@ -30,6 +30,22 @@ fn a_seal_is_answered_with_what_is_on_the_disk_once_the_promise_is_there_too() {
 }
 
 #[test]
+fn a_seal_of_an_epoch_that_nobody_can_have_reached_is_refused_and_nothing_is_promised() {
+    let mut world = World::led();
+    let promised = world.node(1).replica.memory().promised;
+    for epoch in [u64::MAX, (1 << 32) + 2] {
+        world.answers.clear();
+        world.seal(1, epoch);
+        world.settle();
+        assert_eq!(world.answers, [(id(1), Answer::Refused(Refusal::TooFar(promised)))], "epoch {epoch}");
+    }
+    assert_eq!(world.node(1).memory.promised, promised);
+    world.seal(1, (1 << 32) + 1);
+    world.settle();
+    assert!(world.sealed(1).is_some(), "a record that was rebuilt may jump");
+}
+
+#[test]
 fn a_repeated_seal_changes_nothing_and_a_lower_one_is_refused() {
     let mut world = World::led();
     world.seal(1, 3);

@@ -2,8 +2,8 @@
 
 use super::world::{World, id, voters};
 use crate::codec::record::RecordKind;
-use crate::core::replication::{Answer, Ask, Input};
-use crate::types::{Configs, RecordEpoch};
+use crate::core::replication::{Answer, Ask, Input, Refusal};
+use crate::types::{Config, ConfigVersion, Configs, RecordEpoch};
 
 fn configure(world: &mut World, leader: u32, configs: &Configs) {
     let (ask, configs) = (Ask(7), configs.clone());
@@ -44,6 +44,28 @@ fn a_change_counts_once_it_is_on_the_leaders_disk_and_until_it_is_confirmed_both
     world.settle();
     let known = world.sealed(3).unwrap().configs.clone().unwrap();
     assert_eq!(known.last().voters, voters(&[0, 1, 2, 3]), "replicas learn of the sets from the log");
+}
+
+#[test]
+fn a_leader_refuses_sets_of_voters_that_do_not_follow_from_its_own_and_goes_by_its_own() {
+    let mut world = World::led();
+    let config = |version, ids: &[u32]| Config { version: ConfigVersion(version), voters: voters(ids) };
+    let first = config(1, &[0, 1, 2]);
+    for told in
+        [vec![config(99, &[0])], vec![config(2, &[0])], vec![first, config(2, &[0])], vec![config(1, &[0])]]
+    {
+        world.answers.clear();
+        configure(&mut world, 0, &Configs::new(told.clone()).unwrap());
+        let refused = Answer::Refused(Refusal::NoStep(ConfigVersion(1)));
+        assert_eq!(world.answers, [(id(0), refused)], "{told:?}");
+    }
+    world.crash(1);
+    world.crash(2);
+    world.settle();
+    let committed = world.node(0).replica.committed();
+    world.write(0, "a");
+    world.settle();
+    assert_eq!(world.node(0).replica.committed(), committed, "one disk of three commits nothing");
 }
 
 #[test]
