@@ -57,11 +57,12 @@ fn configs(directory: &Path, nodes: usize) -> Vec<Config> {
 }
 
 fn begin(config: &Config) -> Running {
-    begin_by(config, Arc::new(SystemClock))
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    begin_by(config, &clock)
 }
 
-fn begin_by(config: &Config, clock: Arc<dyn Clock>) -> Running {
-    start(config, &clock, Arc::new(Metrics::new(config.lanes))).unwrap()
+fn begin_by(config: &Config, clock: &Arc<dyn Clock>) -> Running {
+    start(config, clock, Arc::new(Metrics::new(config.lanes))).unwrap()
 }
 
 /// A clock that somebody may set forwards.
@@ -254,7 +255,8 @@ async fn a_follower_whose_clock_is_far_ahead_lists_and_reads_what_the_leader_has
     let directory = tempfile::tempdir().unwrap();
     let configs = configs(directory.path(), NODES);
     let ahead = Arc::new(SetForwards::default());
-    let nodes = vec![begin(&configs[0]), begin(&configs[1]), begin_by(&configs[2], ahead.clone())];
+    let clock: Arc<dyn Clock> = Arc::<SetForwards>::clone(&ahead);
+    let nodes = vec![begin(&configs[0]), begin(&configs[1]), begin_by(&configs[2], &clock)];
     let world = World { nodes, configs, _directory: directory };
     world.led().await;
     let name = world.led_by(0, "lasting");
