@@ -10,6 +10,7 @@ mod name;
 mod numbers;
 mod offset;
 mod op;
+mod party;
 mod ranges;
 mod roster;
 mod start;
@@ -32,6 +33,7 @@ pub use numbers::{
 };
 pub use offset::{Offset, OffsetError};
 pub use op::{AppendOp, Op, PinOp, Space};
+pub use party::Party;
 pub use ranges::in_ranges;
 pub use roster::{Member, Roster};
 pub use start::{Met, Start, StartKey, TRAIL_STARTS_MAX, Trail};

@@ -18,8 +18,8 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 
 use super::wire::{Admission, Body, ResponseHead};
-use answer::{Answered, Broken, exchange};
-pub(super) use message::{Message, UNDONE, Wishes, target};
+use answer::{Answered, Broken, Undone, exchange};
+pub(super) use message::{ANSWERED, Message, STARTING, UNDONE, Wishes, target};
 use pool::Pool;
 
 /// Bounds and times of forwarding.
@@ -55,8 +55,10 @@ impl Default for ForwardLimits {
 pub(super) enum Unanswered {
     /// The leader cannot be reached; nothing was written to it.
     Unsent,
-    /// It has answered that it does not lead: nothing was done.
+    /// It has answered that it does not lead, or is not the one that was meant: nothing was done.
     Undone,
+    /// It has answered that it is starting: nothing was done.
+    Starting,
     /// As many requests are under way to it as may be; nothing was written.
     Crowded,
     /// It was written, in part at least: it may or may not have happened.
@@ -99,11 +101,15 @@ impl Forwarder {
             stream = self.connect(leader, deadline).await?;
             outcome = self.send(&mut stream, message, replaced, admission, out).await;
         }
-        let Answered { body, reusable, is_undone } = outcome?;
+        let Answered { body, reusable, undone } = outcome?;
         if reusable {
             place.keep(stream);
         }
-        if is_undone { Err(Unanswered::Undone) } else { Ok(body) }
+        match undone {
+            None => Ok(body),
+            Some(Undone::NotLeading) => Err(Unanswered::Undone),
+            Some(Undone::Starting) => Err(Unanswered::Starting),
+        }
     }
 
     async fn connect(&self, leader: &str, deadline: Instant) -> Result<TcpStream, Unanswered> {

@@ -34,7 +34,7 @@ pub(crate) use date::civil;
 pub use field::Field;
 pub use framing::Framing;
 pub use grant::Grant;
-pub use limits::{HEADER_COUNT_MAX, Limits};
+pub use limits::{FORWARDED_BYTES, HEADER_COUNT_MAX, Limits};
 pub use listener::listen;
 pub use problem::{Outcome, Problem};
 pub use registry::{Interrupt, Registry};

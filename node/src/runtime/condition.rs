@@ -111,7 +111,7 @@ impl Shared {
             Whereabouts::Here if self.shard(id).is_ok_and(Shard::is_stalled) => {
                 Some(Failure::Ahead { shard: id })
             }
-            Whereabouts::Here | Whereabouts::There(_) => None,
+            Whereabouts::Here | Whereabouts::There(..) => None,
         };
         self.count.shards().filter_map(|id| Some((id, failure(id)?))).collect()
     }

@@ -27,7 +27,7 @@ use super::vault::Vault;
 use super::whereabouts::Whereabouts;
 use crate::codec::roster::encode_roster;
 use crate::core::replication::Message;
-use crate::types::{Acks, Epoch, LogIndex, ReplicaId, Roster, ShardId, Start, Trail};
+use crate::types::{Acks, Epoch, LogIndex, Party, ReplicaId, Roster, ShardId, Start, Trail};
 use crate::wire::{Door, Host, Identity, KnownStart, Links, Peer, Piece, Port, Stranger};
 use errands::{Errands, read_errand};
 use read_index::ReadIndex;
@@ -139,8 +139,13 @@ impl Cluster {
 
     /// Where clients reach a member.
     pub(crate) fn client_address(&self, member: ReplicaId) -> Whereabouts {
-        let address = self.read_known(|known| Some(known.roster.members.get(&member)?.client.clone()));
-        address.map_or(Whereabouts::Nobody, |address| Whereabouts::There(address.into()))
+        let cluster = self.identity.cluster;
+        let found = self.read_known(|known| {
+            let found = known.roster.members.get(&member)?;
+            let party = Party { cluster, member: Some(member), volume: found.incarnation };
+            Some(Whereabouts::There(found.client.as_str().into(), party))
+        });
+        found.unwrap_or(Whereabouts::Nobody)
     }
 
     /// The way to a member that leads.

@@ -16,7 +16,10 @@ use super::whereabouts::Leaders;
 use crate::seam::Clock;
 use crate::store::tables::{ReadFault, Reader, TablesError};
 use crate::telemetry::{Counter, Metrics};
-use crate::types::{Incarnation, LogIndex, ShardCount, ShardId, StreamId, StreamName, UnixMillis};
+use crate::types::{
+    ClusterId, Incarnation, LogIndex, Party, ShardCount, ShardId, StreamId, StreamName, UnixMillis,
+    VolumeIncarnation,
+};
 
 /// One shard as readers see it.
 #[derive(Debug)]
@@ -78,6 +81,8 @@ pub(crate) struct Shared {
     pub(crate) end_wanted: tokio::sync::Notify,
     /// Seed of the incarnation tokens.
     cluster_seed: u64,
+    /// Its cluster, and which it is.
+    volume: (ClusterId, VolumeIncarnation),
     /// Payload bytes of all streams, as of the sweeper's last round; and how many there may be.
     stored: AtomicU64,
     stored_max: Option<u64>,
@@ -290,6 +295,7 @@ impl Shared {
             draining: AtomicBool::new(false),
             end_wanted: tokio::sync::Notify::new(),
             cluster_seed,
+            volume: (ClusterId([0; 16]), VolumeIncarnation([0; 16])),
             stored: AtomicU64::new(0),
             stored_max,
             closing: AtomicBool::new(false),
@@ -302,6 +308,18 @@ impl Shared {
         self.leaders = Leaders::unknown(self.count);
         self.cluster = OnceLock::from(cluster);
         self
+    }
+
+    /// On this volume.
+    pub(crate) fn on_volume(mut self, cluster: ClusterId, incarnation: VolumeIncarnation) -> Self {
+        self.volume = (cluster, incarnation);
+        self
+    }
+
+    /// Who this node is to others.
+    pub(crate) fn party(&self) -> Party {
+        let (cluster, volume) = self.volume;
+        Party { cluster, member: self.cluster.get().and_then(|cluster| cluster.me()), volume: Some(volume) }
     }
 
     /// The moment by which reads judge whether a stream's time is over. In a cluster they do not: the leader writes the end,

@@ -8,15 +8,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::watch;
 
-use crate::types::{ReplicaId, ShardCount, ShardId};
+use crate::types::{Party, ReplicaId, ShardCount, ShardId};
 
 /// Where a shard's writes are decided.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Whereabouts {
     /// On this node. A node on its own leads every shard.
     Here,
-    /// On the node with this client address, host and port.
-    There(Arc<str>),
+    /// On the node with this client address, host and port. Somebody else may listen there by now, so it says who is meant.
+    There(Arc<str>, Party),
     /// Nobody is known to lead; somebody will be elected.
     Nobody,
 }
@@ -93,6 +93,7 @@ impl Leaders {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::types::ClusterId;
 
     #[tokio::test]
     async fn whoever_waits_for_a_leader_hears_of_it_once_it_is_another() {
@@ -100,7 +101,8 @@ mod tests {
         let mut changes = leaders.changes.subscribe();
         leaders.note(ShardId(1), None, Whereabouts::Here);
         assert!(!changes.has_changed().unwrap());
-        for next in [Whereabouts::Nobody, Whereabouts::There("a:1".into()), Whereabouts::Here] {
+        let party = Party { cluster: ClusterId([0; 16]), member: None, volume: None };
+        for next in [Whereabouts::Nobody, Whereabouts::There("a:1".into(), party), Whereabouts::Here] {
             leaders.note(ShardId(1), None, next.clone());
             assert_eq!(leaders.are_all_here(), next == Whereabouts::Here);
             changes.changed().await.unwrap();

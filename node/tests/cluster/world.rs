@@ -82,7 +82,7 @@ impl World {
                 let (engine, leads) = (self.engine(node), usize::from(shard.0) % NODES == node);
                 eventually(|| match engine.leader(shard) {
                     Whereabouts::Here => leads,
-                    Whereabouts::There(_) => !leads,
+                    Whereabouts::There(..) => !leads,
                     Whereabouts::Nobody => false,
                 })
                 .await;

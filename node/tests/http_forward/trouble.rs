@@ -5,9 +5,10 @@ use std::time::Duration;
 use thalweg_node::http::forward::ForwardLimits;
 use thalweg_node::runtime::Whereabouts;
 
-use super::world::{Impostor, Node, Reply, at, nowhere, pair};
+use super::world::{Impostor, MISSING, Node, Reply, at, nowhere, pair};
 
-const DONE: &str = "HTTP/1.1 204 No Content\r\nStream-Next-Offset: x\r\nConnection: keep-alive\r\n\r\n";
+const DONE: &str = "HTTP/1.1 204 No Content\r\nStream-Next-Offset: x\r\nConnection: keep-alive\r\n\
+                    Thalweg-Answered: 0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c.9.0e0e0e0e0e0e0e0e0e0e0e0e0e0e0e0e\r\n\r\n";
 
 /// What a node says of a request that was passed on to it while it did not lead.
 const UNDONE: &str = "HTTP/1.1 503 Service Unavailable\r\nThalweg-Undone: 1\r\nContent-Length: 2\r\n\r\n{}";
@@ -38,7 +39,7 @@ async fn a_write_waits_for_a_leader_and_goes_through() {
             while follower.metrics.http.connections_accepted.get() == accepted {
                 tokio::task::yield_now().await;
             }
-            follower.follow(&at(leader.address));
+            follower.follow(&leader.at());
         };
         let (reply, ()) = tokio::join!(append(&follower, b"x"), elected);
         assert_eq!(reply.status, 204, "{reply:?}");
@@ -86,7 +87,7 @@ async fn a_write_whose_leader_is_replaced_before_it_answers_is_unknown_and_waits
         caller.request().await;
         // Nobody leads for a moment, and then another does.
         node.follow(&Whereabouts::Nobody);
-        node.follow(&at(other.address));
+        node.follow(&other.at());
         caller
     };
     let (reply, _caller) = tokio::join!(append(&node, b"x"), replaced);
@@ -106,7 +107,7 @@ async fn a_write_that_was_kept_back_until_another_led_is_sent_to_that_one() {
     let replaced = async {
         let mut caller = before.accept().await;
         caller.request().await;
-        node.follow(&at(leader.address));
+        node.follow(&leader.at());
         caller.say(UNDONE).await;
         caller
     };
@@ -122,13 +123,13 @@ async fn a_write_that_reaches_a_node_which_does_not_lead_is_sent_to_the_leader_a
     let (node, leader) = (Node::start().await, Node::start().await);
     let other = Node::start().await;
     leader.create("a").await;
-    other.follow(&at(leader.address));
-    node.follow(&at(other.address));
+    other.follow(&leader.at());
+    node.follow(&other.at());
     let told = async {
         while other.metrics.http.connections_accepted.get() == 0 {
             tokio::task::yield_now().await;
         }
-        node.follow(&at(leader.address));
+        node.follow(&leader.at());
     };
     let (reply, ()) = tokio::join!(append(&node, b"x"), told);
     assert_eq!(reply.status, 204, "{reply:?}");
@@ -147,7 +148,7 @@ async fn a_leader_that_is_replaced_while_its_answer_is_on_its_way_is_heard_to_it
         let mut caller = leader.accept().await;
         caller.request().await;
         // What it took is committed; then it hands over, and its answer is the last that it says.
-        node.follow(&at(other.address));
+        node.follow(&other.at());
         caller.say(DONE).await;
         caller
     };
@@ -179,7 +180,7 @@ async fn a_write_that_was_sent_and_not_answered_is_unknown_and_never_sent_again(
     let node = Node::with(ForwardLimits { answer_timeout: BRIEF, ..ForwardLimits::default() }).await;
     let (impostor, there) = Impostor::listen().await;
     node.follow(&there);
-    let head = "HTTP/1.1 200 OK\r\n";
+    let head = &format!("HTTP/1.1 200 OK\r\nThalweg-Answered: {MISSING}\r\n");
     let endless = format!("{head}X: {}", "x".repeat(20_000));
     for (answer, hangs_up) in [
         ("", true),
@@ -189,6 +190,9 @@ async fn a_write_that_was_sent_and_not_answered_is_unknown_and_never_sent_again(
         ("SSH-2.0-server\r\n\r\n", false),
         ("HTTP/1.1 100 Continue\r\n\r\n", false),
         ("HTTP/1.0 200 OK\r\nContent-Length: 0\r\n\r\n", false),
+        ("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", false),
+        ("HTTP/1.1 204 No Content\r\nThalweg-Answered: 1\r\n\r\n", false),
+        ("HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n", false),
         (&format!("{head}\r\nwhere does this end"), true),
         (&format!("{head}Content-Length: 5\r\n\r\nfour"), true),
         (&format!("{head}Content-Length: 5\r\n\r\nfour"), false),
@@ -252,7 +256,10 @@ async fn an_answer_that_comes_byte_by_byte_is_waited_for() {
     let slow = async {
         let mut caller = impostor.accept().await;
         caller.request().await;
-        let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\nX-Own: 1\r\n\r\n", body.len());
+        let head = format!(
+            "HTTP/1.1 200 OK\r\ncontent-length: {}\r\nthalweg-answered: {MISSING}\r\nX-Own: 1\r\n\r\n",
+            body.len()
+        );
         for byte in head.chars() {
             caller.say(&byte.to_string()).await;
             tokio::task::yield_now().await;
@@ -318,7 +325,7 @@ async fn a_read_of_a_damaged_shard_is_answered_by_its_leader() {
         assert_eq!((reply.status, reply.json()["code"].as_str()), (503, Some("shard_damaged")), "{reply:?}");
     };
     is_refused(follower.ask(read, "", b"").await);
-    follower.follow(&at(leader.address));
+    follower.follow(&leader.at());
     assert_eq!(follower.all("a").await, b"hello");
     let (here, there) =
         (leader.ask("HEAD /v1/stream/a", "", b"").await, follower.ask("HEAD /v1/stream/a", "", b"").await);
@@ -329,10 +336,75 @@ async fn a_read_of_a_damaged_shard_is_answered_by_its_leader() {
     is_refused(waits);
     // And it is passed on once.
     let other = Node::without_tables_of("a").await;
-    other.follow(&at(follower.address));
-    follower.follow(&at(other.address));
+    other.follow(&follower.at());
+    follower.follow(&other.at());
     is_refused(other.ask(read, "", b"").await);
     for node in [leader, follower, other] {
         node.stop().await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_write_is_not_done_by_a_stranger_at_the_address_of_the_leader() {
+    let limits = ForwardLimits { hold: BRIEF, ..ForwardLimits::default() };
+    let (node, leader) = (Node::with(limits).await, Node::start().await);
+    let stranger = Node::start().await;
+    for server in [&leader, &stranger] {
+        server.create("a").await;
+    }
+    node.follow(&at(stranger.address));
+    let (status, _, outcome) = append(&node, b"x").await.problem();
+    assert_eq!((status, outcome.as_str()), (503, "refused"));
+    assert_eq!(stranger.all("a").await, b"");
+    node.follow(&leader.at());
+    let reply = append(&node, b"x").await;
+    assert_eq!((reply.status, reply.header("thalweg-answered")), (204, None), "{reply:?}");
+    assert_eq!(leader.all("a").await, b"x");
+    // Nothing else is answered in the name of somebody else either.
+    let mark = format!("Thalweg-Forwarded: {MISSING}\r\n");
+    for line in ["GET /v1/stream/a?offset=-1", "DELETE /v1/stream/a", "GET /v1/streams"] {
+        let reply = stranger.ask(line, &mark, b"").await;
+        assert_eq!((reply.status, reply.header("thalweg-undone")), (421, Some("1")), "{line} {reply:?}");
+    }
+    for node in [node, leader, stranger] {
+        node.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_write_that_meets_a_leader_which_is_starting_waits_until_it_has_started() {
+    let node = Node::start().await;
+    let (impostor, there) = Impostor::listen().await;
+    node.follow(&there);
+    let starting = async {
+        let mut caller = impostor.accept().await;
+        for answer in [&UNDONE.replace("1\r\n", "starting\r\n"), DONE] {
+            caller.request().await;
+            caller.say(answer).await;
+        }
+        caller
+    };
+    let (reply, _caller) = tokio::join!(append(&node, b"x"), starting);
+    assert_eq!((reply.status, reply.header("thalweg-undone")), (204, None), "{reply:?}");
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_that_starts_for_too_long_is_no_leader() {
+    let node = Node::with(ForwardLimits { hold: BRIEF, ..ForwardLimits::default() }).await;
+    let (impostor, there) = Impostor::listen().await;
+    node.follow(&there);
+    let starting = async {
+        let mut caller = impostor.accept().await;
+        loop {
+            caller.request().await;
+            caller.say(&UNDONE.replace("1\r\n", "starting\r\n")).await;
+        }
+    };
+    let reply = tokio::select! {
+        reply = append(&node, b"x") => reply,
+        never = starting => never,
+    };
+    assert_eq!(reply.problem(), refused("no_leader"));
+    node.stop().await;
 }

@@ -15,7 +15,7 @@ use thalweg_node::runtime::subscriptions::{Subscriptions, SystemResolver, Webhoo
 use thalweg_node::runtime::{Running, Whereabouts, start};
 use thalweg_node::seam::{Clock, SystemClock};
 use thalweg_node::telemetry::Metrics;
-use thalweg_node::types::{ShardCount, ShardId, StreamName};
+use thalweg_node::types::{ClusterId, Party, ReplicaId, ShardCount, ShardId, StreamName, VolumeIncarnation};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
@@ -86,6 +86,11 @@ impl Node {
         Self { address, metrics, running, subscriptions, stop, served, _directory: directory }
     }
 
+    /// Where it is, for others.
+    pub(crate) fn at(&self) -> Whereabouts {
+        Whereabouts::There(self.address.to_string().into(), self.running.engine.party())
+    }
+
     /// Tells it who leads all shards.
     pub(crate) fn follow(&self, whereabouts: &Whereabouts) {
         for shard in 0..SHARDS {
@@ -129,12 +134,19 @@ impl Node {
 /// A leader, and a node that follows it in all shards.
 pub(crate) async fn pair(forward: ForwardLimits) -> (Node, Node) {
     let (leader, follower) = (Node::start().await, Node::with(forward).await);
-    follower.follow(&at(leader.address));
+    follower.follow(&leader.at());
     (leader, follower)
 }
 
+/// Whom nobody has seen, and an impostor is taken for.
+pub(crate) const MISSING: Party = Party {
+    cluster: ClusterId([0x0c; 16]),
+    member: Some(ReplicaId(9)),
+    volume: Some(VolumeIncarnation([0x0e; 16])),
+};
+
 pub(crate) fn at(address: SocketAddr) -> Whereabouts {
-    Whereabouts::There(address.to_string().into())
+    Whereabouts::There(address.to_string().into(), MISSING)
 }
 
 /// An address where nobody listens.

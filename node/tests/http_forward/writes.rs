@@ -8,7 +8,7 @@ use serde_json::json;
 use thalweg_node::http::forward::ForwardLimits;
 use thalweg_node::runtime::Whereabouts;
 
-use super::world::{Node, Reply, at, pair};
+use super::world::{Node, Reply, pair};
 
 /// Largest body that nodes accept.
 const LARGEST: usize = 4 << 20;
@@ -98,10 +98,10 @@ async fn who_prefers_a_redirect_is_told_where_the_leader_is_and_nothing_is_done(
 async fn a_request_is_passed_on_once() {
     let limits = ForwardLimits { hold: Duration::from_millis(300), ..ForwardLimits::default() };
     let (one, other) = (Node::with(limits).await, Node::start().await);
-    one.follow(&at(other.address));
+    one.follow(&other.at());
     let refused = (503, "not_leader".to_owned(), "refused".to_owned());
     // Each takes the other for the leader; or the other knows of none.
-    for whereabouts in [at(one.address), Whereabouts::Nobody] {
+    for whereabouts in [one.at(), Whereabouts::Nobody] {
         other.follow(&whereabouts);
         let reply = one.ask("PUT /v1/stream/a", "", b"").await;
         assert_eq!(reply.problem(), refused);
@@ -163,6 +163,41 @@ async fn what_changes_a_subscription_is_done_where_its_home_is_led() {
     assert_eq!(follower.ask(&show, "", b"").await.status, 404, "what is shown is read here");
     assert_eq!(follower.ask(&format!("DELETE {base}"), "", b"").await.status, 204);
     assert_eq!(leader.ask(&show, "", b"").await.status, 404);
+    leader.stop().await;
+    follower.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_largest_head_is_taken_by_whichever_node_it_reaches() {
+    const LARGEST_HEAD: usize = 16 * 1024;
+    const MOST_LINES: usize = 64;
+    let (leader, follower) = pair(ForwardLimits::default()).await;
+    follower.create("a").await;
+    // As `ask` writes it, with so many bytes and lines in all.
+    let line = "POST /v1/stream/a";
+    let rest = format!(
+        "{line} HTTP/1.1\r\nHost: streams.example\r\nConnection: close\r\nContent-Type: text/plain\r\nContent-Length: 1\r\n\r\n"
+    );
+    let headers = |bytes: usize, lines: usize| {
+        // Host, Connection, Content-Type and Content-Length are there.
+        let short = "A:b\r\n".repeat(lines - 5);
+        let name = "Long: ";
+        let fill = bytes - rest.len() - short.len() - name.len() - 2;
+        format!("Content-Type: text/plain\r\n{short}{name}{}\r\n", "x".repeat(fill))
+    };
+    for (bytes, lines, status) in [
+        (LARGEST_HEAD, MOST_LINES, 204),
+        (LARGEST_HEAD, 5, 204),
+        (LARGEST_HEAD - 14, 5, 204),
+        (LARGEST_HEAD + 1, 5, 431),
+        (2_000, MOST_LINES, 204),
+        (2_000, MOST_LINES + 1, 431),
+    ] {
+        for node in [&leader, &follower] {
+            let reply = node.ask(line, &headers(bytes, lines), b"x").await;
+            assert_eq!(reply.status, status, "{bytes} bytes, {lines} lines: {reply:?}");
+        }
+    }
     leader.stop().await;
     follower.stop().await;
 }

@@ -23,6 +23,9 @@ use crate::types::{ShardId, SubscriptionId};
 /// does not lead is sent the whole request, so it is asked again after twice as long each time.
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
 
+/// One that is starting is asked again after this: it is sent the whole request each time, and leads again within a second or two.
+const START_PAUSE: Duration = Duration::from_millis(200);
+
 const DOUBLINGS_MAX: u32 = 6;
 
 /// A leader that was replaced in order has answered what it took before; nodes are near each other, and its answers arrive within
@@ -93,12 +96,12 @@ async fn find(
                 Instant::now() + RETRY_PAUSE
             }
             _ if wishes.forwarded => return Err(Failure::NotLeader { shard }),
-            Whereabouts::There(leader) if wishes.redirect => {
+            Whereabouts::There(leader, _) if wishes.redirect => {
                 exchange.registry().metrics.http.redirected.inc();
                 return Ok(redirect(leader, request, out));
             }
-            Whereabouts::There(leader) => {
-                let message = Message::new(request, leader);
+            Whereabouts::There(leader, meant) => {
+                let message = Message::new(request, leader, meant);
                 let admission = &exchange.registry().admission;
                 let replaced = replaced(api.engine(), shard, &found, changes.clone());
                 match forwarder.forward(leader, &message, (deadline, replaced), admission, out).await {
@@ -112,6 +115,7 @@ async fn find(
                     }
                     Err(Unanswered::Crowded) => return Err(Failure::Overloaded),
                     Err(Unanswered::Unsent) => Instant::now() + RETRY_PAUSE,
+                    Err(Unanswered::Starting) => Instant::now() + START_PAUSE,
                     // It kept the request back and another leads by now, or one of us has not heard yet who does.
                     Err(Unanswered::Undone) => {
                         undone += 1;

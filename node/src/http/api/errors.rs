@@ -242,6 +242,9 @@ pub(super) const OVERLOADED: Problem =
 pub(super) const NOT_LEADER: Problem =
     Problem::refused(503, "not_leader", "Another node leads the shard").retry_after(1);
 
+/// Another node has passed it on to somebody who was at this address before.
+pub(super) const MISDIRECTED: Problem = Problem::refused(421, "misdirected", "Another node is meant");
+
 /// Why an answer is not given.
 pub(super) const NO_ROOM_FOR_ANSWER: &str = "too many response bytes are in flight; send the request again";
 /// Why a body of many messages is not taken.

@@ -10,7 +10,8 @@ use super::Sse;
 use super::preflight::preflight;
 use super::router::{Api, route};
 use super::site::{Site, text};
-use crate::http::wire::{Body, Exchange, Method, Problem, Request, ResponseHead, Service};
+use crate::http::forward::{STARTING, UNDONE};
+use crate::http::wire::{Body, Exchange, Field, Method, Problem, Request, ResponseHead, Service};
 use crate::runtime::StartProgress;
 use crate::telemetry::{CONTENT_TYPE, Metrics};
 
@@ -43,7 +44,11 @@ impl Front {
                 let stage = self.progress.stage();
                 let members = serde_json::json!({ "state": "starting", "start": stage });
                 let detail = format!("the node is starting: {stage}");
-                Body::Full(NOT_READY.write_with(out, &detail, members))
+                let body = NOT_READY.write_with(out, &detail, members);
+                if request.field(Field::Forwarded).is_some() {
+                    out.header(UNDONE, STARTING);
+                }
+                Body::Full(body)
             }
         }
     }
@@ -79,7 +84,22 @@ impl Service for Front {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http::wire::task_bytes;
+    use crate::http::wire::{Limits, Parsed, parse_head, task_bytes};
+
+    #[test]
+    fn a_node_that_starts_says_of_what_was_passed_on_to_it_that_nothing_was_done() {
+        let front = Front::new(Arc::default(), Arc::new(Metrics::new(1)));
+        for (mark, says) in [("", false), ("Thalweg-Forwarded: c.1.v\r\n", true)] {
+            let raw = format!("POST /v1/stream/a HTTP/1.1\r\nHost: h\r\n{mark}\r\n");
+            let Ok(Parsed::Complete(head)) = parse_head(raw.as_bytes(), &Limits::default()) else {
+                panic!("{raw}");
+            };
+            let request = Request { head: &head, bytes: raw.as_bytes(), body: bytes::Bytes::new() };
+            let mut out = ResponseHead::for_test();
+            front.starting(&request, &mut out);
+            assert_eq!((out.status(), out.text().contains("Thalweg-Undone: starting\r\n")), (503, says));
+        }
+    }
 
     /// Ten thousand idle subscribers are ten thousand of these.
     #[test]

@@ -2,16 +2,17 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::cursor::{JITTER_SECONDS_MAX, next_cursor};
 use super::elsewhere::{elsewhere, shard_of};
-use super::errors::{NOT_LEADER, Rejection};
+use super::errors::{MISDIRECTED, NOT_LEADER, Rejection};
 use super::names::{STREAM_ROOT, decode_name};
 use super::preflight::{method_not_allowed, not_found, preflight};
 use super::query::{LiveMode, ReadQuery};
 use super::{Settings, Site, Sse, append, create, delete, head, list, long_poll, rare, read, sse};
-use crate::http::forward::{Forwarder, Wishes};
-use crate::http::wire::{Body, Exchange, Method, Request, ResponseHead, Service};
+use crate::http::forward::{ANSWERED, Forwarder, UNDONE, Wishes};
+use crate::http::wire::{Body, Exchange, Field, Method, Request, ResponseHead, Service};
 use crate::runtime::{Engine, Whereabouts};
 use crate::seam::Clock;
 use crate::telemetry::Route;
@@ -37,6 +38,8 @@ struct Inner {
     settings: Settings,
     site: Site,
     forwarder: Forwarder,
+    /// It was said that somebody else is meant here.
+    misdirected: AtomicBool,
 }
 
 impl fmt::Debug for Inner {
@@ -56,7 +59,15 @@ impl Api {
         site: Site,
     ) -> Self {
         let forwarder = Forwarder::new(settings.forward.clone());
-        Self(Arc::new(Inner { engine, clock, draw: Box::new(draw), settings, site, forwarder }))
+        Self(Arc::new(Inner {
+            engine,
+            clock,
+            draw: Box::new(draw),
+            settings,
+            site,
+            forwarder,
+            misdirected: AtomicBool::new(false),
+        }))
     }
 
     pub(super) fn engine(&self) -> &Engine {
@@ -161,6 +172,12 @@ impl Service for Api {
         out: &'a mut ResponseHead,
     ) -> Body<Sse> {
         let route = route(&request);
+        let meant = request.field(Field::Forwarded);
+        if let Some(meant) = meant.filter(|meant| !self.engine().party().answers_to(meant)) {
+            let body = self.misdirected(meant, out);
+            exchange.registry().metrics.requests.count(route, out.status());
+            return body;
+        }
         let body = if let Some(shard) = self.led_elsewhere(&request) {
             Box::pin(elsewhere(self, shard, &request, exchange, out)).await
         } else {
@@ -170,6 +187,9 @@ impl Service for Api {
                 Some(shard) => Box::pin(elsewhere(self, shard, &request, exchange, out)).await,
             }
         };
+        if let Some(meant) = meant {
+            out.header(ANSWERED, meant);
+        }
         let route = match &body {
             Body::Live(_) => Route::Sse,
             _ if out.waited() => Route::LongPoll,
@@ -181,6 +201,20 @@ impl Service for Api {
 }
 
 impl Api {
+    /// Another node means somebody else, who was at this address before. Nothing is done, and that node hears so.
+    fn misdirected(&self, meant: &[u8], out: &mut ResponseHead) -> Body<Sse> {
+        if !self.0.misdirected.swap(true, Ordering::Relaxed) {
+            let (meant, me) = (meant.escape_ascii(), self.engine().party());
+            tracing::warn!(%meant, %me, "another node passes requests on to this address and means somebody else; they are refused");
+        }
+        let body = MISDIRECTED.write(
+            out,
+            "the node that this was passed on to is not the one that was meant; nothing was done",
+        );
+        out.header(UNDONE, b"1");
+        Body::Full(body)
+    }
+
     /// The shard that decides about a request, if another node leads it. A node on its own leads every shard.
     fn led_elsewhere(&self, request: &Request<'_>) -> Option<ShardId> {
         if self.engine().leads_all() {
@@ -204,7 +238,7 @@ impl Api {
         }
         let name = request.path().strip_prefix(STREAM_ROOT).filter(|name| !is_reserved(name))?;
         let shard = self.engine().shard_of(&decode_name(name).ok()?);
-        matches!(self.engine().leader(shard), Whereabouts::There(_)).then_some(shard)
+        matches!(self.engine().leader(shard), Whereabouts::There(..)).then_some(shard)
     }
 
     /// Answers here, whoever leads.

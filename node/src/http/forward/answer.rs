@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::net::tcp::ReadHalf;
 
-use super::message::{Message, UNDONE};
+use super::message::{ANSWERED, Message, STARTING, UNDONE};
 use crate::http::wire::{
     Admission, Body, HEADER_COUNT_MAX, ResponseHead, SMALL_ANSWER_BYTES_MAX, is_own_header,
 };
@@ -17,6 +17,10 @@ use crate::http::wire::{
 const HEAD_BYTES_MAX: usize = 16 * 1024;
 /// Body of an answer: as large as any that is gathered in memory to answer such a request here.
 const BODY_BYTES_MAX: usize = 8 << 20;
+
+/// With these a connection ends before anybody has looked who was meant: too slow, too large, no room. They say that nothing was
+/// done, and whoever says it has done nothing here.
+const OF_CONNECTIONS: [u16; 4] = [408, 413, 431, 503];
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
@@ -47,8 +51,17 @@ pub(super) struct Answered<L> {
     pub(super) body: Body<L>,
     /// The connection can carry another request.
     pub(super) reusable: bool,
-    /// The node does not lead, and has done nothing.
-    pub(super) is_undone: bool,
+    /// The node has done nothing.
+    pub(super) undone: Option<Undone>,
+}
+
+/// Why a node has done nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Undone {
+    /// It does not lead, or is not the one that was meant.
+    NotLeading,
+    /// It is starting.
+    Starting,
 }
 
 /// What the head of an answer says.
@@ -59,7 +72,7 @@ struct Begun {
     /// `None`: there is no body.
     body_bytes: Option<usize>,
     keep_alive: bool,
-    is_undone: bool,
+    undone: Option<Undone>,
 }
 
 /// Sends a request and writes its answer.
@@ -87,15 +100,15 @@ pub(super) async fn exchange<L>(
     let mut read = BytesMut::with_capacity(1024);
     let begun = loop {
         more(&mut reader, &mut read, HEAD_BYTES_MAX).await?;
-        if let Some(begun) = begin(&read, message.asks_for_head(), out)? {
+        if let Some(begun) = begin(&read, message, out)? {
             break begun;
         }
     };
     read.advance(begun.head_bytes);
     let reusable = begun.keep_alive && !unsent.has_remaining();
-    let is_undone = begun.is_undone;
+    let undone = begun.undone;
     let Some(body_bytes) = begun.body_bytes else {
-        return Ok(Answered { body: Body::Absent, reusable: reusable && read.is_empty(), is_undone });
+        return Ok(Answered { body: Body::Absent, reusable: reusable && read.is_empty(), undone });
     };
     let grant = admission.response_of(body_bytes).await.ok_or(Broken::NoRoom(body_bytes))?;
     let reusable = reusable && read.len() <= body_bytes;
@@ -110,7 +123,7 @@ pub(super) async fn exchange<L>(
     } else {
         Body::Parts { parts: vec![body], grant }
     };
-    Ok(Answered { body, reusable, is_undone })
+    Ok(Answered { body, reusable, undone })
 }
 
 /// Reads on, up to `most` bytes in all.
@@ -126,7 +139,7 @@ async fn more(reader: &mut ReadHalf<'_>, read: &mut BytesMut, most: usize) -> Re
 }
 
 /// Writes status and headers, once they are there; behind them comes a body, unless only they were asked for.
-fn begin(read: &[u8], ends_with_head: bool, out: &mut ResponseHead) -> Result<Option<Begun>, Broken> {
+fn begin(read: &[u8], message: &Message, out: &mut ResponseHead) -> Result<Option<Begun>, Broken> {
     let mut slots = [httparse::EMPTY_HEADER; HEADER_COUNT_MAX];
     let mut parser = httparse::Response::new(&mut slots);
     let head_bytes = match parser.parse(read) {
@@ -139,7 +152,8 @@ fn begin(read: &[u8], ends_with_head: bool, out: &mut ResponseHead) -> Result<Op
     };
     let mut length = None;
     let mut keep_alive = true;
-    let mut is_undone = false;
+    let mut undone = None;
+    let mut is_meant = OF_CONNECTIONS.contains(&status);
     out.begin(status);
     for header in parser.headers.iter() {
         if header.name.eq_ignore_ascii_case("content-length") {
@@ -156,17 +170,22 @@ fn begin(read: &[u8], ends_with_head: bool, out: &mut ResponseHead) -> Result<Op
         }
         if header.name.eq_ignore_ascii_case(UNDONE) {
             // Between nodes: whoever gets the answer is told by its status.
-            is_undone = true;
+            undone = Some(if header.value == STARTING { Undone::Starting } else { Undone::NotLeading });
+        } else if header.name.eq_ignore_ascii_case(ANSWERED) {
+            is_meant |= header.value == message.meant().as_bytes();
         } else if !is_own_header(header.name) {
             out.header(header.name, header.value);
         }
     }
+    if !is_meant && undone.is_none() {
+        return Err(Broken::Senseless("it is not from the node that was meant"));
+    }
     let body_bytes = match (status, length) {
-        _ if ends_with_head => None,
+        _ if message.asks_for_head() => None,
         (204 | 304, _) => None,
         (_, Some(length)) if length <= BODY_BYTES_MAX => Some(length),
         (_, Some(_)) => return Err(Broken::Senseless("it is too large")),
         (_, None) => return Err(Broken::Senseless("its end is in doubt")),
     };
-    Ok(Some(Begun { head_bytes, body_bytes, keep_alive, is_undone }))
+    Ok(Some(Begun { head_bytes, body_bytes, keep_alive, undone }))
 }

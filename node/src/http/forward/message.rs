@@ -3,12 +3,15 @@
 
 use bytes::{Buf, Bytes};
 
-use crate::http::wire::{Field, Method, Request};
+use crate::http::wire::{FORWARDED_BYTES, Field, Method, Request};
+use crate::types::Party;
 
-/// Its presence says that another node has passed the request on already.
-const MARK: &str = "Thalweg-Forwarded";
+/// In the answer to what was passed on, it repeats who was meant: whoever else listens at that address does not know of it.
+pub(in crate::http) const ANSWERED: &str = "Thalweg-Answered";
 /// Its presence in the answer to what was passed on says that nothing was done, since the node does not lead.
 pub(in crate::http) const UNDONE: &str = "Thalweg-Undone";
+/// Its value when that is because the node is starting.
+pub(in crate::http) const STARTING: &[u8] = b"starting";
 /// What belongs to the client's connection, and what is written anew.
 const LEFT_OUT: [&str; 11] = [
     "host",
@@ -35,9 +38,9 @@ pub(in crate::http) struct Wishes {
 
 impl Wishes {
     pub(in crate::http) fn of(request: &Request<'_>) -> Self {
-        let mut wishes = Self::default();
+        let forwarded = request.field(Field::Forwarded).is_some();
+        let mut wishes = Self { forwarded, redirect: false };
         for (name, value) in request.headers() {
-            wishes.forwarded |= name.eq_ignore_ascii_case(MARK);
             wishes.redirect |= name.eq_ignore_ascii_case("prefer") && has_token(value, "redirect");
         }
         wishes
@@ -50,12 +53,14 @@ pub(in crate::http) struct Message {
     head: Bytes,
     body: Bytes,
     asks_for_head: bool,
+    meant: String,
 }
 
 impl Message {
     /// The leader is told which host the client named: its answer may repeat it.
-    pub(in crate::http) fn new(request: &Request<'_>, leader: &str) -> Self {
-        let mut head = Vec::with_capacity(request.bytes.len() + 64);
+    pub(in crate::http) fn new(request: &Request<'_>, leader: &str, meant: &Party) -> Self {
+        let meant = meant.to_string();
+        let mut head = Vec::with_capacity(request.bytes.len() + FORWARDED_BYTES);
         head.extend_from_slice(method(request.head.method));
         head.push(b' ');
         head.extend_from_slice(&target(request));
@@ -69,15 +74,20 @@ impl Message {
             }
         }
         line(&mut head, "Content-Length", itoa::Buffer::new().format(request.body.len()).as_bytes());
-        line(&mut head, MARK, b"1");
+        line(&mut head, Field::Forwarded.name(), meant.as_bytes());
         head.extend_from_slice(b"\r\n");
         let asks_for_head = request.head.method == Method::Head;
-        Self { head: head.into(), body: request.body.clone(), asks_for_head }
+        Self { head: head.into(), body: request.body.clone(), asks_for_head, meant }
     }
 
     /// Its answer ends with its head, whatever length that names.
     pub(super) fn asks_for_head(&self) -> bool {
         self.asks_for_head
+    }
+
+    /// Who is to answer.
+    pub(super) fn meant(&self) -> &str {
+        &self.meant
     }
 
     /// All of it, in order.
@@ -125,6 +135,13 @@ fn has_token(list: &[u8], token: &str) -> bool {
 mod tests {
     use super::*;
     use crate::http::wire::{Limits, Parsed, parse_head};
+    use crate::types::{ClusterId, ReplicaId, VolumeIncarnation};
+
+    const PARTY: Party = Party {
+        cluster: ClusterId([0xc1; 16]),
+        member: Some(ReplicaId(3)),
+        volume: Some(VolumeIncarnation([0x0e; 16])),
+    };
 
     /// Runs `check` on a request with this head and body.
     fn with<T>(head: &str, body: &'static str, check: impl FnOnce(&Request<'_>) -> T) -> T {
@@ -135,7 +152,7 @@ mod tests {
     }
 
     fn passed_on(head: &str, body: &'static str) -> String {
-        let mut bytes = with(head, body, |request| Message::new(request, "leader:4437")).bytes();
+        let mut bytes = with(head, body, |request| Message::new(request, "leader:4437", &PARTY)).bytes();
         String::from_utf8(bytes.copy_to_bytes(bytes.remaining()).to_vec()).unwrap()
     }
 
@@ -146,23 +163,25 @@ mod tests {
                 "POST /v1/stream/a:b?c=d HTTP/1.1\r\nHost: h:1\r\nContent-Length: 4\r\nProducer-Id:  p q \r\n\r\n",
                 "body",
                 "POST /v1/stream/a:b?c=d HTTP/1.1\r\nHost: h:1\r\nProducer-Id: p q\r\n\
-                 Content-Length: 4\r\nThalweg-Forwarded: 1\r\n\r\nbody",
+                 Content-Length: 4\r\nMARK\r\n\r\nbody",
             ),
             (
                 "\r\nPUT http://h:2/v1/stream/a HTTP/1.1\r\nHost: other\r\nTransfer-Encoding: chunked\r\n\
                  Expect: 100-continue\r\nTE: trailers\r\nUpgrade: x\r\n\r\n",
                 "xy",
-                "PUT /v1/stream/a HTTP/1.1\r\nHost: h:2\r\nContent-Length: 2\r\nThalweg-Forwarded: 1\r\n\r\nxy",
+                "PUT /v1/stream/a HTTP/1.1\r\nHost: h:2\r\nContent-Length: 2\r\nMARK\r\n\r\nxy",
             ),
             (
                 "DELETE /v1/stream/a HTTP/1.0\r\nConnection: keep-alive, X-Mine\r\nx-mine: 1\r\nX-Theirs: 2\r\n\r\n",
                 "",
                 "DELETE /v1/stream/a HTTP/1.1\r\nHost: leader:4437\r\nX-Theirs: 2\r\n\
-                 Content-Length: 0\r\nThalweg-Forwarded: 1\r\n\r\n",
+                 Content-Length: 0\r\nMARK\r\n\r\n",
             ),
         ];
         for (head, body, expected) in cases {
-            assert_eq!(passed_on(head, body), expected, "{head}");
+            let mark =
+                "Thalweg-Forwarded: c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1.3.0e0e0e0e0e0e0e0e0e0e0e0e0e0e0e0e";
+            assert_eq!(passed_on(head, body), expected.replace("MARK", mark), "{head}");
         }
     }
 

@@ -63,7 +63,7 @@ impl<S: Service> Connection<S> {
     pub(super) fn release_input(&mut self) {
         if self.start == self.end {
             let input = std::mem::take(&mut self.input);
-            if input.len() == self.limits().head_bytes_max {
+            if input.len() == self.limits().input_bytes() {
                 buffers::give_input(input);
             }
             self.start = 0;
@@ -73,9 +73,9 @@ impl<S: Service> Connection<S> {
 
     /// The beginning of a head moves into a buffer of its size: whoever sends the rest late, or never, holds no more.
     fn tighten_input(&mut self) {
-        let head_bytes_max = self.limits().head_bytes_max;
+        let input_bytes = self.limits().input_bytes();
         let room = self.buffered().len().saturating_mul(2).max(HEAD_ROOM_BYTES_MIN);
-        if self.input.len() < head_bytes_max || room >= head_bytes_max / 2 || self.buffered().is_empty() {
+        if self.input.len() < input_bytes || room >= input_bytes / 2 || self.buffered().is_empty() {
             return;
         }
         let mut tight = self.buffered().to_vec();
@@ -117,7 +117,7 @@ impl<S: Service> Connection<S> {
                 }
             } else if attempts < EAGER_PARSES_MAX
                 || memchr::memchr(b'\n', buffered.get(parsed_bytes..).unwrap_or_default()).is_some()
-                || buffered.len() >= self.limits().head_bytes_max
+                || buffered.len() >= self.limits().input_bytes()
             {
                 parsed_bytes = buffered.len();
                 match parse_head(buffered, self.limits()) {
@@ -154,7 +154,7 @@ impl<S: Service> Connection<S> {
     /// Room for a head of which a large part is here, while the rest is on its way.
     fn hold_head(&self) -> Option<Box<(Grant, Entered)>> {
         let Membership { registry, watch, .. } = &self.membership;
-        let bytes = registry.limits.head_bytes_max;
+        let bytes = registry.limits.input_bytes();
         let grant = registry.admission.head(bytes)?;
         Some(Box::new((grant, registry.admission.enter_head(watch, bytes))))
     }
@@ -188,18 +188,18 @@ impl<S: Service> Connection<S> {
 
     /// Reads more into the buffer; false as in [`Self::wait_readable`].
     pub(super) async fn fill(&mut self, closing: bool, ended: impl Fn() -> bool) -> Result<bool, Stop> {
-        let head_bytes_max = self.limits().head_bytes_max;
-        if self.start == self.end && self.input.len() != head_bytes_max {
+        let input_bytes = self.limits().input_bytes();
+        if self.start == self.end && self.input.len() != input_bytes {
             self.release_input();
-            self.input = buffers::take_input(head_bytes_max);
+            self.input = buffers::take_input(input_bytes);
         }
         if self.start > 0 && self.end == self.input.len() {
             self.input.copy_within(self.start..self.end, 0);
             self.end -= self.start;
             self.start = 0;
         }
-        if self.end == self.input.len() && self.end < head_bytes_max {
-            self.input.resize((self.end * 2).min(head_bytes_max), 0);
+        if self.end == self.input.len() && self.end < input_bytes {
+            self.input.resize((self.end * 2).min(input_bytes), 0);
         }
         let Self { stream, input, end, membership, .. } = self;
         let mut buffer = ReadBuf::new(input.get_mut(*end..).unwrap_or_default());

@@ -28,11 +28,12 @@ pub enum Field {
     RetainMessages,
     ContentEncoding,
     ForwardedProto,
+    Forwarded,
 }
 
 impl Field {
     /// How many there are.
-    pub const COUNT: usize = 23;
+    pub const COUNT: usize = 24;
 
     /// Looks a name up, in any case.
     #[must_use]
@@ -55,6 +56,7 @@ impl Field {
                 ("transfer-encoding", Self::TransferEncoding),
                 ("stream-expires-at", Self::StreamExpiresAt),
                 ("x-forwarded-proto", Self::ForwardedProto),
+                ("thalweg-forwarded", Self::Forwarded),
             ],
             18 => &[("stream-forked-from", Self::ForkedFrom), ("stream-fork-offset", Self::ForkOffset)],
             19 => &[("stream-retain-bytes", Self::RetainBytes)],
@@ -95,6 +97,7 @@ impl Field {
             Self::RetainMessages => "Stream-Retain-Messages",
             Self::ContentEncoding => "Content-Encoding",
             Self::ForwardedProto => "X-Forwarded-Proto",
+            Self::Forwarded => "Thalweg-Forwarded",
         }
     }
 }
@@ -129,6 +132,7 @@ mod tests {
             "Stream-Retain-Messages",
             "Content-Encoding",
             "X-Forwarded-Proto",
+            "Thalweg-Forwarded",
         ];
         assert_eq!(names.len(), Field::COUNT);
         for (position, name) in names.into_iter().enumerate() {

@@ -8,6 +8,11 @@ use super::response::common_headers;
 /// Most header lines of a request: browsers behind proxies send about 30.
 pub const HEADER_COUNT_MAX: usize = 64;
 
+/// Lines by which a head grows when another node passes it on: the mark, and host and length where the client gave none.
+pub(super) const FORWARDED_LINES: usize = 3;
+/// Bytes by which it grows: the mark takes about 100, a host and a length 300, and blanks behind the names of 64 lines as many.
+pub const FORWARDED_BYTES: usize = 512;
+
 /// Bounds per connection and for all of them.
 #[derive(Debug, Clone)]
 pub struct Limits {
@@ -63,6 +68,12 @@ impl Default for Limits {
 }
 
 impl Limits {
+    /// Room for a head that another node has passed on.
+    #[must_use]
+    pub fn input_bytes(&self) -> usize {
+        self.head_bytes_max.saturating_add(FORWARDED_BYTES)
+    }
+
     /// How often deadlines are checked: often enough for the shortest of them, at most ten times a second.
     #[must_use]
     pub fn tick(&self) -> Duration {

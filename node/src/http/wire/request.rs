@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::field::Field;
 use super::framing::Framing;
-use super::limits::{HEADER_COUNT_MAX, Limits};
+use super::limits::{FORWARDED_LINES, HEADER_COUNT_MAX, Limits};
 
 /// The methods that some route knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -169,7 +169,7 @@ pub fn forwarded_scheme(value: &[u8]) -> &'static str {
 
 /// Parses the head at the start of `buffer`.
 pub fn parse_head(buffer: &[u8], limits: &Limits) -> Result<Parsed, HeadError> {
-    let mut slots = [const { MaybeUninit::uninit() }; HEADER_COUNT_MAX];
+    let mut slots = [const { MaybeUninit::uninit() }; HEADER_COUNT_MAX + FORWARDED_LINES];
     let mut parser = httparse::Request::new(&mut []);
     let length = match parser.parse_with_uninit_headers(buffer, &mut slots) {
         Ok(httparse::Status::Complete(length)) => length,
@@ -177,8 +177,15 @@ pub fn parse_head(buffer: &[u8], limits: &Limits) -> Result<Parsed, HeadError> {
         Err(error) => return Err(refusal(error, buffer)),
     };
     let bytes = buffer.get(..length).unwrap_or_default();
-    if length > limits.head_bytes_max.min(usize::from(u16::MAX)) {
+    // Another node took it within the bounds, and has added a little.
+    let is_forwarded =
+        parser.headers.iter().any(|header| header.name.eq_ignore_ascii_case(Field::Forwarded.name()));
+    let head_bytes_max = if is_forwarded { limits.input_bytes() } else { limits.head_bytes_max };
+    if length > head_bytes_max.min(usize::from(u16::MAX)) {
         return Err(HeadError::TooLarge);
+    }
+    if !is_forwarded && parser.headers.len() > HEADER_COUNT_MAX {
+        return Err(HeadError::TooManyHeaders);
     }
     if memchr::memchr_iter(b'\n', bytes).any(|at| at == 0 || bytes[at - 1] != b'\r') {
         return Err(HeadError::Malformed("lines end with CR LF"));
@@ -226,7 +233,7 @@ fn partial(buffer: &[u8], limits: &Limits) -> Result<Parsed, HeadError> {
     if line > limits.target_bytes_max + 32 {
         return Err(HeadError::TargetTooLong);
     }
-    if buffer.len() >= limits.head_bytes_max { Err(HeadError::TooLarge) } else { Ok(Parsed::Partial) }
+    if buffer.len() >= limits.input_bytes() { Err(HeadError::TooLarge) } else { Ok(Parsed::Partial) }
 }
 
 fn refusal(error: httparse::Error, buffer: &[u8]) -> HeadError {

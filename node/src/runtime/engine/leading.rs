@@ -5,13 +5,19 @@ use tokio::sync::watch;
 
 use super::Engine;
 use crate::runtime::Whereabouts;
-use crate::types::{ShardId, StreamName, SubscriptionId};
+use crate::types::{Party, ShardId, StreamName, SubscriptionId};
 
 impl Engine {
     /// Whether this node leads every shard, as a node on its own does. One atomic load.
     #[must_use]
     pub fn leads_all(&self) -> bool {
         self.shared.leaders.are_all_here()
+    }
+
+    /// Who this node is to others.
+    #[must_use]
+    pub fn party(&self) -> Party {
+        self.shared.party()
     }
 
     /// Where writes to a shard are decided.

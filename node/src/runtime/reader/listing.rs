@@ -72,7 +72,7 @@ fn page(
     limit: usize,
     into: &mut BTreeMap<StreamName, StreamState>,
 ) -> Result<(), Failure> {
-    let now = shared.clock.now();
+    let now = shared.judged_at();
     // Taken before the tables are read: a change that is applied in between shows in both, one that is not in this one.
     let (mut found, mut position) = (0, after.map(str::to_owned));
     while found < limit {

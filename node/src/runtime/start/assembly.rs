@@ -280,6 +280,8 @@ impl Parts<'_> {
 
     fn shared(&self, sound: &Replays, report: &StartReport, mailboxes: &[Arc<Mailbox>]) -> Shared {
         let seed = seahash::hash(&self.volume.cluster());
+        let (cluster, incarnation) =
+            self.volume.vault.look(|superblock| (superblock.cluster, superblock.incarnation));
         let resident = self.heads_max();
         let slot = |shard: ShardId| match (sound.get(&shard), mailboxes.get(usize::from(shard.0))) {
             (Some(replay), Some(mailbox)) => {
@@ -309,6 +311,7 @@ impl Parts<'_> {
             seed,
             self.config.total_size_max.map(Size::get),
         )
+        .on_volume(cluster, incarnation)
         .with_links_max(self.config.subscription_links_max)
     }
 

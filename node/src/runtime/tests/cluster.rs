@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::{SocketAddr, TcpListener};
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use super::*;
 use crate::config::{ClusterFile, NodeName};
@@ -57,7 +58,25 @@ fn configs(directory: &Path, nodes: usize) -> Vec<Config> {
 
 fn begin(config: &Config) -> Running {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    start(config, &clock, Arc::new(Metrics::new(config.lanes))).unwrap()
+    begin_by(config, &clock)
+}
+
+fn begin_by(config: &Config, clock: &Arc<dyn Clock>) -> Running {
+    start(config, clock, Arc::new(Metrics::new(config.lanes))).unwrap()
+}
+
+/// A clock that somebody may set forwards.
+#[derive(Debug, Default)]
+struct SetForwards(AtomicI64);
+
+impl Clock for SetForwards {
+    fn now(&self) -> UnixMillis {
+        UnixMillis(SystemClock.now().0.saturating_add(self.0.load(Ordering::SeqCst)))
+    }
+
+    fn elapsed(&self) -> Duration {
+        SystemClock.elapsed()
+    }
 }
 
 impl World {
@@ -228,6 +247,38 @@ async fn a_read_on_a_node_that_follows_renews_the_window_where_the_stream_is_led
     eventually(|| SystemClock.now() > before).await;
     text(world.engine(1), &name).await;
     eventually(|| views.last_read(created.meta.id) > before).await;
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_follower_whose_clock_is_far_ahead_lists_and_reads_what_the_leader_has_not_ended() {
+    let directory = tempfile::tempdir().unwrap();
+    let configs = configs(directory.path(), NODES);
+    let ahead = Arc::new(SetForwards::default());
+    let clock: Arc<dyn Clock> = Arc::<SetForwards>::clone(&ahead);
+    let nodes = vec![begin(&configs[0]), begin(&configs[1]), begin_by(&configs[2], &clock)];
+    let world = World { nodes, configs, _directory: directory };
+    world.led().await;
+    let name = world.led_by(0, "lasting");
+    world.engine(0).create(creation(&name, Lifetime::Sliding(3600)), None).await.unwrap();
+    let follower = world.engine(2);
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    // As a client does: what the node cannot prove at the moment is asked again.
+    let listed = loop {
+        ahead.0.store(2 * 3_600_000, Ordering::SeqCst);
+        let (listed, read) = (follower.list("lasting", None, 10).await, follower.head(&name).await);
+        ahead.0.store(0, Ordering::SeqCst);
+        match (listed, read) {
+            (Ok(listed), Ok(_)) => break listed,
+            (listed, read) => {
+                assert!(!matches!(read, Err(ReadError::NotFound | ReadError::Gone)), "{read:?}");
+                assert!(tokio::time::Instant::now() < deadline, "{listed:?} {read:?}");
+            }
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    };
+    let listed: Vec<_> = listed.into_iter().map(|listed| listed.name).collect();
+    assert_eq!(listed, [name]);
     world.stop().await;
 }
 
