@@ -156,13 +156,16 @@ impl Control {
         let roster =
             self.shared.cluster.get().map(|cluster| Roster::clone(&cluster.roster())).unwrap_or_default();
         let replica = self.shared.cluster.get().and_then(|cluster| cluster.me());
+        // A volume that was restored has promised nothing, and holds what others must not begin without.
+        let holds_nothing = self.shared.holds_nothing();
         self.vault.look(|superblock| NodeReport {
             cluster: superblock.cluster,
             node: superblock.node.clone(),
             incarnation: superblock.incarnation,
             boot: superblock.boot,
             replica,
-            is_new: superblock.shards.values().all(|memory| memory.promised == Epoch::default()),
+            is_new: superblock.shards.values().all(|memory| memory.promised == Epoch::default())
+                && holds_nothing,
             roster,
         })
     }

@@ -104,7 +104,8 @@ impl Engine {
     pub async fn head(&self, name: &StreamName) -> Result<StreamState, ReadError> {
         let shard = name.shard(self.shared.count);
         self.shared.settled(shard).await?;
-        self.shared.believed(shard, || self.shared.living(name)).map(|(_, snapshot)| snapshot.state)
+        let shown = self.shared.sources_shown(name).await.is_ok();
+        self.shared.believed(shard, || self.shared.standing(name, shown))
     }
 
     /// The token of the stream that has (or had) this name and id.

@@ -59,8 +59,25 @@ impl Shared {
         }
     }
 
-    /// A living stream's view and state.
+    /// A living stream's view and state, for whoever is going to read it.
     pub(crate) fn living(&self, name: &StreamName) -> Result<(Arc<StreamView>, Snapshot), ReadError> {
+        let (view, snapshot) = self.existing(name)?;
+        self.must_be_rooted(&view, &snapshot)?;
+        Ok((view, snapshot))
+    }
+
+    /// A living stream's state, for whoever reads nothing of it. That its sources cannot be asked at the moment is no reason
+    /// to refuse that; that they do not hold what it shares with them is, if `shown`: all that they hold is visible here.
+    pub(crate) fn standing(&self, name: &StreamName, shown: bool) -> Result<StreamState, ReadError> {
+        let (view, snapshot) = self.existing(name)?;
+        match self.lost_source(&view, &snapshot) {
+            Ok(Some(_)) if shown => self.must_be_rooted(&view, &snapshot)?,
+            _ => {}
+        }
+        Ok(snapshot.state)
+    }
+
+    fn existing(&self, name: &StreamName) -> Result<(Arc<StreamView>, Snapshot), ReadError> {
         let view = self.view(name)?.ok_or(ReadError::NotFound)?;
         let snapshot = view.snapshot(self.judged_at());
         alive(&snapshot)?;
@@ -128,6 +145,7 @@ impl Shared {
         let shard = self.shard_of(name)?;
         let (snapshot, memory) = view.snapshot_from(start, bytes_max, self.judged_at());
         alive(&snapshot)?;
+        self.must_be_rooted(view, &snapshot)?;
         let segments = match memory {
             None => return Err(ReadError::Misaligned),
             Some(segments) if !segments.is_empty() || start == snapshot.state.tail => segments,

@@ -13,7 +13,7 @@ use super::snapshots::{Grown, SnapshotDesk};
 use super::subscriptions::SubscriptionIndex;
 use super::views::{SegmentCache, ShardViews, incarnation};
 use super::whereabouts::Leaders;
-use crate::seam::Clock;
+use crate::seam::{Clock, lending};
 use crate::store::tables::{ReadFault, Reader, TablesError};
 use crate::telemetry::{Counter, Metrics};
 use crate::types::{
@@ -395,6 +395,14 @@ impl Shared {
         self.slots.iter().filter_map(|slot| match slot {
             Slot::Open(shard) => Some(&**shard),
             Slot::Damaged(_) => None,
+        })
+    }
+
+    /// Whether nothing was ever written to any shard here, as far as the tables say; a damaged one may have held anything.
+    pub(crate) fn holds_nothing(&self) -> bool {
+        self.slots.iter().all(|slot| match slot {
+            Slot::Open(shard) => lending(|| shard.tables.applied()) == Ok(LogIndex(0)),
+            Slot::Damaged(_) => false,
         })
     }
 

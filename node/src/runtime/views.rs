@@ -252,8 +252,8 @@ impl ShardViews {
                 (*stream, Change::Delete)
             }
             Op::Retire { stream } => (*stream, Change::Retire),
-            Op::Pin(PinOp { stream, .. }) => (*stream, Change::Pin),
-            Op::Unpin { stream, .. } => (*stream, Change::Unpin),
+            Op::Pin(PinOp { stream, pin, .. }) => (*stream, Change::Pin(*pin)),
+            Op::Unpin { stream, pin } => (*stream, Change::Unpin(*pin)),
             Op::Trim { stream, earliest } => (*stream, Change::Trim(*earliest)),
             Op::Touch { stream, at } => (*stream, Change::Touch(*at)),
             Op::Create(_) | Op::Put { .. } | Op::Erase { .. } => return 0,

@@ -48,7 +48,7 @@ pub use row::StreamEntry;
 pub use scrub::{ScrubCursor, Scrubbed};
 pub use state::{Applied, EpochStart, ShardState, Totals};
 
-use crate::types::{LogIndex, Op, ShardId};
+use crate::types::{LogIndex, Op, ShardId, StreamId};
 
 /// Bytes that one shard's tables may keep in memory because the volume has no room for them; a transaction that begins
 /// below this may pass it by what it writes. Twice what deletions and their checkpoint write at a time.
@@ -249,6 +249,20 @@ impl Tables {
             Ok::<_, TablesError>(next)
         })?;
         self.bytes_most = self.bytes_most.max(next.totals.bytes);
+        self.state = next;
+        Ok(())
+    }
+
+    /// Lets no stream have one of the next `count` ids; not yet durable.
+    pub fn pass_over_ids(&mut self, count: u64) -> Result<(), TablesError> {
+        let shared = Arc::clone(&self.shared);
+        let next_stream = StreamId(self.state.next_stream.0.saturating_add(count));
+        let next = ShardState { next_stream, ..self.state.clone() };
+        shared.guarded(|database| {
+            let transaction = begin(database, Durability::None)?;
+            apply::write_state(&mut transaction.open_table(schema::STATE)?, shared.shard, &next)?;
+            Ok::<_, TablesError>(transaction.commit()?)
+        })?;
         self.state = next;
         Ok(())
     }

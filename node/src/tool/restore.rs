@@ -24,12 +24,17 @@ use crate::store::snapshots::{
     Progress, Restored, SnapshotFile, existing as folder_of, file_name, indexes, restore_newest,
 };
 use crate::store::superblock::SuperblockStore;
-use crate::store::tables::{Identity, Place};
+use crate::store::tables::{Identity, Place, Tables};
 use crate::types::{Boot, ClusterId, LaneId, ShardCount, ShardId, VolumeIncarnation};
 
 /// How a cluster is begun from one node.
 const BEGIN_CLUSTER: &str = "start it so, as a member of the cluster above (--cluster-id, or `cluster` in the file of --cluster-file), make it the \
     first leader of every shard, and start the others on empty directories: it sends them what they lack";
+
+/// Ids of streams that a restored shard passes over. The original went on giving ids behind the snapshot, and a fork in
+/// another shard, of a later moment, may name one of these: no other stream may ever have it. At a million new streams a
+/// second that is more than an hour behind the snapshot; and four thousand million restores of restores fit.
+const IDS_PASSED_OVER: u64 = 1 << 32;
 
 /// What the snapshots are of.
 #[derive(Debug, PartialEq, Eq)]
@@ -119,6 +124,10 @@ fn shards(
             restore_newest(folder, of, None, &place, &progress).with_context(|| {
                 format!("shard {shard} cannot be restored; nothing was started on the new directory")
             })?;
+        let mut tables = Tables::open_at(&place)?;
+        tables.pass_over_ids(IDS_PASSED_OVER)?;
+        tables.checkpoint()?;
+        drop(tables);
         let took = clock.elapsed().saturating_sub(began);
         boot = state
             .epochs

@@ -2,7 +2,8 @@
 //! a snapshot of each shard. Invariant: what was acknowledged before the node stopped, however it stopped, is in them; of a
 //! shard that a node would not serve there is none.
 //!
-//! A member of a cluster is not started: it would vote, and only its cluster knows how much of its log is committed. Its
+//! A directory that was restored and never served is read as it is, so that it may still become a member. A member of a
+//! cluster is not started: it would vote, and only its cluster knows how much of its log is committed. Its
 //! snapshots are of what its last checkpoint holds, all of which is, and say so.
 
 use std::collections::BTreeMap;
@@ -42,9 +43,9 @@ pub(super) fn take(order: &Order<'_>, clock: &Arc<dyn Clock>) -> anyhow::Result<
     let nothing = || format!("{} holds no data of a node", order.data.display());
     // Asked for at once, because what a start says about a held lock is meant for servers.
     let opened = Opened::at(order.data, Some("--data")).map_err(of_a_running_one)?.with_context(nothing)?;
-    let is_member = is_member(&opened.superblock);
+    let life = Life::of(&opened.superblock);
     drop(opened);
-    let refused = if is_member { BTreeMap::new() } else { settle(order.data, clock)? };
+    let refused = if life == Life::Alone { settle(order.data, clock)? } else { BTreeMap::new() };
     let opened = Opened::at(order.data, Some("--data"))?.with_context(nothing)?;
     let target = match order.to {
         Some(path) => {
@@ -55,7 +56,7 @@ pub(super) fn take(order: &Order<'_>, clock: &Arc<dyn Clock>) -> anyhow::Result<
     };
     let columns = ["shard", "log index", "rows", "row bytes", "file bytes", "milliseconds", "file"];
     let mut report = Report::new(&columns);
-    if is_member {
+    if life == Life::Member {
         let cluster = opened.superblock.cluster;
         report.fact("member of cluster", cluster.to_string());
         report.fact("as of", "its last checkpoint; what its log holds behind that, the cluster must say");
@@ -104,6 +105,29 @@ fn of_a_running_one(error: anyhow::Error) -> anyhow::Error {
         Some(LockError::Held { .. }) => error
             .context("a running node takes its snapshots itself: see POST /admin/snapshots in docs/admin.md"),
         _ => error,
+    }
+}
+
+/// How a directory was served so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Life {
+    /// Not at all: nothing was promised, so nothing is in its log, and all that it holds is in its tables.
+    Unserved,
+    /// By a node on its own.
+    Alone,
+    /// By a member of a cluster.
+    Member,
+}
+
+impl Life {
+    fn of(superblock: &Superblock) -> Self {
+        if is_member(superblock) {
+            Self::Member
+        } else if superblock.shards.is_empty() {
+            Self::Unserved
+        } else {
+            Self::Alone
+        }
     }
 }
 

@@ -7,6 +7,16 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
+use std::sync::Arc;
+
+use thalweg_node::config::Config;
+use thalweg_node::runtime;
+use thalweg_node::seam::disk::{Dir, RealDir};
+use thalweg_node::seam::{Clock, SystemClock};
+use thalweg_node::store::superblock::SuperblockStore;
+use thalweg_node::store::tables::{Identity, Tables};
+use thalweg_node::telemetry::Metrics;
+use thalweg_node::types::{ShardCount, ShardId, StreamName};
 
 const NODE: &str = env!("CARGO_BIN_EXE_node");
 const STREAMS: usize = 9;
@@ -69,7 +79,12 @@ impl Serving {
     }
 
     fn ask(&self, method: &str, path: &str, body: &str) -> (String, String) {
-        let mut text = format!("{method} /v1/stream/{path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n");
+        self.ask_with(method, path, body, "")
+    }
+
+    fn ask_with(&self, method: &str, path: &str, body: &str, header: &str) -> (String, String) {
+        let mut text =
+            format!("{method} /v1/stream/{path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n{header}");
         write!(text, "content-type: text/plain\r\ncontent-length: {}\r\n\r\n{body}", body.len()).unwrap();
         let mut stream = TcpStream::connect(&self.address).unwrap();
         stream.write_all(text.as_bytes()).unwrap();
@@ -77,6 +92,11 @@ impl Serving {
         stream.read_to_string(&mut answer).unwrap();
         let (head, body) = answer.split_once("\r\n\r\n").unwrap();
         (head.to_owned(), body.to_owned())
+    }
+
+    fn make(&self, method: &str, path: &str, body: &str, header: &str) {
+        let (head, _) = self.ask_with(method, path, body, header);
+        assert!(head.starts_with("HTTP/1.1 20"), "{method} {path}: {head}");
     }
 
     fn append(&self, stream: usize, text: &str) {
@@ -176,11 +196,17 @@ fn a_member_of_a_cluster_gives_what_its_last_checkpoint_holds_and_says_so() {
         "a cluster of its own: {text}"
     );
     assert_eq!(Serving::on(&new).read(0), "voted on");
+    // Such a directory has promised nothing, and is not new for all that.
+    let fresh = folder.path().join("fresh");
+    done(&format!("restore --from {backup_text} --data {}", fresh.display()));
+    assert!(!is_new(&fresh) && is_new(&folder.path().join("nothing")), "a volume with data is not new");
     // The closing words of the restore: under the id that was printed it begins a cluster, too.
     let begun = folder.path().join("begun");
     let text = done(&format!("restore --from {backup_text} --data {}", begun.display()));
     assert!(text.contains("first leader of every shard"), "{text}");
     let own = text.lines().find_map(|line| line.strip_prefix("cluster ")).unwrap().trim();
+    // A snapshot of it does not serve it.
+    done(&format!("snapshot --data {} --to {}", begun.display(), folder.path().join("again").display()));
     let leads = format!("cluster: {own}\nmembers:\n  - {member}\nleaders: [1]\n");
     fs::write(folder.path().join("cluster.yaml"), leads).unwrap();
     let serving = Serving::with(&begun, &[&settings[..], &["127.0.0.1:0"]].concat());
@@ -297,4 +323,114 @@ fn a_backup_that_lacks_a_shard_is_not_called_intact() {
     fs::write(&layout, [fs::read(&layout).unwrap(), b"more".to_vec()].concat()).unwrap();
     let text = refused(&format!("verify {data_text}"), 1);
     assert!(text.contains("DAMAGED  layout.toml is damaged"), "{text}");
+}
+
+/// What a node that waits to be told who elects it says of its volume.
+fn is_new(data: &Path) -> bool {
+    let root: Arc<dyn Dir> = {
+        fs::create_dir_all(data).unwrap();
+        RealDir::open(data).unwrap()
+    };
+    let known = SuperblockStore::peek(&*root).unwrap().map(|superblock| superblock.cluster);
+    let config = Config {
+        data: data.to_owned(),
+        shards: ShardCount::new(4).unwrap(),
+        cluster_id: Some(known.unwrap_or(thalweg_node::types::ClusterId([7; 16]))),
+        peer_listen: super::free_address::free_address(),
+        ..Config::default()
+    };
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let running = runtime::start(&config, &clock, Arc::new(Metrics::new(config.lanes))).unwrap();
+    let is_new = running.control().node().is_new;
+    running.stop();
+    is_new
+}
+
+/// The first name with this beginning in a shard.
+fn name_in(shard: u16, prefix: &str) -> String {
+    let count = ShardCount::new(4).unwrap();
+    let is_there =
+        |name: &String| StreamName::from_bytes(name.as_bytes()).unwrap().shard(count) == ShardId(shard);
+    (0..).map(|number| format!("{prefix}{number}")).find(is_there).unwrap()
+}
+
+/// The first id that a new stream may get in a shard.
+fn next_id(data: &Path, shard: u16) -> u64 {
+    let root: Arc<dyn Dir> = RealDir::open(data).unwrap();
+    let layout = SuperblockStore::peek(&*root).unwrap().unwrap().cluster.0;
+    let identity = Identity { shard: ShardId(shard), shards: ShardCount::new(4).unwrap(), layout };
+    let tables = Tables::open(&root.subdir("tables").unwrap(), identity, 1 << 20).unwrap();
+    tables.reader().next_stream().unwrap().0
+}
+
+#[test]
+fn a_restored_fork_whose_source_is_older_than_it_is_refused_and_never_shows_another_streams_bytes() {
+    let folder = tempfile::tempdir().unwrap();
+    let [data, early, late, new] = ["data", "early", "late", "new"].map(|name| folder.path().join(name));
+    let text = |path: &Path| path.display().to_string();
+    // Their sources grow, and come to be, behind the snapshot of their shard; the third has all of its source.
+    let sources = [name_in(0, "older"), name_in(0, "younger"), name_in(2, "whole")];
+    let forks = ["of-older", "of-younger", "of-whole"].map(|prefix| name_in(1, prefix));
+    let serving = Serving::on(&data);
+    serving.make("PUT", &sources[0], "before ", "");
+    drop(serving);
+    done(&format!("snapshot --data {} --to {}", text(&data), text(&early)));
+    let serving = Serving::on(&data);
+    serving.make("POST", &sources[0], "behind ", "");
+    serving.make("PUT", &sources[1], "younger", "");
+    serving.make("PUT", &sources[2], "whole ", "");
+    for (fork, source) in forks.iter().zip(&sources) {
+        serving.make("PUT", fork, "", &format!("stream-forked-from: /v1/stream/{source}\r\n"));
+        serving.make("POST", fork, "its own", "");
+        assert!(serving.ask("GET", &format!("{fork}?offset=-1"), "").1.ends_with("its own"));
+    }
+    drop(serving);
+    done(&format!("snapshot --data {} --to {}", text(&data), text(&late)));
+    let shard = |of: &Path| of.join("snapshots/shard-000");
+    fs::remove_dir_all(shard(&late)).unwrap();
+    fs::create_dir(shard(&late)).unwrap();
+    for entry in fs::read_dir(shard(&early)).unwrap() {
+        let file = entry.unwrap();
+        fs::copy(file.path(), shard(&late).join(file.file_name())).unwrap();
+    }
+    done(&format!("restore --from {} --data {}", text(&late), text(&new)));
+    assert!(next_id(&new, 0) > 1 << 32, "an id that was given behind the snapshot is never given again");
+    for round in 0..2 {
+        let serving = Serving::on(&new);
+        for looks in 0..2 {
+            for fork in &forks[..2] {
+                for (method, path) in [
+                    ("GET", format!("{fork}?offset=-1")),
+                    ("GET", format!("{fork}?offset=now")),
+                    ("HEAD", fork.clone()),
+                ] {
+                    let (head, body) = serving.ask(method, &path, "");
+                    assert!(
+                        head.starts_with("HTTP/1.1 503"),
+                        "{method} {path}, {round} {looks}: {head} {body}"
+                    );
+                    assert!(
+                        method == "HEAD" || body.contains("shard_damaged") && body.contains(fork.as_str()),
+                        "{body}"
+                    );
+                }
+            }
+            assert_eq!(serving.ask("GET", &format!("{}?offset=-1", forks[2]), "").1, "whole its own");
+            assert!(serving.ask("HEAD", &forks[2], "").0.starts_with("HTTP/1.1 200"));
+            // What takes the place of the bytes and ids that the forks knew.
+            let (head, _) = serving.ask("POST", &sources[0], "something else");
+            assert!(head.starts_with("HTTP/1.1 204"), "{head}");
+            let other = name_in(0, &format!("other-{round}-{looks}-"));
+            assert!(serving.ask("PUT", &other, "of another stream").0.starts_with("HTTP/1.1 201"));
+        }
+        // A fork of such a fork would show no more.
+        let again = name_in(3, &format!("again-{round}-"));
+        let header = format!("stream-forked-from: /v1/stream/{}\r\n", forks[0]);
+        let (head, _) = serving.ask_with("PUT", &again, "", &header);
+        assert!(head.starts_with("HTTP/1.1 503"), "{head}");
+    }
+    // They can be removed.
+    let serving = Serving::on(&new);
+    assert!(serving.ask("DELETE", &forks[0], "").0.starts_with("HTTP/1.1 204"));
+    assert!(serving.ask("GET", &format!("{}?offset=-1", forks[0]), "").0.starts_with("HTTP/1.1 404"));
 }

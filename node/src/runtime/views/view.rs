@@ -4,7 +4,7 @@
 //! leave only after the tables applied them. One lock, held for a few copies of reference counts, gives one snapshot.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
@@ -12,8 +12,8 @@ use tokio::sync::Notify;
 use crate::runtime::StreamState;
 use crate::types::limits::{CHUNK_BYTES_TARGET, SEGMENT_BYTES_SMALL};
 use crate::types::{
-    AppendOp, Incarnation, Lifetime, LogIndex, Messages, Offset, Parent, Segment, StreamConfig, StreamId,
-    StreamMeta, StreamName, UnixMillis,
+    AppendOp, Incarnation, Lifetime, LogIndex, Messages, Offset, Parent, PinId, Segment, StreamConfig,
+    StreamId, StreamMeta, StreamName, UnixMillis,
 };
 
 /// One resident stream.
@@ -27,6 +27,8 @@ pub(crate) struct StreamView {
     /// When this start began: reads before it are not known, so a window that it interrupted begins afresh.
     started_at: UnixMillis,
     changed: Notify,
+    /// Its sources were seen to hold what it reads of them: they hold it for as long as it lives.
+    is_rooted: AtomicBool,
     inner: Mutex<Inner>,
 }
 
@@ -48,6 +50,8 @@ struct Inner {
     index: LogIndex,
     /// Consecutive messages up to the tail, each with the record that brought it.
     segments: VecDeque<Unapplied>,
+    /// Pins that the tables do not hold yet, each with the record that brought it.
+    granted: Vec<(LogIndex, PinId)>,
 }
 
 #[derive(Debug, Clone)]
@@ -87,6 +91,7 @@ impl StreamView {
             read_at: AtomicI64::new(0),
             started_at,
             changed: Notify::new(),
+            is_rooted: AtomicBool::new(false),
             inner: Mutex::new(inner),
         }
     }
@@ -99,6 +104,21 @@ impl StreamView {
     /// Woken at every change.
     pub(crate) fn changed(&self) -> &Notify {
         &self.changed
+    }
+
+    /// Whether its sources were seen to hold what it reads of them.
+    pub(crate) fn is_rooted(&self) -> bool {
+        self.is_rooted.load(Ordering::Acquire)
+    }
+
+    /// They do.
+    pub(crate) fn root(&self) {
+        self.is_rooted.store(true, Ordering::Release);
+    }
+
+    /// Whether a fork has this pin since a record that the tables may not hold yet; of older pins they know.
+    pub(crate) fn has_granted(&self, pin: PinId) -> bool {
+        self.lock().granted.iter().any(|(_, granted)| *granted == pin)
     }
 
     /// The state at this moment.
@@ -147,6 +167,7 @@ impl StreamView {
         let mut inner = self.lock();
         (inner.gone, inner.pins, inner.index) = (true, 0, index);
         inner.segments.clear();
+        inner.granted.clear();
     }
 
     /// Whether the tables have its last change.
@@ -185,8 +206,14 @@ impl StreamView {
         match change {
             Change::Delete => inner.gone = true,
             Change::Retire => inner.retired = true,
-            Change::Pin => inner.pins += 1,
-            Change::Unpin => inner.pins = inner.pins.saturating_sub(1),
+            Change::Pin(pin) => {
+                inner.pins += 1;
+                inner.granted.push((index, pin));
+            }
+            Change::Unpin(pin) => {
+                inner.pins = inner.pins.saturating_sub(1);
+                inner.granted.retain(|(_, granted)| *granted != pin);
+            }
             Change::Trim(earliest) => inner.earliest = inner.earliest.max(earliest),
             Change::Touch(at) => inner.written_at = inner.written_at.max(at),
         }
@@ -205,6 +232,7 @@ impl StreamView {
         while inner.segments.front().is_some_and(|first| first.index <= index) {
             inner.segments.pop_front();
         }
+        inner.granted.retain(|(granted_by, _)| *granted_by > index);
         inner.gone && inner.index <= index
     }
 }
@@ -214,8 +242,8 @@ impl StreamView {
 pub(crate) enum Change {
     Delete,
     Retire,
-    Pin,
-    Unpin,
+    Pin(PinId),
+    Unpin(PinId),
     Trim(Offset),
     Touch(UnixMillis),
 }
@@ -236,6 +264,7 @@ impl Inner {
             written_at,
             index,
             segments: VecDeque::new(),
+            granted: Vec::new(),
         }
     }
 
