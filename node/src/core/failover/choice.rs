@@ -98,6 +98,10 @@ pub fn choose(
     let counts = |id: ReplicaId| {
         seals.get(&id).filter(|seal| everybody.contains(&id) && seal.promised.record == row.epoch)
     };
+    // Entries of this epoch are written by a leader that was elected in it: this row is an older one.
+    if everybody.iter().filter_map(|id| counts(*id)).any(|seal| seal.standing.last.record >= row.epoch) {
+        return Err(Undecided::NotSealing);
+    }
     // What is damaged keeps its promise, and shows nothing of what was committed.
     let shows = |id: ReplicaId| counts(id).filter(|seal| seal.intact);
     let missing: Vec<ReplicaId> = everybody.iter().copied().filter(|id| shows(*id).is_none()).collect();
