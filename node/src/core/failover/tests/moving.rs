@@ -291,6 +291,24 @@ fn a_relieved_leader_leads_again_only_when_enough_others_are_not_sealed_in_a_sec
 }
 
 #[test]
+fn an_election_whose_epoch_has_entries_already_is_over_and_nobody_is_called_short_of_a_commit() {
+    let mut stage = Stage::new();
+    let row = stage.row().seal().unwrap();
+    stage.record.insert(SHARD, row.clone());
+    stage.tell(Input::Record(stage.record.clone()));
+    let mut seals = seals(&stage);
+    // Another one elected from the same seals; what was sealed before follows by now, and says so when it is asked again.
+    let again = seals.get_mut(&id(0)).unwrap();
+    again.standing.last.record = row.epoch;
+    again.standing.end = LogIndex(again.standing.end.0 + 3);
+    again.committed = again.standing.end;
+    for reason in [None, Some(Reason::Hung)] {
+        let chosen = choose(&row, &seals, reason, Duration::ZERO, |_| false, |_| Taste::default());
+        assert_eq!(chosen, Err(Undecided::NotSealing), "{reason:?}");
+    }
+}
+
+#[test]
 fn an_end_elects_nobody_while_too_few_voters_are_sealed() {
     let row = Stage::new().row().seal().unwrap();
     let chosen = choose(&row, &BTreeMap::new(), None, Duration::ZERO, |_| true, |_| Taste::default());
