@@ -98,10 +98,6 @@ pub fn choose(
     let counts = |id: ReplicaId| {
         seals.get(&id).filter(|seal| everybody.contains(&id) && seal.promised.record == row.epoch)
     };
-    // Entries of this epoch are written by a leader that was elected in it: this row is an older one.
-    if everybody.iter().filter_map(|id| counts(*id)).any(|seal| seal.standing.last.record >= row.epoch) {
-        return Err(Undecided::NotSealing);
-    }
     // What is damaged keeps its promise, and shows nothing of what was committed.
     let shows = |id: ReplicaId| counts(id).filter(|seal| seal.intact);
     let missing: Vec<ReplicaId> = everybody.iter().copied().filter(|id| shows(*id).is_none()).collect();
@@ -111,6 +107,10 @@ pub fn choose(
     let answered = |id: ReplicaId| counts(id).is_some() || is_gone(id);
     let others_see = sees_every_commit(&row.configs, None, |id| id != row.last_leader && shows(id).is_some());
     let is_relieved = reason.is_some_and(Reason::is_in_the_way);
+    // Entries of this epoch are written by a leader that was elected in it, whom this one may follow by now: the row is an older one.
+    if is_relieved && counts(row.last_leader).is_some_and(|seal| seal.standing.last.record >= row.epoch) {
+        return Err(Undecided::NotSealing);
+    }
     let may_come = || missing.iter().any(|id| *id != row.last_leader && !answered(*id));
     if is_relieved && !others_see && waited < WITHOUT_IT && may_come() {
         return Err(Undecided::Stragglers);

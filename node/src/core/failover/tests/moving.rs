@@ -302,7 +302,7 @@ fn an_election_whose_epoch_has_entries_already_is_over_and_nobody_is_called_shor
     again.standing.last.record = row.epoch;
     again.standing.end = LogIndex(again.standing.end.0 + 3);
     again.committed = again.standing.end;
-    for reason in [None, Some(Reason::Hung)] {
+    for reason in [Reason::CutOff, Reason::Hung, Reason::Sick].map(Some) {
         let chosen = choose(&row, &seals, reason, Duration::ZERO, |_| false, |_| Taste::default());
         assert_eq!(chosen, Err(Undecided::NotSealing), "{reason:?}");
     }
